@@ -1,0 +1,112 @@
+//! From what content is to what it is called: the key scheme.
+
+use crate::{Digest, TaskId};
+
+/// Version of the rule that turns a [`ContentKey`] into a [`TaskId`] and a length into a [`crate::Layout`]. Both are
+/// frozen per version; a new rule gets a new number.
+pub const KEY_SCHEME: u16 = 1;
+
+/// What the origin said of a content's version, for content that has no digest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Validator {
+    /// A strong entity tag, with its quotes.
+    ETag(String),
+    /// `Last-Modified` together with the length, for servers without strong entity tags.
+    Modified {
+        /// The header's value, verbatim.
+        at: String,
+        /// The content's length in bytes.
+        length: u64,
+    },
+}
+
+/// What makes two requests ask for the same content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ContentKey {
+    /// Content that is named by its digest is the same whatever registry or URL it comes from.
+    Digest(Digest),
+    /// Other content is what one URL gave at one time.
+    Url {
+        /// The canonical URL: lower-case scheme and host, no fragment, signature parameters dropped by rule.
+        url: String,
+        /// A name the caller chose to keep contents apart; usually empty.
+        tag: String,
+        /// The version the origin told.
+        validator: Validator,
+    },
+}
+
+impl ContentKey {
+    /// The task that distributes this content. Equal keys give equal ids on every host, for one [`KEY_SCHEME`].
+    pub fn task_id(&self) -> TaskId {
+        let mut hasher = blake3::Hasher::new_derive_key("pantala 2026 task id, key scheme 1");
+        // Each part is preceded by its length, so that no two keys share one encoding.
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        match self {
+            Self::Digest(digest) => {
+                part(b"digest");
+                part(digest.algorithm().name().as_bytes());
+                part(digest.as_bytes());
+            }
+            Self::Url {
+                url,
+                tag,
+                validator,
+            } => {
+                part(b"url");
+                part(url.as_bytes());
+                part(tag.as_bytes());
+                match validator {
+                    Validator::ETag(value) => {
+                        part(b"etag");
+                        part(value.as_bytes());
+                    }
+                    Validator::Modified { at, length } => {
+                        part(b"modified");
+                        part(at.as_bytes());
+                        part(&length.to_le_bytes());
+                    }
+                }
+            }
+        }
+        TaskId::from_bytes(*hasher.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(url: &str, tag: &str, etag: &str) -> TaskId {
+        ContentKey::Url {
+            url: url.into(),
+            tag: tag.into(),
+            validator: Validator::ETag(etag.into()),
+        }
+        .task_id()
+    }
+
+    #[test]
+    fn the_scheme_is_frozen() {
+        let key = ContentKey::Digest(Digest::sha256([0x5a; 32]));
+        assert_eq!(key.task_id().to_string(), "0558485df08bab1ef867b8ec018f3ed943e19472941961c65233f8fd6dcb64cd");
+        assert_eq!(
+            url("https://example.com/f", "", "\"1\"").to_string(),
+            "50d99b6f090bec61dee62f9f9482693ad57e61fc5286f3553542917b3113f0e6"
+        );
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(url("ab", "c", ""), url("a", "bc", ""));
+        assert_ne!(url("a", "", "b"), url("a", "b", ""));
+        let digest = Digest::sha256([1; 32]);
+        assert_ne!(
+            ContentKey::Digest(digest).task_id(),
+            ContentKey::Digest(Digest::blake3([1; 32])).task_id()
+        );
+    }
+}
