@@ -92,7 +92,10 @@ mod tests {
     #[test]
     fn the_scheme_is_frozen() {
         let key = ContentKey::Digest(Digest::sha256([0x5a; 32]));
-        assert_eq!(key.task_id().to_string(), "0558485df08bab1ef867b8ec018f3ed943e19472941961c65233f8fd6dcb64cd");
+        assert_eq!(
+            key.task_id().to_string(),
+            "0558485df08bab1ef867b8ec018f3ed943e19472941961c65233f8fd6dcb64cd"
+        );
         assert_eq!(
             url("https://example.com/f", "", "\"1\"").to_string(),
             "50d99b6f090bec61dee62f9f9482693ad57e61fc5286f3553542917b3113f0e6"

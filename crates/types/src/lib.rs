@@ -4,6 +4,11 @@
 //! clock, opens a file or draws a random number: time is a [`Moment`] that the caller passes in, chance is a
 //! [`Chance`] that the caller seeds. See ARCHITECTURE.md, "Vocabulary".
 
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, reason = "tests use small numbers")
+)]
+
 mod bytes;
 mod chance;
 mod cluster;
@@ -17,6 +22,8 @@ mod piece;
 mod piece_set;
 mod piece_table;
 mod secret;
+mod source;
+mod statement;
 mod topology;
 
 pub use bytes::{ByteCount, ByteRange, ParseByteCountError};
@@ -31,4 +38,6 @@ pub use piece::{Epoch, PieceIndex, PieceRun};
 pub use piece_set::PieceSet;
 pub use piece_table::{PieceDigest, PieceHasher, PieceTable, PieceTableError};
 pub use secret::Secret;
+pub use source::{ContentName, ParseNameError, RegistryHost, RepoName, Source, Tag, Visibility};
+pub use statement::{Seal, Segment, Signature};
 pub use topology::{Nearness, ParseTopologyError, Topology};
