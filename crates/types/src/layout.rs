@@ -38,10 +38,10 @@ impl Layout {
     /// The layout of content of `length` bytes.
     pub fn of(length: ByteCount) -> Result<Self, LayoutError> {
         let piece_length = match length.0 {
-            0..=0x200_0000 => 128 << 10, // to 32 MiB
-            ..=0x800_0000 => 256 << 10,  // to 128 MiB
-            ..=0x2000_0000 => MIB,       // to 512 MiB
-            ..=0x1_0000_0000 => 4 * MIB, // to 4 GiB
+            0..=0x200_0000 => 128 << 10,            // to 32 MiB
+            0x200_0001..=0x800_0000 => 256 << 10,   // to 128 MiB
+            0x800_0001..=0x2000_0000 => MIB,        // to 512 MiB
+            0x2000_0001..=0x1_0000_0000 => 4 * MIB, // to 4 GiB
             _ => 16 * MIB,
         };
         Self::custom(length, ByteCount(piece_length))
