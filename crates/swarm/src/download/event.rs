@@ -1,0 +1,227 @@
+//! The words between the brain and its shell.
+
+use types::{Epoch, Moment, PieceIndex, PieceRun, PieceSet};
+
+use super::{Lease, ReaderNo};
+use crate::{HostNo, SlotHint};
+
+/// Who brought a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supplier {
+    /// A parent.
+    Host(HostNo),
+    /// The origin, read by this host.
+    Origin,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A neighbour joined this task on a live link, with what it shows to us.
+    Joined {
+        /// The neighbour.
+        host: HostNo,
+        /// Its pieces, as far as it shows them.
+        have: PieceSet,
+        /// Its upload slots.
+        slots: SlotHint,
+    },
+    /// A neighbour left the task, or its link ended.
+    Left {
+        /// Who.
+        host: HostNo,
+    },
+    /// A neighbour announced more pieces.
+    Has {
+        /// Who.
+        host: HostNo,
+        /// What.
+        run: PieceRun,
+        /// Its upload slots at that time.
+        slots: SlotHint,
+    },
+    /// A neighbour told of its slots.
+    Slots {
+        /// Who.
+        host: HostNo,
+        /// Its upload slots at that time.
+        slots: SlotHint,
+    },
+    /// A parent is too busy for a request of ours.
+    Busy {
+        /// Who.
+        host: HostNo,
+        /// The request.
+        run: PieceRun,
+    },
+    /// A parent does not have what we asked for, after all.
+    Lacks {
+        /// Who.
+        host: HostNo,
+        /// The pieces.
+        run: PieceRun,
+    },
+    /// Bytes of a requested piece came in.
+    Progress {
+        /// From whom.
+        host: HostNo,
+        /// Of which piece.
+        piece: PieceIndex,
+    },
+    /// The last piece of a running request has about one round trip left.
+    Ending {
+        /// From whom.
+        host: HostNo,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// A piece was verified and stored.
+    Verified {
+        /// Which.
+        piece: PieceIndex,
+        /// From whom.
+        from: Supplier,
+    },
+    /// A piece that was held is void: its bytes no longer match, or the table it was checked by was wrong.
+    Void {
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// A piece did not match its digest.
+    Corrupt {
+        /// Which.
+        piece: PieceIndex,
+        /// Who sent it.
+        host: HostNo,
+    },
+    /// This host got, or renewed, the right to import.
+    Leased(Lease),
+    /// The lease was taken back, or a newer epoch was seen.
+    LeaseEnded {
+        /// The newest epoch that is no longer ours.
+        epoch: Epoch,
+    },
+    /// An import ended without bringing all of its pieces.
+    ImportFailed {
+        /// What was asked of the origin.
+        run: PieceRun,
+        /// When another try makes sense; `None` if the origin said that none will.
+        retry_at: Option<Moment>,
+    },
+    /// A child asks for a piece that was not imported yet.
+    Demanded {
+        /// Which pieces.
+        run: PieceRun,
+    },
+    /// The scheduler acknowledged our ask, or told of the task: somebody cares.
+    Acknowledged,
+    /// A local reader wants `run`, from its first piece on.
+    Read {
+        /// Which reader.
+        reader: ReaderNo,
+        /// What it will read.
+        run: PieceRun,
+    },
+    /// A local reader stands at `at`.
+    ReadAt {
+        /// Which reader.
+        reader: ReaderNo,
+        /// The piece it needs next.
+        at: PieceIndex,
+    },
+    /// A local reader is done or gone.
+    ReadEnded {
+        /// Which reader.
+        reader: ReaderNo,
+    },
+    /// Whether the whole content is wanted, beyond what readers ask for.
+    WantAll(bool),
+    /// How many requests may run at once; zero makes this download give way at once.
+    SetSlots(u8),
+    /// Stop for good: requests are cancelled and nothing more is asked.
+    Cancel,
+    /// A deadline passed.
+    Tick,
+}
+
+/// Why a download can't go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The origin refused for good and no neighbour has what is missing.
+    Origin,
+    /// Nothing verified, announced or acknowledged for the hard limit of the policy.
+    Stalled,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask a parent for a run.
+    Request {
+        /// The parent.
+        from: HostNo,
+        /// The pieces.
+        run: PieceRun,
+        /// A reader is blocked on it.
+        urgent: bool,
+    },
+    /// Tell a parent that a request is not needed any more, and drop what still comes of it.
+    Cancel {
+        /// The parent.
+        from: HostNo,
+        /// The pieces.
+        run: PieceRun,
+    },
+    /// Tell every neighbour that lacks it ([`super::Download::audience`]) that `piece` is here.
+    Announce {
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// Tell one neighbour alone that `piece` is here.
+    Reveal {
+        /// Whom.
+        to: HostNo,
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// Tell one neighbour everything that is here.
+    RevealAll {
+        /// Whom.
+        to: HostNo,
+    },
+    /// Read `run` from the origin.
+    Import {
+        /// The pieces.
+        run: PieceRun,
+        /// The lease's epoch; `None` for a blocked reader without a lease.
+        epoch: Option<Epoch>,
+    },
+    /// Stop reading from the origin under this epoch.
+    StopImport {
+        /// The epoch that is over.
+        epoch: Epoch,
+    },
+    /// Tell the scheduler how far the import is.
+    Report {
+        /// The lease's epoch.
+        epoch: Epoch,
+        /// Pieces held.
+        imported: u32,
+        /// Pieces that another host has too.
+        left: u32,
+    },
+    /// Tell the scheduler that this importer can't.
+    GiveUpLease {
+        /// The lease's epoch.
+        epoch: Epoch,
+    },
+    /// A parent sent a wrong piece: tell the scheduler.
+    Blame {
+        /// Who.
+        host: HostNo,
+    },
+    /// Everything wanted is here. Said again if more is wanted later.
+    Complete,
+    /// It can't go on.
+    Fail(Failure),
+}

@@ -1,0 +1,227 @@
+//! Reading the origin: under a lease, or as a last resort for a blocked reader.
+
+use types::{ByteCount, Epoch, Layout, Moment, PieceIndex, PieceRun, PieceSet};
+
+use super::{DownloadPolicy, demand::Demand, neighbours::Neighbours};
+use crate::upload::SuperSeed;
+
+/// The right to import a run of pieces, as its holder keeps it: `until` is on the holder's own clock, already less the
+/// margin, so that the holder stops before anybody else may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its generation.
+    pub epoch: Epoch,
+    /// What may be read.
+    pub run: PieceRun,
+    /// When it ends unless renewed.
+    pub until: Moment,
+}
+
+/// What the choice of the next import depends on.
+pub(crate) struct ImportView<'a> {
+    pub(crate) now: Moment,
+    pub(crate) layout: &'a Layout,
+    pub(crate) policy: &'a DownloadPolicy,
+    pub(crate) have: &'a PieceSet,
+    pub(crate) requested: &'a PieceSet,
+    pub(crate) demand: &'a Demand,
+    pub(crate) neighbours: &'a Neighbours,
+}
+
+/// The import side of one download.
+///
+/// Invariants: `pieces` is the union of `running`; `seed` lives while a lease is held and pieces are held back.
+#[derive(Debug)]
+pub(crate) struct Importing {
+    pub(crate) lease: Option<Lease>,
+    /// Kept after the lease ended, until everything held has left or the task is over.
+    pub(crate) seed: Option<SuperSeed>,
+    newest_epoch: Epoch,
+    running: Vec<PieceRun>,
+    pieces: PieceSet,
+    /// Pieces that children asked for before they were imported. Bounded.
+    demanded: Vec<PieceIndex>,
+    retry_at: Moment,
+    /// The origin refused for good.
+    pub(crate) is_refused: bool,
+}
+
+impl Importing {
+    const DEMANDED_MAX: usize = 64;
+
+    pub(crate) fn new(piece_count: u32) -> Self {
+        Self {
+            lease: None,
+            seed: None,
+            newest_epoch: Epoch::default(),
+            running: Vec::new(),
+            pieces: PieceSet::empty(piece_count),
+            demanded: Vec::new(),
+            retry_at: Moment::ZERO,
+            is_refused: false,
+        }
+    }
+
+    /// Pieces that are being read from the origin.
+    pub(crate) fn pieces(&self) -> &PieceSet {
+        &self.pieces
+    }
+
+    /// Takes or renews a lease. Older epochs than the newest seen are ignored.
+    pub(crate) fn leased(&mut self, lease: Lease, seed: impl FnOnce() -> SuperSeed) {
+        if lease.epoch >= self.newest_epoch {
+            self.newest_epoch = lease.epoch;
+            self.lease = Some(lease);
+            self.is_refused = false;
+            self.seed.get_or_insert_with(seed);
+        }
+    }
+
+    /// The lease of `epoch` and all older ones are over. Returns the epoch to stop, if one was held.
+    pub(crate) fn ended(&mut self, epoch: Epoch) -> Option<Epoch> {
+        self.newest_epoch = self.newest_epoch.max(epoch);
+        let held = self.lease.take_if(|lease| lease.epoch <= epoch)?;
+        self.pieces = PieceSet::empty(self.pieces.piece_count());
+        self.running.clear();
+        Some(held.epoch)
+    }
+
+    /// Ends the lease if its time is over: the holder stops by its own clock.
+    pub(crate) fn fence(&mut self, now: Moment) -> Option<Epoch> {
+        let lease = self.lease.filter(|lease| now >= lease.until)?;
+        self.ended(lease.epoch)
+    }
+
+    pub(crate) fn arrived(&mut self, piece: PieceIndex) {
+        self.pieces.remove(piece);
+        self.demanded.retain(|wanted| *wanted != piece);
+        let pieces = &self.pieces;
+        self.running
+            .retain(|run| run.pieces().any(|piece| pieces.contains(piece)));
+    }
+
+    pub(crate) fn failed(&mut self, run: PieceRun, retry_at: Option<Moment>) {
+        run.pieces().for_each(|piece| {
+            self.pieces.remove(piece);
+        });
+        let pieces = &self.pieces;
+        self.running
+            .retain(|run| run.pieces().any(|piece| pieces.contains(piece)));
+        match retry_at {
+            Some(at) => self.retry_at = self.retry_at.max(at),
+            None => self.is_refused = true,
+        }
+    }
+
+    /// A child asked for pieces that may not be imported yet: they go first.
+    pub(crate) fn demand(&mut self, run: PieceRun) {
+        for piece in run.pieces().take(Self::DEMANDED_MAX) {
+            if self.demanded.len() < Self::DEMANDED_MAX && !self.demanded.contains(&piece) {
+                self.demanded.push(piece);
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, run: PieceRun) {
+        self.pieces.insert_run(run);
+        self.running.push(run);
+    }
+
+    /// The next run to read under the lease, if there is room for it.
+    pub(crate) fn next_leased(&self, view: &ImportView<'_>) -> Option<PieceRun> {
+        let lease = self.lease.filter(|lease| view.now < lease.until)?;
+        let is_full = self.running.len() >= usize::from(view.policy.import_streams);
+        if is_full || self.is_refused || view.now < self.retry_at {
+            return None;
+        }
+        let is_open = |piece: PieceIndex| {
+            lease.run.contains(piece)
+                && view.layout.contains(piece)
+                && !view.have.contains(piece)
+                && !self.pieces.contains(piece)
+                && !view.requested.contains(piece)
+                && !view.neighbours.is_offered(piece, view.now)
+        };
+        let first_of = |piece: PieceIndex, count: u32| {
+            let count = (piece.0..)
+                .take(count as usize)
+                .take_while(|at| is_open(PieceIndex(*at)))
+                .count();
+            (count > 0).then(|| PieceRun {
+                first: piece,
+                count: u32::try_from(count).unwrap_or(1),
+            })
+        };
+        let urgent = self
+            .demanded
+            .iter()
+            .copied()
+            .chain(view.demand.blocked(view.have))
+            .find(|piece| is_open(*piece));
+        if let Some(piece) = urgent {
+            // What a blocked reader needs is exempt from the read-ahead: nobody waits for a slower child.
+            return first_of(piece, 1);
+        }
+        let room = self.room(view);
+        let next = view
+            .demand
+            .wanted()
+            .difference([view.have, &self.pieces, view.requested])
+            .find(|piece| is_open(*piece))?;
+        first_of(next, room)
+    }
+
+    /// Pieces that may be read ahead of what has left this host, shared among the streams.
+    fn room(&self, view: &ImportView<'_>) -> u32 {
+        let per_stream = pieces_in(view.policy.read_ahead_bytes, view.layout);
+        if !view.neighbours.anyone_incomplete() {
+            return per_stream;
+        }
+        let ahead = view.policy.read_ahead_pieces.min(per_stream);
+        let unleft = self.seed.as_ref().map_or(0, SuperSeed::unleft);
+        let unleft = u32::try_from(unleft)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.pieces.len());
+        let room = ahead.saturating_sub(unleft);
+        room.min((ahead / u32::from(view.policy.import_streams.max(1))).max(1))
+    }
+
+    /// What a blocked reader needs next from the origin without a lease: from its head, at most its window.
+    pub(crate) fn next_unleased(&self, view: &ImportView<'_>) -> Option<PieceRun> {
+        if self.is_refused || view.now < self.retry_at || !self.running.is_empty() {
+            return None;
+        }
+        let head = view
+            .demand
+            .blocked(view.have)
+            .find(|piece| !self.pieces.contains(*piece))?;
+        let window = view
+            .policy
+            .window
+            .min(pieces_in(view.policy.read_ahead_bytes, view.layout));
+        let is_open = |at: &u32| {
+            view.layout.contains(PieceIndex(*at)) && !view.have.contains(PieceIndex(*at))
+        };
+        let count = (head.0..).take(window as usize).take_while(is_open).count();
+        Some(PieceRun {
+            first: head,
+            count: u32::try_from(count.max(1)).unwrap_or(1),
+        })
+    }
+
+    /// When an import may be tried again or the lease ends.
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
+        let retry = (self.retry_at > now).then_some(self.retry_at);
+        let reveal = self.seed.as_ref().and_then(SuperSeed::deadline);
+        [retry, reveal, self.lease.map(|lease| lease.until)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+fn pieces_in(bytes: ByteCount, layout: &Layout) -> u32 {
+    u32::try_from(bytes.0 / layout.piece_length().0)
+        .unwrap_or(u32::MAX)
+        .max(1)
+}

@@ -1,0 +1,205 @@
+//! The choice: which piece next, and from whom.
+//!
+//! Rarest first, random among equals, so that hosts hold different pieces and every uplink has something to give. One
+//! request at a time may serve a reader's window instead. Among the parents that have the piece and room for a request,
+//! the quicker of two drawn at random is asked: it keeps the load spread, and slow uplinks are asked less.
+
+use types::{Chance, Layout, Moment, PieceIndex, PieceRun, PieceSet};
+
+use super::{
+    DownloadPolicy,
+    demand::Demand,
+    neighbours::{Neighbour, Neighbours},
+    requests::Requests,
+};
+use crate::HostNo;
+
+/// What the choice depends on.
+pub(crate) struct View<'a> {
+    pub(crate) now: Moment,
+    pub(crate) layout: &'a Layout,
+    pub(crate) policy: &'a DownloadPolicy,
+    pub(crate) have: &'a PieceSet,
+    pub(crate) importing: &'a PieceSet,
+    pub(crate) demand: &'a Demand,
+    pub(crate) neighbours: &'a Neighbours,
+    pub(crate) requests: &'a Requests,
+    /// Adjacent pieces in one request, at most.
+    pub(crate) run_max: u32,
+    /// Ask also where we believe that there is no room.
+    pub(crate) anyway: bool,
+}
+
+/// A request to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) from: HostNo,
+    pub(crate) run: PieceRun,
+    pub(crate) urgent: bool,
+}
+
+impl View<'_> {
+    /// The next request, if any neighbour has room and something we want.
+    pub(crate) fn choose(&self, chance: &mut Chance) -> Option<Choice> {
+        let mask = self.available()?;
+        if let Some(choice) = self.for_reader(&mask, chance) {
+            return Some(choice);
+        }
+        let piece = self.rarest(&mask, chance)?;
+        let parent = self.parent_for(piece, chance, |_| true)?;
+        Some(Choice {
+            from: parent.host,
+            run: self.extend(piece, parent, &mask),
+            urgent: false,
+        })
+    }
+
+    /// A second request for a piece that one slow parent holds up, from another: the last pieces of a download, or the
+    /// head of a blocked reader.
+    pub(crate) fn hedge(
+        &self,
+        chance: &mut Chance,
+        is_late: impl Fn(&super::requests::Request) -> bool,
+    ) -> Option<Choice> {
+        self.requests
+            .iter()
+            .filter(|request| is_late(request))
+            .find_map(|request| {
+                let piece = request.run.first;
+                let is_single = self.requests.suppliers(piece) == 1;
+                let parent = self
+                    .parent_for(piece, chance, |parent| parent.host != request.from)
+                    .filter(|_| is_single)?;
+                Some(Choice {
+                    from: parent.host,
+                    run: PieceRun::one(piece),
+                    urgent: true,
+                })
+            })
+    }
+
+    fn is_usable(&self, neighbour: &Neighbour) -> bool {
+        (neighbour.room > 0 || self.anyway) && neighbour.health.is_usable(self.now)
+    }
+
+    /// Bits of the pieces that are wanted, neither here nor on their way, and held by a usable parent.
+    fn available(&self) -> Option<Vec<u64>> {
+        let sets = [
+            self.demand.wanted(),
+            self.have,
+            self.requests.pieces(),
+            self.importing,
+        ]
+        .map(PieceSet::words);
+        let mut open: Vec<u64> = (0..sets[0].len())
+            .map(|at| sets[0][at] & !sets[1][at] & !sets[2][at] & !sets[3][at])
+            .collect();
+        let mut held = vec![0; open.len()];
+        for neighbour in self
+            .neighbours
+            .iter()
+            .filter(|neighbour| self.is_usable(neighbour))
+        {
+            held.iter_mut()
+                .zip(neighbour.have.words())
+                .for_each(|(word, have)| *word |= have);
+        }
+        open.iter_mut()
+            .zip(held)
+            .for_each(|(word, held)| *word &= held);
+        open.iter().any(|word| *word != 0).then_some(open)
+    }
+
+    /// The first available piece of a reader's window, unless a request already serves a window.
+    fn for_reader(&self, mask: &[u64], chance: &mut Chance) -> Option<Choice> {
+        let mut windows = self.demand.windows(self.policy.window).peekable();
+        windows.peek()?;
+        let serves_window = |window: &PieceRun| {
+            self.requests
+                .iter()
+                .any(|request| window.contains(request.run.first))
+        };
+        for window in windows.filter(|window| !serves_window(window)) {
+            let found = window
+                .pieces()
+                .take(mask.len() * 64)
+                .filter(|piece| has(mask, *piece))
+                .find_map(|piece| Some((piece, self.parent_for(piece, chance, |_| true)?)));
+            if let Some((piece, parent)) = found {
+                let urgent = piece == window.first;
+                return Some(Choice {
+                    from: parent.host,
+                    run: self.extend(piece, parent, mask),
+                    urgent,
+                });
+            }
+        }
+        None
+    }
+
+    fn rarest(&self, mask: &[u64], chance: &mut Chance) -> Option<PieceIndex> {
+        let mut best: Option<(u16, PieceIndex)> = None;
+        let mut ties = 0;
+        for (at, word) in mask.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                let piece = PieceIndex(u32::try_from(at * 64).ok()? + word.trailing_zeros());
+                word &= word - 1;
+                let copies = self.neighbours.copies(piece);
+                match best {
+                    Some((fewest, _)) if copies > fewest => {}
+                    Some((fewest, _)) if copies == fewest => {
+                        ties += 1;
+                        if chance.below(ties) == 0 {
+                            best = Some((copies, piece));
+                        }
+                    }
+                    _ => (best, ties) = (Some((copies, piece)), 1),
+                }
+            }
+        }
+        best.map(|(_, piece)| piece)
+    }
+
+    /// The quicker of two random usable parents that have `piece`.
+    fn parent_for(
+        &self,
+        piece: PieceIndex,
+        chance: &mut Chance,
+        fits: impl Fn(&Neighbour) -> bool,
+    ) -> Option<&Neighbour> {
+        let holds = |neighbour: &&Neighbour| {
+            neighbour.have.contains(piece) && self.is_usable(neighbour) && fits(neighbour)
+        };
+        let count = self.neighbours.iter().filter(holds).count();
+        let nth = |at: usize| self.neighbours.iter().filter(holds).nth(at);
+        let (first, second) = (nth(chance.below(count))?, nth(chance.below(count))?);
+        let time = |neighbour: &Neighbour| neighbour.health.piece_time().mean().unwrap_or_default();
+        Some(if time(second) < time(first) {
+            second
+        } else {
+            first
+        })
+    }
+
+    /// The pieces right after `piece` that are available at the same parent, up to the longest run.
+    fn extend(&self, piece: PieceIndex, parent: &Neighbour, mask: &[u64]) -> PieceRun {
+        let last = self.layout.last();
+        let fits =
+            |next: &PieceIndex| *next <= last && has(mask, *next) && parent.have.contains(*next);
+        let more = (piece.0 + 1..)
+            .map(PieceIndex)
+            .take(self.run_max.saturating_sub(1) as usize)
+            .take_while(fits)
+            .count();
+        PieceRun {
+            first: piece,
+            count: 1 + u32::try_from(more).unwrap_or(0),
+        }
+    }
+}
+
+fn has(mask: &[u64], piece: PieceIndex) -> bool {
+    mask.get(piece.0 as usize / 64)
+        .is_some_and(|word| word >> (piece.0 % 64) & 1 == 1)
+}

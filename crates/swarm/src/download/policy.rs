@@ -1,0 +1,60 @@
+//! Every constant of a download in one place, each with its reason.
+
+use std::time::Duration;
+
+use types::ByteCount;
+
+/// How a download behaves. The defaults are what the simulator found best; see `docs/BENCHMARKS.md`.
+#[derive(Clone, Copy, Debug)]
+pub struct DownloadPolicy {
+    /// Requests that run at once. Two keep the link full across the gap between two transfers and still deliver each
+    /// piece soon.
+    pub slots: u8,
+    /// Requests beyond the slots that may wait in a parent's line, so that the next transfer starts without a round
+    /// trip.
+    pub ahead: u8,
+    /// Bytes of adjacent pieces in one request.
+    pub run_bytes_max: ByteCount,
+    /// Time that one request should take at least: pieces that pass more quickly are asked for in runs, so that a round
+    /// trip costs a small part of a request.
+    pub run_time: Duration,
+    /// Pieces from a reader's position on that are fetched before rarer ones, by one request at a time.
+    pub window: u32,
+    /// Pieces that an importer may hold that nobody else has, before it waits: what its death costs the origin.
+    pub read_ahead_pieces: u32,
+    /// The same in bytes.
+    pub read_ahead_bytes: ByteCount,
+    /// Requests to the origin at once.
+    pub import_streams: u8,
+    /// How long the head of a blocked reader waits, at most, without any news of the swarm before this host reads
+    /// from the origin without a lease; a random part of as much again is added.
+    pub head_wait_max: Duration,
+    /// How long a download lives without any news at all.
+    pub hard_limit: Duration,
+    /// Shortest and longest time without a byte after which a request is given up; between them it adapts.
+    pub patience_min: Duration,
+    /// See `patience_min`.
+    pub patience_max: Duration,
+    /// How long a parent that sent a wrong piece is avoided the first time; doubles with each.
+    pub avoid_liar: Duration,
+}
+
+impl Default for DownloadPolicy {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            ahead: 1,
+            run_bytes_max: ByteCount::mib(1),
+            run_time: Duration::from_millis(4),
+            window: 8,
+            read_ahead_pieces: 8,
+            read_ahead_bytes: ByteCount::mib(32),
+            import_streams: 4,
+            head_wait_max: Duration::from_secs(1),
+            hard_limit: Duration::from_secs(300),
+            patience_min: Duration::from_millis(250),
+            patience_max: Duration::from_secs(5),
+            avoid_liar: Duration::from_secs(30),
+        }
+    }
+}

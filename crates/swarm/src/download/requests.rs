@@ -1,0 +1,233 @@
+//! What is on its way from parents.
+
+use std::time::Duration;
+
+use types::{Moment, PieceIndex, PieceRun, PieceSet};
+
+use crate::HostNo;
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Sent; no byte came yet.
+    Waiting,
+    /// Bytes come in.
+    Running,
+    /// About one round trip of it is left.
+    Ending,
+}
+
+/// A run asked of one parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) from: HostNo,
+    pub(crate) run: PieceRun,
+    pub(crate) phase: Phase,
+    /// When it was sent; for the pieces of a run after the first, when the one before was verified.
+    pub(crate) since: Moment,
+    /// When anything was heard of it last.
+    pub(crate) heard: Moment,
+}
+
+/// All requests of one download. Invariant: `pieces` is the union of their runs less what was verified.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    list: Vec<Request>,
+    pieces: PieceSet,
+}
+
+impl Requests {
+    pub(crate) fn new(piece_count: u32) -> Self {
+        Self {
+            list: Vec::new(),
+            pieces: PieceSet::empty(piece_count),
+        }
+    }
+
+    pub(crate) fn add(&mut self, from: HostNo, run: PieceRun, now: Moment) {
+        self.pieces.insert_run(run);
+        self.list.push(Request {
+            from,
+            run,
+            phase: Phase::Waiting,
+            since: now,
+            heard: now,
+        });
+    }
+
+    /// Pieces that are on their way.
+    pub(crate) fn pieces(&self) -> &PieceSet {
+        &self.pieces
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.list.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Requests that hold a slot: all that run, but for those about to end.
+    pub(crate) fn holding_slots(&self) -> usize {
+        self.list
+            .iter()
+            .filter(|request| request.phase != Phase::Ending)
+            .count()
+    }
+
+    /// Bytes of `piece` came from `host`, or it is about to end.
+    pub(crate) fn progress(
+        &mut self,
+        host: HostNo,
+        piece: PieceIndex,
+        now: Moment,
+        is_ending: bool,
+    ) {
+        if let Some(request) = self.find(host, piece) {
+            request.heard = now;
+            let is_last = u64::from(piece.0) + 1 == request.run.end();
+            request.phase = if is_ending && is_last {
+                Phase::Ending
+            } else {
+                Phase::Running
+            };
+        }
+    }
+
+    /// `piece` came from `host`: how long it took, if it was asked for.
+    pub(crate) fn delivered(
+        &mut self,
+        host: HostNo,
+        piece: PieceIndex,
+        now: Moment,
+    ) -> Option<Duration> {
+        let request = self.find(host, piece)?;
+        let took = now.since(request.since);
+        (request.since, request.heard, request.phase) = (now, now, Phase::Running);
+        let rest = PieceRun {
+            first: PieceIndex(piece.0 + 1),
+            count: u32::try_from(request.run.end() - u64::from(piece.0) - 1).unwrap_or(0),
+        };
+        if rest.count == 0 {
+            self.remove(|request| request.from == host && request.run.contains(piece));
+        } else {
+            request.run = rest;
+            self.derive();
+        }
+        Some(took)
+    }
+
+    /// Requests for `piece` from others than `host`, if it is all they are for: they are dropped and returned.
+    pub(crate) fn superseded(&mut self, piece: PieceIndex, host: Option<HostNo>) -> Vec<Request> {
+        self.remove(|request| request.run == PieceRun::one(piece) && Some(request.from) != host)
+    }
+
+    /// Drops what overlaps `run` at `host`.
+    pub(crate) fn refused(&mut self, host: HostNo, run: PieceRun) -> Vec<Request> {
+        self.remove(|request| {
+            request.from == host && run.pieces().any(|piece| request.run.contains(piece))
+        })
+    }
+
+    /// Drops everything asked of `host`.
+    pub(crate) fn forget(&mut self, host: HostNo) -> Vec<Request> {
+        self.remove(|request| request.from == host)
+    }
+
+    /// Drops and returns the requests for which `is_overdue` holds.
+    pub(crate) fn overdue(&mut self, is_overdue: impl Fn(&Request) -> bool) -> Vec<Request> {
+        self.remove(is_overdue)
+    }
+
+    /// Drops and returns everything.
+    pub(crate) fn clear(&mut self) -> Vec<Request> {
+        self.remove(|_| true)
+    }
+
+    /// How many parents are asked for `piece`.
+    pub(crate) fn suppliers(&self, piece: PieceIndex) -> usize {
+        self.list
+            .iter()
+            .filter(|request| request.run.contains(piece))
+            .count()
+    }
+
+    fn find(&mut self, host: HostNo, piece: PieceIndex) -> Option<&mut Request> {
+        self.list
+            .iter_mut()
+            .find(|request| request.from == host && request.run.contains(piece))
+    }
+
+    fn remove(&mut self, is_meant: impl Fn(&Request) -> bool) -> Vec<Request> {
+        if !self.list.iter().any(&is_meant) {
+            return Vec::new();
+        }
+        let (gone, kept) = std::mem::take(&mut self.list)
+            .into_iter()
+            .partition(is_meant);
+        self.list = kept;
+        self.derive();
+        gone
+    }
+
+    fn derive(&mut self) {
+        self.pieces = PieceSet::empty(self.pieces.piece_count());
+        for request in &self.list {
+            self.pieces.insert_run(request.run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(first: u32, count: u32) -> PieceRun {
+        PieceRun {
+            first: PieceIndex(first),
+            count,
+        }
+    }
+
+    #[test]
+    fn a_run_shrinks_as_its_pieces_come_and_frees_its_slot_near_the_end() {
+        let mut requests = Requests::new(8);
+        requests.add(HostNo(1), run(2, 3), Moment(0));
+        assert_eq!(
+            requests.delivered(HostNo(1), PieceIndex(2), Moment(5)),
+            Some(Duration::from_nanos(5))
+        );
+        assert_eq!(
+            requests.pieces().iter().map(|p| p.0).collect::<Vec<_>>(),
+            [3, 4]
+        );
+        requests.progress(HostNo(1), PieceIndex(3), Moment(6), true);
+        assert_eq!(
+            requests.holding_slots(),
+            1,
+            "one more piece of the run follows"
+        );
+        requests.delivered(HostNo(1), PieceIndex(3), Moment(7));
+        requests.progress(HostNo(1), PieceIndex(4), Moment(8), true);
+        assert_eq!((requests.holding_slots(), requests.len()), (0, 1));
+        requests.delivered(HostNo(1), PieceIndex(4), Moment(9));
+        assert_eq!((requests.len(), requests.pieces().len()), (0, 0));
+        assert_eq!(
+            requests.delivered(HostNo(1), PieceIndex(4), Moment(9)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_piece_stays_on_its_way_while_one_of_two_requests_lives() {
+        let mut requests = Requests::new(8);
+        requests.add(HostNo(1), run(2, 1), Moment(0));
+        requests.add(HostNo(2), run(2, 1), Moment(0));
+        assert_eq!(requests.suppliers(PieceIndex(2)), 2);
+        requests.refused(HostNo(1), run(0, 8));
+        assert!(requests.pieces().contains(PieceIndex(2)));
+        assert_eq!(requests.superseded(PieceIndex(2), None).len(), 1);
+        assert!(requests.pieces().is_empty());
+    }
+}

@@ -1,0 +1,336 @@
+//! Admission: who is served now, who waits, who is sent elsewhere.
+
+use std::collections::BTreeMap;
+
+use types::{ByteCount, Moment, PieceRun, TaskId};
+
+use super::RateLimit;
+use crate::{Class, HostNo, SlotHint};
+
+/// How many children are served at once, and how many may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadPolicy {
+    /// Running transfers.
+    pub slots: u8,
+    /// Requests that wait for a slot. One per slot bridges the round trip between two transfers; each more makes a
+    /// child commit to a piece earlier than it knows what is rare.
+    pub waiting_max: u8,
+}
+
+impl Default for UploadPolicy {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            waiting_max: 2,
+        }
+    }
+}
+
+/// A request of a child, and once admitted a transfer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Transfer {
+    /// The child.
+    pub to: HostNo,
+    /// The task.
+    pub task: TaskId,
+    /// Adjacent pieces that this host has.
+    pub run: PieceRun,
+}
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Slots and line are full.
+    Busy,
+    /// This host is about to leave.
+    Draining,
+    /// The child already has a request in line or running for some of these pieces.
+    Duplicate,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    transfer: Transfer,
+    class: Class,
+    urgent: bool,
+    /// Order of arrival.
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    transfer: Transfer,
+    is_ending: bool,
+}
+
+/// All uploads of one host.
+///
+/// Invariants: never more than `slots` running, never more than `waiting_max` waiting, each ended exactly once.
+#[derive(Debug)]
+pub struct Uploads {
+    policy: UploadPolicy,
+    limit: RateLimit,
+    running: Vec<Running>,
+    waiting: Vec<Waiting>,
+    /// Bytes promised to each child and each task of late: who got least goes first. Halved as it grows.
+    served: Served,
+    arrivals: u64,
+    is_draining: bool,
+}
+
+impl Uploads {
+    /// No uploads yet.
+    pub fn new(policy: UploadPolicy, limit: RateLimit) -> Self {
+        Self {
+            policy,
+            limit,
+            running: Vec::new(),
+            waiting: Vec::new(),
+            served: Served::default(),
+            arrivals: 0,
+            is_draining: false,
+        }
+    }
+
+    /// A child asks. `Ok` means that [`Uploads::next`] will name the transfer in time; a refusal must be sent back.
+    ///
+    /// An urgent request (a blocked reader) goes to the head of the line, and finds a place there when the line is
+    /// full by sending the last one that is not urgent away: that one is returned as displaced.
+    pub fn request(
+        &mut self,
+        transfer: Transfer,
+        class: Class,
+        urgent: bool,
+    ) -> Result<Option<Transfer>, Refusal> {
+        if self.is_draining {
+            return Err(Refusal::Draining);
+        }
+        if self.transfers().any(|held| {
+            held.to == transfer.to && held.task == transfer.task && overlap(held.run, transfer.run)
+        }) {
+            return Err(Refusal::Duplicate);
+        }
+        let mut displaced = None;
+        if self.waiting.len() >= self.capacity() {
+            if !urgent {
+                return Err(Refusal::Busy);
+            }
+            let last = (0..self.waiting.len())
+                .filter(|at| !self.waiting[*at].urgent)
+                .max_by_key(|at| self.waiting[*at].number);
+            displaced = Some(self.waiting.remove(last.ok_or(Refusal::Busy)?).transfer);
+        }
+        self.arrivals += 1;
+        self.waiting.push(Waiting {
+            transfer,
+            class,
+            urgent,
+            number: self.arrivals,
+        });
+        Ok(displaced)
+    }
+
+    /// Requests that may wait now: the line, and the slots that are free.
+    fn capacity(&self) -> usize {
+        usize::from(self.policy.waiting_max)
+            + usize::from(self.policy.slots).saturating_sub(self.running.len())
+    }
+
+    /// The next transfer to start, if a slot is free and the rate allows. Call until `None`; `length_of` tells a run's
+    /// bytes.
+    ///
+    /// Foreground before background, urgent before the rest, then the task and the child that were served least, then
+    /// first come first served.
+    pub fn next(
+        &mut self,
+        now: Moment,
+        length_of: impl Fn(&Transfer) -> ByteCount,
+    ) -> Option<Transfer> {
+        if self.running.len() >= usize::from(self.policy.slots) || self.limit.ready_at(now) > now {
+            return None;
+        }
+        let best = (0..self.waiting.len()).min_by_key(|at| {
+            let waiting = &self.waiting[*at];
+            (
+                waiting.class,
+                !waiting.urgent,
+                self.served.by(&waiting.transfer),
+                waiting.number,
+            )
+        })?;
+        let transfer = self.waiting.remove(best).transfer;
+        let length = length_of(&transfer);
+        self.limit.spend(length, now);
+        self.served.add(&transfer, length);
+        self.running.push(Running {
+            transfer,
+            is_ending: false,
+        });
+        Some(transfer)
+    }
+
+    /// A running transfer has about one round trip left: its slot counts as opening.
+    pub fn ending(&mut self, transfer: &Transfer) {
+        if let Some(running) = self
+            .running
+            .iter_mut()
+            .find(|running| running.transfer == *transfer)
+        {
+            running.is_ending = true;
+        }
+    }
+
+    /// A transfer ended, well or not. True if it was running.
+    pub fn ended(&mut self, transfer: &Transfer) -> bool {
+        let before = self.running.len();
+        self.running.retain(|running| running.transfer != *transfer);
+        self.running.len() < before
+    }
+
+    /// A child no longer wants `run`: what waited is dropped here, what runs is returned for the shell to stop and then
+    /// report as [`Uploads::ended`].
+    pub fn cancel(&mut self, to: HostNo, task: TaskId, run: PieceRun) -> Vec<Transfer> {
+        let is_meant = |transfer: &Transfer| {
+            transfer.to == to && transfer.task == task && overlap(transfer.run, run)
+        };
+        self.waiting.retain(|waiting| !is_meant(&waiting.transfer));
+        self.running
+            .iter()
+            .map(|running| running.transfer)
+            .filter(is_meant)
+            .collect()
+    }
+
+    /// A child is gone: nothing of it is left.
+    pub fn forget(&mut self, host: HostNo) {
+        self.waiting.retain(|waiting| waiting.transfer.to != host);
+        self.running.retain(|running| running.transfer.to != host);
+        self.served.forget(host);
+    }
+
+    /// A task is gone: requests that wait for it are returned, to be refused.
+    pub fn forget_task(&mut self, task: TaskId) -> Vec<Transfer> {
+        let gone = self
+            .waiting
+            .iter()
+            .map(|waiting| waiting.transfer)
+            .filter(|transfer| transfer.task == task)
+            .collect();
+        self.waiting.retain(|waiting| waiting.transfer.task != task);
+        gone
+    }
+
+    /// No new requests from now on; what waits is returned, to be refused, and what runs may end.
+    pub fn drain(&mut self) -> Vec<Transfer> {
+        self.is_draining = true;
+        self.waiting
+            .drain(..)
+            .map(|waiting| waiting.transfer)
+            .collect()
+    }
+
+    /// What children should know of the slots now.
+    pub fn hint(&self) -> SlotHint {
+        if self.is_draining {
+            return SlotHint::default();
+        }
+        let slots = usize::from(self.policy.slots);
+        let waiting = self.waiting.len();
+        let free = slots.saturating_sub(self.running.len() + waiting);
+        let ending = self
+            .running
+            .iter()
+            .filter(|running| running.is_ending)
+            .count();
+        let opening =
+            (slots.saturating_sub(self.running.len()) + ending).saturating_sub(waiting + free);
+        let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+        SlotHint {
+            free: small(free),
+            opening: small(opening),
+        }
+    }
+
+    /// Changes the rate limit.
+    pub fn set_limit(&mut self, rate: Option<ByteCount>, now: Moment) {
+        self.limit.set(rate, now);
+    }
+
+    /// When [`Uploads::next`] may have something although nothing happened: the rate limit's next token.
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        let waits = !self.waiting.is_empty() && self.running.len() < usize::from(self.policy.slots);
+        waits.then(|| self.limit.ready_at(now))
+    }
+
+    /// Running transfers.
+    pub fn running(&self) -> impl Iterator<Item = &Transfer> {
+        self.running.iter().map(|running| &running.transfer)
+    }
+
+    /// Whether nothing runs or waits.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    fn transfers(&self) -> impl Iterator<Item = &Transfer> {
+        self.running()
+            .chain(self.waiting.iter().map(|waiting| &waiting.transfer))
+    }
+}
+
+fn overlap(a: PieceRun, b: PieceRun) -> bool {
+    u64::from(a.first.0) < b.end() && u64::from(b.first.0) < a.end()
+}
+
+/// Bytes served of late, per task and per child. Bounded: when a table is full, everything is halved and zeros leave.
+#[derive(Debug, Default)]
+struct Served {
+    tasks: BTreeMap<TaskId, u64>,
+    children: BTreeMap<HostNo, u64>,
+}
+
+impl Served {
+    const ENTRIES_MAX: usize = 256;
+    const BYTES_MAX: u64 = 1 << 32;
+
+    fn by(&self, transfer: &Transfer) -> (u64, u64) {
+        let task = self.tasks.get(&transfer.task).copied().unwrap_or(0);
+        (task, self.children.get(&transfer.to).copied().unwrap_or(0))
+    }
+
+    fn add(&mut self, transfer: &Transfer, length: ByteCount) {
+        let task = grown(&mut self.tasks, transfer.task, length);
+        let child = grown(&mut self.children, transfer.to, length);
+        if task.max(child) > Self::BYTES_MAX
+            || self.tasks.len() > Self::ENTRIES_MAX
+            || self.children.len() > Self::ENTRIES_MAX
+        {
+            self.age();
+        }
+    }
+
+    fn age(&mut self) {
+        let halve = |bytes: &mut u64| {
+            *bytes /= 2;
+            *bytes > 0
+        };
+        self.tasks.retain(|_, bytes| halve(bytes));
+        self.children.retain(|_, bytes| halve(bytes));
+    }
+
+    fn forget(&mut self, host: HostNo) {
+        self.children.remove(&host);
+    }
+}
+
+/// Adds `length` to the entry of `key`. A newcomer starts level with who got least, or it would be served alone until
+/// it had caught up with everybody's past.
+fn grown<K: Ord>(table: &mut BTreeMap<K, u64>, key: K, length: ByteCount) -> u64 {
+    let least = table.values().copied().min().unwrap_or(0);
+    let bytes = table.entry(key).or_insert(least);
+    *bytes = bytes.saturating_add(length.0);
+    *bytes
+}
+
+#[cfg(test)]
+mod tests;

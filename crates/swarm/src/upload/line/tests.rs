@@ -1,0 +1,147 @@
+use types::PieceIndex;
+
+use super::*;
+
+/// Runs a script of `ask CHILD PIECE [bg|!]`, `next`, `ending CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
+/// and `hint` and returns what was said, joined by spaces.
+fn check(script: &str, expected: &str) {
+    let mut uploads = Uploads::new(UploadPolicy::default(), RateLimit::new(None, Moment::ZERO));
+    let mut said = Vec::new();
+    for line in script.split(", ") {
+        let words: Vec<&str> = line.split(' ').collect();
+        let transfer = || Transfer {
+            to: HostNo(words[1].parse().expect("a child")),
+            task: TaskId::from_bytes([0; 32]),
+            run: PieceRun::one(PieceIndex(words[2].parse().expect("a piece"))),
+        };
+        let show = |transfer: Transfer| format!("{}:{}", transfer.to.0, transfer.run.first.0);
+        match words[0] {
+            "ask" => {
+                let class = if words.get(3) == Some(&"bg") {
+                    Class::Background
+                } else {
+                    Class::Foreground
+                };
+                match uploads.request(transfer(), class, words.get(3) == Some(&"!")) {
+                    Ok(None) => {}
+                    Ok(Some(displaced)) => said.push(format!("away {}", show(displaced))),
+                    Err(refusal) => said.push(format!("{refusal:?}")),
+                }
+            }
+            "next" => match uploads.next(Moment::ZERO, |_| ByteCount(1)) {
+                Some(transfer) => said.push(show(transfer)),
+                None => said.push("-".into()),
+            },
+            "ending" => uploads.ending(&transfer()),
+            "ended" => assert!(uploads.ended(&transfer())),
+            "gone" => uploads.forget(HostNo(words[1].parse().expect("a child"))),
+            "drain" => said.extend(uploads.drain().into_iter().map(show)),
+            "hint" => said.push(format!(
+                "{}+{}",
+                uploads.hint().free,
+                uploads.hint().opening
+            )),
+            other => panic!("unknown step {other}"),
+        }
+    }
+    assert_eq!(said.join(" "), expected, "{script}");
+}
+
+#[test]
+fn two_are_served_two_wait_and_the_next_is_sent_elsewhere() {
+    check(
+        "ask 1 1, ask 2 2, ask 3 3, ask 4 4, ask 5 5, next, next, next",
+        "Busy 1:1 2:2 -",
+    );
+    check(
+        "ask 1 1, ask 2 2, next, next, ask 3 3, ask 4 4, ask 5 5, ended 1 1, next",
+        "1:1 2:2 Busy 3:3",
+    );
+}
+
+#[test]
+fn a_child_that_was_served_least_goes_first() {
+    check(
+        "ask 1 1, next, ended 1 1, ask 2 1, next, ended 2 1, ask 1 2, ask 3 1, next, next",
+        "1:1 2:1 3:1 1:2",
+    );
+}
+
+#[test]
+fn the_background_is_served_last() {
+    check(
+        "ask 1 1 bg, ask 2 2, ask 3 3, next, next, ended 2 2, next",
+        "2:2 3:3 1:1",
+    );
+}
+
+#[test]
+fn an_urgent_request_goes_first_and_displaces_one_that_is_not() {
+    check(
+        "ask 1 1, ask 2 2, next, next, ask 3 3, ask 4 4, ask 5 5 !, ended 1 1, next",
+        "1:1 2:2 away 4:4 5:5",
+    );
+    check(
+        "ask 1 1, ask 2 2, next, next, ask 3 3 !, ask 4 4 !, ask 5 5 !",
+        "1:1 2:2 Busy",
+    );
+}
+
+#[test]
+fn hints_tell_what_is_free_and_what_is_about_to_be() {
+    check(
+        "hint, ask 1 1, hint, next, hint, ask 2 2, next, hint",
+        "2+0 1+0 1:1 1+0 2:2 0+0",
+    );
+    check(
+        "ask 1 1, next, ask 2 2, next, ending 1 1, hint, ask 3 3, hint, ending 2 2, hint",
+        "1:1 2:2 0+1 0+0 0+1",
+    );
+}
+
+#[test]
+fn a_second_request_for_the_same_piece_is_refused() {
+    check(
+        "ask 1 1, ask 1 1, next, ask 1 1, ask 1 2, next",
+        "Duplicate 1:1 Duplicate 1:2",
+    );
+}
+
+#[test]
+fn who_is_gone_holds_no_slot() {
+    check(
+        "ask 1 1, ask 2 2, next, next, gone 1, ask 3 3, next, hint",
+        "1:1 2:2 3:3 0+0",
+    );
+}
+
+#[test]
+fn draining_refuses_and_lets_what_runs_end() {
+    check(
+        "ask 1 1, next, ask 2 2, ask 3 3, drain, ask 4 4, next, ended 1 1, hint",
+        "1:1 2:2 3:3 Draining - 0+0",
+    );
+}
+
+#[test]
+fn a_rate_limit_delays_the_next_transfer() {
+    let mut uploads = Uploads::new(
+        UploadPolicy::default(),
+        RateLimit::new(Some(ByteCount(1000)), Moment::ZERO),
+    );
+    let transfer = |piece| Transfer {
+        to: HostNo(1),
+        task: TaskId::from_bytes([0; 32]),
+        run: PieceRun::one(PieceIndex(piece)),
+    };
+    for piece in 0..2 {
+        uploads
+            .request(transfer(piece), Class::Foreground, false)
+            .expect("room in the line");
+    }
+    assert!(uploads.next(Moment::ZERO, |_| ByteCount(1000)).is_some());
+    assert_eq!(uploads.next(Moment::ZERO, |_| ByteCount(1000)), None);
+    let later = uploads.deadline(Moment::ZERO).expect("one waits");
+    assert!(later.since(Moment::ZERO).as_millis() >= 750, "{later}");
+    assert!(uploads.next(later, |_| ByteCount(1000)).is_some());
+}
