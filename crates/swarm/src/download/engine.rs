@@ -48,6 +48,9 @@ pub struct Download {
     blocked_since: Moment,
     /// Random part of the wait before this host turns to the origin on its own, drawn anew each time.
     jitter: Duration,
+    /// When the scheduler was asked whether the import goes on.
+    asked_at: Moment,
+    stick: Option<HostNo>,
     reported: Option<(Epoch, u32, u32)>,
     out: VecDeque<Action>,
     /// Whether anything happened since the last time nothing was left to do.
@@ -74,6 +77,8 @@ impl Download {
             news_at: Moment::ZERO,
             blocked_since: Moment::ZERO,
             jitter,
+            asked_at: Moment::ZERO,
+            stick: None,
             reported: None,
             out: VecDeque::new(),
             is_stirred: true,
@@ -90,10 +95,14 @@ impl Download {
             Event::Joined { host, have, slots } => self.joined(now, host, have, slots),
             Event::Left { host } => self.left(host),
             Event::Has { host, run, slots } => self.has(now, host, run, slots),
-            Event::Slots { host, slots } => self.slots_of(host, slots),
+            Event::Revealed { host, piece } => {
+                self.news_at = now;
+                self.neighbours.revealed(host, piece);
+            }
+            Event::Slots { host, slots } => self.slots_of(now, host, slots),
             Event::Busy { host, run } => {
                 self.requests.refused(host, run);
-                self.slots_of(host, SlotHint::default());
+                self.slots_of(now, host, SlotHint::default());
             }
             Event::Lacks { host, run } => {
                 self.requests.refused(host, run);
@@ -103,7 +112,10 @@ impl Download {
                 self.news_at = now;
                 self.requests.progress(host, piece, now, false);
             }
-            Event::Ending { host, piece } => self.requests.progress(host, piece, now, true),
+            Event::Ending { host, piece } => {
+                self.requests.progress(host, piece, now, true);
+                self.stick = Some(host);
+            }
             Event::Verified { piece, from } => self.verified(now, piece, from),
             Event::Void { piece } => self.void(piece),
             Event::Corrupt { piece, host } => self.corrupt(now, piece, host),
@@ -144,13 +156,21 @@ impl Download {
             .map(|request| request.heard + self.patience(request))
             .min();
         let alone = self.unleased_at();
+        let nervous = self.nervous_at().filter(|at| self.asked_at < *at);
         let probe = (self.requests.len() == 0).then(|| self.news_at + self.probe_after());
         let usable = self.neighbours.next_usable(now);
         let hard = self.news_at + self.policy.hard_limit;
-        let deadline = [requests, alone, probe, usable, self.importing.deadline(now)]
-            .into_iter()
-            .flatten()
-            .fold(hard, Moment::min);
+        let deadline = [
+            requests,
+            alone,
+            nervous,
+            probe,
+            usable,
+            self.importing.deadline(now),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(hard, Moment::min);
         // A deadline that passed without effect must not make the shell spin.
         Some(deadline.max(now + Duration::from_millis(1)))
     }
@@ -183,11 +203,17 @@ impl Download {
         let mut shown = PieceSet::empty(self.layout.piece_count());
         self.have
             .iter()
-            .filter(|piece| seed.is_revealed(*piece, host))
+            .filter(|piece| seed.is_revealed_to(*piece, host))
             .for_each(|piece| {
                 shown.insert(piece);
             });
         shown
+    }
+
+    /// Whether all of `run` was revealed to `host` while it is held back from others: a place was kept for it.
+    pub fn is_invited(&self, host: HostNo, run: PieceRun) -> bool {
+        let seed = self.importing.seed.as_ref();
+        seed.is_some_and(|seed| run.pieces().all(|piece| seed.is_revealed_to(piece, host)))
     }
 
     /// Whether `host` lacks anything that we could give it, as far as we know.
@@ -246,28 +272,27 @@ impl Download {
         run.pieces()
             .take(self.have.piece_count() as usize)
             .for_each(|piece| self.seen_elsewhere(now, piece));
-        self.slots_of(host, slots);
+        self.slots_of(now, host, slots);
     }
 
     fn seen_elsewhere(&mut self, now: Moment, piece: PieceIndex) {
-        if let Some(seed) = &mut self.importing.seed
-            && seed.left(piece, now)
-            && self.have.contains(piece)
-        {
-            self.out.push_back(Action::Announce { piece });
+        if let Some(seed) = &mut self.importing.seed {
+            seed.left(piece, now);
         }
     }
 
-    fn slots_of(&mut self, host: HostNo, slots: SlotHint) {
+    fn slots_of(&mut self, now: Moment, host: HostNo, slots: SlotHint) {
         let asked = self
             .requests
             .iter()
             .filter(|request| request.from == host && request.phase == Phase::Waiting)
             .count();
+        let trusted = self.probe_after();
         if let Some(neighbour) = self.neighbours.get_mut(host) {
             neighbour.room = slots
                 .room()
                 .saturating_sub(u8::try_from(asked).unwrap_or(u8::MAX));
+            neighbour.doubt_at = now + trusted;
         }
     }
 
@@ -299,7 +324,6 @@ impl Download {
             (Some(seed), Supplier::Origin) => seed.arrived(piece),
             (Some(seed), Supplier::Host(_)) => {
                 seed.left(piece, now);
-                self.out.push_back(Action::Announce { piece });
             }
             (None, _) => self.out.push_back(Action::Announce { piece }),
         }
@@ -433,8 +457,20 @@ impl Download {
                 self.fail_if_refused();
             }
         }
+        self.ask(now);
         self.import(now);
         self.report();
+    }
+
+    /// Before this host turns to the origin on its own it asks the scheduler once whether the import goes on.
+    fn ask(&mut self, now: Moment) {
+        let is_due = self
+            .nervous_at()
+            .is_some_and(|at| now >= at && self.asked_at < at);
+        if is_due && self.state == State::Fetching {
+            self.asked_at = now;
+            self.out.push_back(Action::Ask);
+        }
     }
 
     fn finish(&mut self) {
@@ -486,15 +522,25 @@ impl Download {
     }
 
     fn request(&mut self, now: Moment) {
-        while self.requests.holding_slots() < usize::from(self.slots)
-            && self.requests.len() < usize::from(self.slots + self.policy.ahead)
-        {
-            let probes = self.requests.len() == 0 && now >= self.news_at + self.probe_after();
-            let Some(choice) = self.choose(now, probes) else {
+        while self.slots > 0 {
+            let has_slot = self.requests.holding_slots() < usize::from(self.slots)
+                && self.requests.len() < usize::from(self.slots + self.policy.ahead);
+            let Some(choice) = self.choose(now, has_slot) else {
                 return;
             };
+            let trusted = self.probe_after();
             if let Some(neighbour) = self.neighbours.get_mut(choice.from) {
-                neighbour.room = neighbour.room.saturating_sub(1);
+                let was_revealed = neighbour
+                    .revealed
+                    .iter()
+                    .position(|piece| *piece == choice.run.first);
+                match was_revealed {
+                    Some(at) => drop(neighbour.revealed.swap_remove(at)),
+                    None => {
+                        neighbour.room = neighbour.room.saturating_sub(1);
+                        neighbour.doubt_at = now + trusted;
+                    }
+                }
             }
             self.requests.add(choice.from, choice.run, now);
             self.out.push_back(Action::Request {
@@ -505,7 +551,8 @@ impl Download {
         }
     }
 
-    fn choose(&mut self, now: Moment, anyway: bool) -> Option<Choice> {
+    fn choose(&mut self, now: Moment, has_slot: bool) -> Option<Choice> {
+        let stick = self.stick.take();
         let Self {
             layout,
             policy,
@@ -518,7 +565,7 @@ impl Download {
             piece_time,
             ..
         } = self;
-        let view = View {
+        let mut view = View {
             now,
             layout,
             policy,
@@ -528,9 +575,27 @@ impl Download {
             neighbours,
             requests,
             run_max: run_max(piece_time, layout, policy),
-            anyway,
+            anyway: false,
         };
         let usual = piece_time.high().unwrap_or(policy.patience_max);
+        let may_take_reveal =
+            requests.len() < usize::from(self.slots + policy.ahead + policy.reveals);
+        if let Some(choice) = view.revealed().filter(|_| may_take_reveal) {
+            return Some(choice);
+        }
+        if !has_slot {
+            return None;
+        }
+        if let Some(host) = stick
+            && policy.sticky
+            && let Some(choice) = view.again(host, chance)
+        {
+            return Some(choice);
+        }
+        if let Some(choice) = view.choose(chance) {
+            return Some(choice);
+        }
+        view.anyway = true;
         view.choose(chance).or_else(|| {
             view.hedge(chance, |request| {
                 request.phase != Phase::Ending
@@ -592,14 +657,20 @@ impl Download {
         }
     }
 
-    /// When this host may read from the origin without a lease, if a reader of ours is blocked: no news for an adaptive
-    /// time, and a random part more so that not all blocked hosts go at once.
-    fn unleased_at(&self) -> Option<Moment> {
+    /// When a reader of ours has been blocked without any news for an adaptive time.
+    fn nervous_at(&self) -> Option<Moment> {
         let is_blocked = self.demand.blocked(&self.have).next().is_some();
         let wait = self.piece_time.high().unwrap_or(self.policy.head_wait_max) * 4;
         let wait = wait.clamp(self.policy.patience_min, self.policy.head_wait_max);
         (is_blocked && self.importing.lease.is_none())
-            .then(|| self.news_at.max(self.blocked_since) + wait + self.jitter)
+            .then(|| self.news_at.max(self.blocked_since) + wait)
+    }
+
+    /// When this host may read from the origin without a lease: a random time after it became nervous, so that there is
+    /// time for an answer and not all blocked hosts go at once.
+    fn unleased_at(&self) -> Option<Moment> {
+        self.nervous_at()
+            .map(|at| at + self.policy.patience_min + self.jitter)
     }
 
     /// How long to believe that nobody has room before asking somebody anyway.

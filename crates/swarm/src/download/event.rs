@@ -40,6 +40,13 @@ pub enum Event {
         /// Its upload slots at that time.
         slots: SlotHint,
     },
+    /// An importer revealed a piece to us alone, and keeps a place for our request.
+    Revealed {
+        /// Who.
+        host: HostNo,
+        /// Which.
+        piece: PieceIndex,
+    },
     /// A neighbour told of its slots.
     Slots {
         /// Who.
@@ -189,6 +196,8 @@ pub enum Action {
         /// Whom.
         to: HostNo,
     },
+    /// Ask the scheduler whether the import of this task goes on; [`Event::Acknowledged`] is the good answer.
+    Ask,
     /// Read `run` from the origin.
     Import {
         /// The pieces.

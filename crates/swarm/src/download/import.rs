@@ -179,11 +179,10 @@ impl Importing {
         }
         let ahead = view.policy.read_ahead_pieces.min(per_stream);
         let unleft = self.seed.as_ref().map_or(0, SuperSeed::unleft);
-        let unleft = u32::try_from(unleft)
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.pieces.len());
-        let room = ahead.saturating_sub(unleft);
-        room.min((ahead / u32::from(view.policy.import_streams.max(1))).max(1))
+        let in_flight_max = (ahead / 2).max(1);
+        let room = ahead.saturating_sub(u32::try_from(unleft).unwrap_or(u32::MAX));
+        let room = room.min(in_flight_max.saturating_sub(self.pieces.len()));
+        room.min((in_flight_max / u32::from(view.policy.import_streams.max(1))).max(1))
     }
 
     /// What a blocked reader needs next from the origin without a lease: from its head, at most its window.

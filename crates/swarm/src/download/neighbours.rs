@@ -13,6 +13,10 @@ pub(crate) struct Neighbour {
     pub(crate) have: PieceSet,
     /// Requests that it would take now, as far as we know: its last hint less what we asked since.
     pub(crate) room: u8,
+    /// When a belief that there is no room is no longer trusted.
+    pub(crate) doubt_at: Moment,
+    /// Pieces it keeps a place for: they may be asked for whatever its slots. Bounded.
+    pub(crate) revealed: Vec<PieceIndex>,
     pub(crate) health: Health,
 }
 
@@ -27,6 +31,7 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     const LIST_MAX: usize = 256;
+    const REVEALED_MAX: usize = 64;
 
     pub(crate) fn new(piece_count: u32) -> Self {
         Self {
@@ -60,6 +65,8 @@ impl Neighbours {
                 host,
                 have,
                 room: slots.room(),
+                doubt_at: Moment::ZERO,
+                revealed: Vec::new(),
                 health,
             },
         );
@@ -92,6 +99,17 @@ impl Neighbours {
             }
         }
         news
+    }
+
+    /// An importer revealed `piece` to us.
+    pub(crate) fn revealed(&mut self, host: HostNo, piece: PieceIndex) {
+        self.has(host, PieceRun::one(piece));
+        if let Some(neighbour) = self.get_mut(host)
+            && neighbour.have.contains(piece)
+            && neighbour.revealed.len() < Self::REVEALED_MAX
+        {
+            neighbour.revealed.push(piece);
+        }
     }
 
     /// Takes back what a neighbour turned out not to have.

@@ -54,6 +54,51 @@ impl View<'_> {
         })
     }
 
+    /// A piece that an importer revealed to us: nobody else can have it, and others wait for us to pass it on.
+    pub(crate) fn revealed(&self) -> Option<Choice> {
+        self.neighbours
+            .iter()
+            .filter(|neighbour| neighbour.health.is_usable(self.now))
+            .find_map(|neighbour| {
+                let piece = neighbour.revealed.iter().copied().find(|piece| {
+                    self.demand.wanted().contains(*piece)
+                        && [self.have, self.requests.pieces(), self.importing]
+                            .iter()
+                            .all(|set| !set.contains(*piece))
+                })?;
+                Some(Choice {
+                    from: neighbour.host,
+                    run: PieceRun::one(piece),
+                    urgent: false,
+                })
+            })
+    }
+
+    pub(crate) fn again(&self, host: HostNo, chance: &mut Chance) -> Option<Choice> {
+        let parent = self
+            .neighbours
+            .get(host)
+            .filter(|n| n.health.is_usable(self.now))?;
+        let sets = [
+            self.demand.wanted(),
+            self.have,
+            self.requests.pieces(),
+            self.importing,
+        ]
+        .map(PieceSet::words);
+        let mask: Vec<u64> = (0..sets[0].len())
+            .map(|at| {
+                sets[0][at] & !sets[1][at] & !sets[2][at] & !sets[3][at] & parent.have.words()[at]
+            })
+            .collect();
+        let piece = self.rarest(&mask, chance)?;
+        Some(Choice {
+            from: host,
+            run: self.extend(piece, parent, &mask),
+            urgent: false,
+        })
+    }
+
     /// A second request for a piece that one slow parent holds up, from another: the last pieces of a download, or the
     /// head of a blocked reader.
     pub(crate) fn hedge(
@@ -79,7 +124,8 @@ impl View<'_> {
     }
 
     fn is_usable(&self, neighbour: &Neighbour) -> bool {
-        (neighbour.room > 0 || self.anyway) && neighbour.health.is_usable(self.now)
+        (neighbour.room > 0 || (self.anyway && self.now >= neighbour.doubt_at))
+            && neighbour.health.is_usable(self.now)
     }
 
     /// Bits of the pieces that are wanted, neither here nor on their way, and held by a usable parent.

@@ -13,6 +13,11 @@ pub struct DownloadPolicy {
     /// Requests beyond the slots that may wait in a parent's line, so that the next transfer starts without a round
     /// trip.
     pub ahead: u8,
+    /// Requests beyond those for pieces that an importer revealed to this peer: they don't wait for a slot, since the
+    /// whole swarm waits for them.
+    pub reveals: u8,
+    /// Sticky
+    pub sticky: bool,
     /// Bytes of adjacent pieces in one request.
     pub run_bytes_max: ByteCount,
     /// Time that one request should take at least: pieces that pass more quickly are asked for in runs, so that a round
@@ -44,6 +49,8 @@ impl Default for DownloadPolicy {
         Self {
             slots: 2,
             ahead: 1,
+            reveals: 2,
+            sticky: true,
             run_bytes_max: ByteCount::mib(1),
             run_time: Duration::from_millis(4),
             window: 8,

@@ -37,6 +37,18 @@ pub struct Transfer {
     pub run: PieceRun,
 }
 
+/// What a request is entitled to. Ordered: the first is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// A reader is blocked on it.
+    Urgent,
+    /// The piece was revealed to this child alone, and a place kept for it.
+    Invited,
+    /// Anything else.
+    #[default]
+    Usual,
+}
+
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -52,7 +64,7 @@ pub enum Refusal {
 struct Waiting {
     transfer: Transfer,
     class: Class,
-    urgent: bool,
+    standing: Standing,
     /// Order of arrival.
     number: u64,
 }
@@ -79,6 +91,9 @@ pub struct Uploads {
 }
 
 impl Uploads {
+    /// Requests in line beyond which even an invited one is refused: a bound, never met by an honest super-seed.
+    const INVITED_MAX: usize = 64;
+
     /// No uploads yet.
     pub fn new(policy: UploadPolicy, limit: RateLimit) -> Self {
         Self {
@@ -95,12 +110,13 @@ impl Uploads {
     /// A child asks. `Ok` means that [`Uploads::next`] will name the transfer in time; a refusal must be sent back.
     ///
     /// An urgent request (a blocked reader) goes to the head of the line, and finds a place there when the line is
-    /// full by sending the last one that is not urgent away: that one is returned as displaced.
+    /// full by sending the last one that is not urgent away: that one is returned as displaced. For a piece that was
+    /// revealed to this child alone a place was kept: `capacity` does not bind it, the bound on reveals does.
     pub fn request(
         &mut self,
         transfer: Transfer,
         class: Class,
-        urgent: bool,
+        standing: Standing,
     ) -> Result<Option<Transfer>, Refusal> {
         if self.is_draining {
             return Err(Refusal::Draining);
@@ -110,36 +126,46 @@ impl Uploads {
         }) {
             return Err(Refusal::Duplicate);
         }
-        let mut displaced = None;
-        if self.waiting.len() >= self.capacity() {
-            if !urgent {
-                return Err(Refusal::Busy);
-            }
-            let last = (0..self.waiting.len())
-                .filter(|at| !self.waiting[*at].urgent)
-                .max_by_key(|at| self.waiting[*at].number);
-            displaced = Some(self.waiting.remove(last.ok_or(Refusal::Busy)?).transfer);
-        }
+        let displaced = match standing {
+            Standing::Invited if self.waiting.len() < Self::INVITED_MAX => None,
+            _ if self.waiting.len() < self.capacity() => None,
+            Standing::Urgent => Some(self.displace().ok_or(Refusal::Busy)?),
+            _ => return Err(Refusal::Busy),
+        };
         self.arrivals += 1;
         self.waiting.push(Waiting {
             transfer,
             class,
-            urgent,
+            standing,
             number: self.arrivals,
         });
         Ok(displaced)
     }
 
+    /// Sends the last usual request in line away.
+    fn displace(&mut self) -> Option<Transfer> {
+        let usual =
+            (0..self.waiting.len()).filter(|at| self.waiting[*at].standing == Standing::Usual);
+        let last = usual.max_by_key(|at| self.waiting[*at].number)?;
+        Some(self.waiting.remove(last).transfer)
+    }
+
     /// Requests that may wait now: the line, and the slots that are free.
     fn capacity(&self) -> usize {
-        usize::from(self.policy.waiting_max)
+        let ending = self
+            .running
+            .iter()
+            .filter(|running| running.is_ending)
+            .count();
+        ending
+            + usize::from(self.policy.waiting_max)
             + usize::from(self.policy.slots).saturating_sub(self.running.len())
     }
 
     /// The next transfer to start, if a slot is free and the rate allows. Call until `None`; `length_of` tells a run's
     /// bytes.
     ///
-    /// Foreground before background, urgent before the rest, then the task and the child that were served least, then
+    /// Foreground before background, then by standing, then the task and the child that were served least, then
     /// first come first served.
     pub fn next(
         &mut self,
@@ -153,7 +179,7 @@ impl Uploads {
             let waiting = &self.waiting[*at];
             (
                 waiting.class,
-                !waiting.urgent,
+                waiting.standing,
                 self.served.by(&waiting.transfer),
                 waiting.number,
             )

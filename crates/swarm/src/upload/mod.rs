@@ -9,5 +9,5 @@ mod line;
 mod super_seed;
 
 pub use limit::RateLimit;
-pub use line::{Refusal, Transfer, UploadPolicy, Uploads};
+pub use line::{Refusal, Standing, Transfer, UploadPolicy, Uploads};
 pub use super_seed::SuperSeed;

@@ -133,13 +133,11 @@ impl SuperSeed {
         }
     }
 
-    /// Whether this piece may be asked for by `host`: it was revealed to it, or has left.
-    pub fn is_revealed(&self, piece: PieceIndex, host: HostNo) -> bool {
-        self.left.contains(piece)
-            || self
-                .reveals
-                .iter()
-                .any(|reveal| reveal.piece == piece && reveal.to == host)
+    /// Whether this piece is revealed to `host` and has not left yet.
+    pub fn is_revealed_to(&self, piece: PieceIndex, host: HostNo) -> bool {
+        self.reveals
+            .iter()
+            .any(|reveal| reveal.piece == piece && reveal.to == host)
     }
 
     /// Held pieces that have not left yet: what would be lost with this host.
@@ -198,10 +196,11 @@ mod tests {
             reveal_all(&mut seed, Moment(1), &[7, 9]),
             [(0, 7), (1, 9), (2, 7), (3, 9)]
         );
-        assert!(seed.is_revealed(piece(0), HostNo(7)) && !seed.is_revealed(piece(0), HostNo(9)));
+        assert!(
+            seed.is_revealed_to(piece(0), HostNo(7)) && !seed.is_revealed_to(piece(0), HostNo(9))
+        );
         assert_eq!(seed.unleft(), 4);
         assert!(seed.left(piece(0), Moment(2)) && !seed.left(piece(0), Moment(2)));
-        assert!(seed.is_revealed(piece(0), HostNo(9)));
         assert_eq!(seed.unleft(), 3);
     }
 

@@ -2,7 +2,7 @@ use types::PieceIndex;
 
 use super::*;
 
-/// Runs a script of `ask CHILD PIECE [bg|!]`, `next`, `ending CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
+/// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
 /// and `hint` and returns what was said, joined by spaces.
 fn check(script: &str, expected: &str) {
     let mut uploads = Uploads::new(UploadPolicy::default(), RateLimit::new(None, Moment::ZERO));
@@ -22,7 +22,12 @@ fn check(script: &str, expected: &str) {
                 } else {
                     Class::Foreground
                 };
-                match uploads.request(transfer(), class, words.get(3) == Some(&"!")) {
+                let standing = match words.get(3) {
+                    Some(&"!") => Standing::Urgent,
+                    Some(&"invited") => Standing::Invited,
+                    _ => Standing::Usual,
+                };
+                match uploads.request(transfer(), class, standing) {
                     Ok(None) => {}
                     Ok(Some(displaced)) => said.push(format!("away {}", show(displaced))),
                     Err(refusal) => said.push(format!("{refusal:?}")),
@@ -88,6 +93,14 @@ fn an_urgent_request_goes_first_and_displaces_one_that_is_not() {
 }
 
 #[test]
+fn an_invited_request_finds_a_place_in_a_full_line() {
+    check(
+        "ask 1 1, ask 2 2, next, next, ask 3 3, ask 4 4, ask 5 5 invited, ask 6 6, ended 1 1, next",
+        "1:1 2:2 Busy 5:5",
+    );
+}
+
+#[test]
 fn hints_tell_what_is_free_and_what_is_about_to_be() {
     check(
         "hint, ask 1 1, hint, next, hint, ask 2 2, next, hint",
@@ -136,7 +149,7 @@ fn a_rate_limit_delays_the_next_transfer() {
     };
     for piece in 0..2 {
         uploads
-            .request(transfer(piece), Class::Foreground, false)
+            .request(transfer(piece), Class::Foreground, Standing::Usual)
             .expect("room in the line");
     }
     assert!(uploads.next(Moment::ZERO, |_| ByteCount(1000)).is_some());
