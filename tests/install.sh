@@ -27,7 +27,7 @@ packages_of() {
     containerd) echo containerd runc ;;
     podman) echo podman skopeo ;;
     docker) echo docker.io ;;
-    net) echo iproute2 iptables nftables gcc libc6-dev util-linux ;;
+    net) echo iproute2 iputils-ping iptables nftables gcc libc6-dev util-linux ;;
     peers) echo aria2 python3-libtorrent ;;
     image) echo busybox-static python3 skopeo zstd ;;
     *) return 1 ;;
