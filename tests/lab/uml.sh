@@ -11,7 +11,8 @@ dm-flakey.  The root file system is this machine's, read-only; /tmp and /run are
 and in memory; the one CPU is slow (fork takes about 30 ms).  The script's output is
 printed, then a line `uml: script ended with N`; uml.sh ends with the same N.
 ubdb=FILE makes FILE the block device /dev/ubdb.
-Needs the packages user-mode-linux and kmod.
+Needs the packages user-mode-linux and kmod.  Debian 12's kernel does not start on
+processors with more register state than it knows: "ptrace set fp regs failed".
 USAGE
 }
 
