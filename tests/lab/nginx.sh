@@ -121,7 +121,7 @@ start() {
     fi
     write_config >"$dir/nginx.conf"
     : >"$dir/access.log"
-    setsid nginx -e "$dir/error.log" -c "$dir/nginx.conf" >>"$dir/error.log" 2>&1 </dev/null &
+    setsid nginx -e "$dir/error.log" -c "$dir/nginx.conf" >>"$dir/start.log" 2>&1 </dev/null &
     echo $! >"$dir/pid"
     trap 'end_pid "$dir/pid"' EXIT
     local reach=$listen
@@ -130,7 +130,7 @@ start() {
     url=http://$(host_port "$reach" "$port")
     echo "$url" >"$dir/url"
     for _ in $(seq 100); do
-        alive "$dir/pid" || { tail -n 5 "$dir/error.log" >&2; die "nginx ended, see $dir/error.log"; }
+        alive "$dir/pid" || { tail -n 5 "$dir/start.log" "$dir/error.log" >&2; die "nginx ended, see $dir/error.log"; }
         if answers "$url"; then
             trap - EXIT
             printf 'dir=%s\naddr=%s\nurl=%s\n' "$dir" "$(host_port "$reach" "$port")" "$url"
