@@ -30,11 +30,14 @@ USAGE
 die() { echo "nginx.sh: $*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null || die "$1 not found: apt-get install $2"; }
 
+# free_port ADDR [PORT]: a free port, or PORT if it is free.
 free_port() {
-    python3 - "$1" <<'PY'
+    python3 - "$@" <<'PY'
 import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-s.bind((sys.argv[1], 0))
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+s.listen()
 print(s.getsockname()[1])
 PY
 }
@@ -109,7 +112,9 @@ start() {
     need curl curl
     need python3 python3
     root=$(realpath "$root")
-    [ -n "$port" ] || port=$(free_port "$listen")
+    # A port in use would look like a good start: the other server answers.
+    # shellcheck disable=SC2086
+    port=$(free_port "$listen" $port 2>/dev/null) || die "cannot listen on $(host_port "$listen" "$port")"
     [ -n "$dir" ] || dir=$(mktemp -d -t nginx.XXXXXX)
     mkdir -p "$dir/tmp"
     dir=$(realpath "$dir")
