@@ -113,8 +113,9 @@ start() {
     need python3 python3
     root=$(realpath "$root")
     # A port in use would look like a good start: the other server answers.
+    local wanted=$port
     # shellcheck disable=SC2086
-    port=$(free_port "$listen" $port 2>/dev/null) || die "cannot listen on $(host_port "$listen" "$port")"
+    port=$(free_port "$listen" $wanted 2>/dev/null) || die "cannot listen on $(host_port "$listen" "${wanted:-any port}")"
     [ -n "$dir" ] || dir=$(mktemp -d -t nginx.XXXXXX)
     mkdir -p "$dir/tmp"
     dir=$(realpath "$dir")
