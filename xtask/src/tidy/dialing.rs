@@ -1,0 +1,103 @@
+//! Only the dialers open connections (SEC-04): a guard that can be walked around guards nothing.
+//!
+//! `origin::dialer` checks every address it connects to; the peer and control dialers connect only to members of the
+//! cluster. Anything else that dials would reach addresses that nobody checked.
+
+use super::{
+    Finding,
+    paths::{CodePath, paths},
+    tree::Tree,
+};
+
+/// Who may dial: the beginning of a path, and why.
+const DIALERS: &[(&str, &str)] = &[
+    ("crates/origin/src/dial", "the guarded door to the outside"),
+    ("crates/wire/src/dial", "connects to peers of the cluster"),
+    ("crates/daemon/src/dial", "connects to peers of the cluster"),
+    (
+        "crates/control/src/dial",
+        "connects a host to its scheduler",
+    ),
+];
+
+/// Types whose use is dialing.
+const TYPES: [&str; 3] = ["TcpSocket", "UdpSocket", "HttpConnector"];
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, source) in tree.sources() {
+        let is_dialer = DIALERS.iter().any(|(start, _)| path.starts_with(start));
+        if is_dialer || !path.starts_with("crates/") {
+            continue;
+        }
+        for used in paths(source.live()) {
+            if let Some(what) = dialing(&used) {
+                let what = format!(
+                    "{what} outside of the dialers (SEC-04), take a connection from one of them or from the caller"
+                );
+                findings.push(Finding::new(path, used.line, what));
+            }
+        }
+    }
+    findings
+}
+
+fn dialing(used: &CodePath) -> Option<String> {
+    let connects = used
+        .parts
+        .windows(2)
+        .find(|pair| pair[0] == "TcpStream" && pair[1].starts_with("connect"));
+    if let Some(pair) = connects {
+        return Some(pair.join("::"));
+    }
+    let name = TYPES.iter().find(|name| used.contains(&[name]))?;
+    Some((*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_at(path: &str, text: &str, expected: usize) {
+        let found = check(&Tree::of(&[(path, text)]));
+        assert_eq!(found.len(), expected, "{found:?}");
+    }
+
+    #[test]
+    fn dialers_dial_and_others_do_not() {
+        let text = "fn f() { tokio::net::TcpStream::connect(a).await }";
+        check_at("crates/origin/src/dialer.rs", text, 0);
+        check_at("crates/origin/src/dialer/connect.rs", text, 0);
+        check_at("crates/origin/src/lib.rs", text, 1);
+        check_at(
+            "crates/store/src/lib.rs",
+            "TcpStream::connect_timeout(&a, t)",
+            1,
+        );
+        check_at(
+            "crates/pantala/src/main.rs",
+            "use tokio::net::{TcpListener, TcpSocket};",
+            1,
+        );
+        check_at(
+            "crates/control/src/lib.rs",
+            "let c = HttpConnector::new();",
+            1,
+        );
+    }
+
+    #[test]
+    fn tests_and_listeners_are_free() {
+        check_at("crates/wire/tests/link.rs", "TcpStream::connect(a)", 0);
+        check_at(
+            "crates/wire/src/lib.rs",
+            "#[cfg(test)] mod t { TcpStream::connect(a) }",
+            0,
+        );
+        check_at(
+            "crates/wire/src/lib.rs",
+            "TcpListener::bind(a); fn f(s: TcpStream) {}",
+            0,
+        );
+    }
+}
