@@ -3,7 +3,10 @@
 //! Whether a certificate is genuine and valid is for WebPKI to say. This file reads what the genuine ones of our authority
 //! say about a host, and insists that they say it in one way only: the key is the host id is the name.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use rustls_pki_types::CertificateDer;
 use types::{ClusterId, HostId};
@@ -50,13 +53,23 @@ pub enum CertificateFault {
 }
 
 /// A host's certificate, read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Leaf {
     pub(crate) der: CertificateDer<'static>,
     pub(crate) host: HostId,
     pub(crate) roles: Roles,
     pub(crate) cluster: ClusterId,
     pub(crate) expires_at: SystemTime,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            to,
+            "Leaf({:?} {:?} of {})",
+            self.host, self.roles, self.cluster
+        )
+    }
 }
 
 impl Leaf {

@@ -26,6 +26,7 @@ mod bootstrap;
 mod ca;
 mod certificate;
 mod enrolment;
+mod handshakes;
 mod hex;
 mod host_identity;
 mod link;

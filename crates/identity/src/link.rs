@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::TlsStream;
 use types::HostId;
 
-use crate::role::Roles;
+use crate::role::{Role, Roles};
 
 /// What is spoken on a link. One port serves all; the ALPN id tells them apart and carries the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,22 @@ impl Protocol {
             Self::Peer => b"pantala-peer/1",
             Self::Control => b"pantala-control/1",
             Self::Enrol => b"pantala-enrol/1",
+        }
+    }
+
+    /// What a host must be to answer.
+    pub(crate) const fn callee_role(self) -> Role {
+        match self {
+            Self::Peer => Role::Daemon,
+            Self::Control | Self::Enrol => Role::Scheduler,
+        }
+    }
+
+    /// What a host must be to call; `None` if anybody may.
+    pub(crate) const fn caller_role(self) -> Option<Role> {
+        match self {
+            Self::Peer => Some(Role::Daemon),
+            Self::Control | Self::Enrol => None,
         }
     }
 

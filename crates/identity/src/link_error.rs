@@ -14,8 +14,8 @@ pub enum LinkError {
     #[error("the handshake did not end within {0:?}")]
     TimedOut(Duration),
     /// Too many handshakes at once; the caller may come again.
-    #[error("{0} handshakes are under way already")]
-    Crowded(usize),
+    #[error("too many handshakes are under way already, in all or from the same place")]
+    Crowded,
     /// The other side speaks none of our protocols, or not the one asked for.
     #[error("the other side does not offer a protocol that is served here")]
     NoProtocol,

@@ -8,17 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, ServerConfig, server::Acceptor};
 use rustls_pki_types::ServerName;
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use types::HostId;
 
 use crate::{
     authority::Authority,
     certificate::Leaf,
+    handshakes::Handshakes,
     host_identity::Identity,
     link::{Accepted, JoinerLink, Protocol, RemoteHost, SecureLink},
     link_error::LinkError,
@@ -35,16 +32,19 @@ pub struct LinkLimits {
     pub handshake: Duration,
     /// How many handshakes of strangers may be under way at once; more are refused at once.
     pub handshakes_max: usize,
+    /// How many of those may come from one IPv4 address or IPv6 /64. This machine itself is exempt.
+    pub handshakes_per_source_max: usize,
     /// How long after its expiry a certificate is still taken.
     pub expiry_grace: ExpiryGrace,
 }
 
 impl Default for LinkLimits {
-    /// 5 s, 256, no grace.
+    /// 5 s, 256, 32, no grace. An honest handshake takes a round trip or two and a millisecond of work.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
             handshakes_max: 256,
+            handshakes_per_source_max: 32,
             expiry_grace: ExpiryGrace::default(),
         }
     }
@@ -127,7 +127,7 @@ struct Shared {
     /// Replaced as a whole; links that live on keep what they began with.
     doors: watch::Sender<Arc<Doors>>,
     revocations: watch::Sender<Arc<RevocationList>>,
-    handshakes: Semaphore,
+    handshakes: Handshakes,
     limits: LinkLimits,
 }
 
@@ -150,14 +150,15 @@ impl Doors {
             authority: identity.authority(),
             expiry_grace: limits.expiry_grace.0,
         };
-        let is_scheduler = identity.roles().contains(Role::Scheduler);
-        let mut served = vec![Protocol::Peer];
-        served.extend(is_scheduler.then_some(Protocol::Control));
+        let may_serve = |protocol: &Protocol| identity.roles().contains(protocol.callee_role());
+        let served = [Protocol::Peer, Protocol::Control];
+        let served: Vec<_> = served.into_iter().filter(may_serve).collect();
+        let anonymous = may_serve(&Protocol::Enrol).then(|| side.anonymous_server());
         Self {
             peer: side.client(Protocol::Peer),
             control: side.client(Protocol::Control),
             mutual: side.mutual_server(&served),
-            anonymous: is_scheduler.then(|| side.anonymous_server()),
+            anonymous,
             served,
             identity,
         }
@@ -189,7 +190,7 @@ impl Links {
         Self(Arc::new(Shared {
             doors: watch::Sender::new(Arc::new(Doors::new(identity, &limits))),
             revocations: watch::Sender::new(revocations),
-            handshakes: Semaphore::new(limits.handshakes_max),
+            handshakes: Handshakes::new(limits.handshakes_max, limits.handshakes_per_source_max),
             limits,
         }))
     }
@@ -241,26 +242,18 @@ impl Links {
             protocol,
         };
         let link = dial.through(tcp, self.0.limits.handshake).await?;
-        self.judge(&link.remote())?;
-        let RemoteHost { host, roles } = link.remote();
-        let role = Role::Scheduler;
-        if protocol == Protocol::Control && !roles.contains(role) {
-            return Err(LinkError::WrongRole {
-                host,
-                role,
-                protocol,
-            });
-        }
+        self.judge(&link.remote(), protocol, Some(protocol.callee_role()))?;
         Ok(link)
     }
 
-    /// Answers: makes a link out of a stream that somebody opened.
+    /// Answers: makes a link out of a stream that somebody opened. Run it beside the loop that accepts streams, not in it:
+    /// a slow stranger takes its time.
     ///
     /// Errors: [`LinkError`]. Dropped early, the stream is closed.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Accepted, LinkError> {
         let limits = &self.0.limits;
-        let place = self.0.handshakes.try_acquire();
-        let _place = place.map_err(|_| LinkError::Crowded(limits.handshakes_max))?;
+        let from = tcp.peer_addr().map_err(LinkError::Io)?.ip();
+        let _place = self.0.handshakes.begin(from).ok_or(LinkError::Crowded)?;
         let accepted = timeout(limits.handshake, Box::pin(self.shake_hands(tcp))).await;
         accepted.map_err(|_| LinkError::TimedOut(limits.handshake))?
     }
@@ -282,17 +275,27 @@ impl Links {
             Protocol::Enrol => Ok(Accepted::Joiner(JoinerLink::new(stream))),
             protocol => {
                 let remote = remote_of(&stream, doors.identity.authority())?;
-                self.judge(&remote)?;
+                self.judge(&remote, protocol, protocol.caller_role())?;
                 Ok(Accepted::Host(SecureLink::new(stream, remote, protocol)))
             }
         }
     }
 
-    fn judge(&self, remote: &RemoteHost) -> Result<(), LinkError> {
-        if self.is_revoked(remote.host) {
-            Err(LinkError::Revoked(remote.host))
-        } else {
-            Ok(())
+    fn judge(
+        &self,
+        remote: &RemoteHost,
+        protocol: Protocol,
+        needed: Option<Role>,
+    ) -> Result<(), LinkError> {
+        let RemoteHost { host, roles } = *remote;
+        match needed {
+            _ if self.is_revoked(host) => Err(LinkError::Revoked(host)),
+            Some(role) if !roles.contains(role) => Err(LinkError::WrongRole {
+                host,
+                role,
+                protocol,
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -145,3 +145,26 @@ fn an_identity_is_saved_only_beside_its_own_key() {
         .expect_err("no key");
     assert!(matches!(refused.fault, LoadFault::KeyMissing));
 }
+
+#[test]
+fn no_flipped_bit_makes_a_host_somebody_else() {
+    let cluster = Cluster::new("a");
+    let (dir, identity) = saved(&cluster, "host");
+    for name in [CERTIFICATE_FILE, KEY_FILE] {
+        let file = dir.join(name);
+        let good = fs::read(&file).expect("a file");
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&file, &bad).expect("damage");
+            // A bit in the padding of a last line may not matter; nothing may matter in silence.
+            if let Ok(loaded) = Identity::load(&dir) {
+                let loaded = loaded.expect("the files are there");
+                assert_eq!(loaded.host(), identity.host(), "{name} {at}");
+                assert_eq!(loaded.leaf().der, identity.leaf().der, "{name} {at}");
+            }
+            assert_eq!(fs::read(&file).expect("there"), bad);
+        }
+        fs::write(&file, &good).expect("mended");
+    }
+}

@@ -142,6 +142,7 @@ fn self_signed(identity: &Identity) -> Leaf {
     let cluster = identity.cluster();
     let names = vec![
         names::of_host(identity.host(), cluster),
+        names::of_role(Role::Daemon, cluster),
         names::of_role(Role::Scheduler, cluster),
     ];
     let params = rcgen::CertificateParams::new(names).expect("names");
@@ -369,6 +370,25 @@ async fn only_schedulers_serve_control_and_enrolment() {
 }
 
 #[tokio::test]
+async fn only_daemons_exchange_pieces() {
+    let cluster = Cluster::new("a");
+    let daemon = Links::new(cluster.host(Role::Daemon));
+    let scheduler = Links::new(cluster.host(Role::Scheduler));
+    let (dialled, accepted) = shake(&daemon, &scheduler, scheduler.identity().host()).await;
+    assert!(dialled.is_err());
+    assert!(
+        matches!(accepted, Err(LinkError::NoProtocol)),
+        "{accepted:?}"
+    );
+    let (_, accepted) = shake(&scheduler, &daemon, daemon.identity().host()).await;
+    let role = Role::Daemon;
+    assert!(
+        matches!(accepted, Err(LinkError::WrongRole { role: lacking, .. }) if lacking == role),
+        "{accepted:?}"
+    );
+}
+
+#[tokio::test]
 async fn plaintext_and_noise_are_refused() {
     let links = Links::new(Cluster::new("a").host(Role::Daemon));
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 100], &[0; 7]] {
@@ -430,7 +450,7 @@ async fn handshakes_beyond_the_limit_are_refused_at_once_and_places_come_back() 
     assert!(poll_once(&mut first).await.is_none());
     let (_other, theirs) = pipe().await;
     let refused = links.accept(theirs).await;
-    assert!(matches!(refused, Err(LinkError::Crowded(1))), "{refused:?}");
+    assert!(matches!(refused, Err(LinkError::Crowded)), "{refused:?}");
     drop(first);
     let (dialled, accepted) = shake(&links, &links, identity.host()).await;
     assert!(dialled.is_ok() && accepted.is_ok());
