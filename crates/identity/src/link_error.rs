@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use rustls::{CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use types::HostId;
 
 use crate::{certificate::CertificateFault, link::Protocol, role::Role};
@@ -17,7 +17,7 @@ pub enum LinkError {
     #[error("too many handshakes are under way already, in all or from the same place")]
     Crowded,
     /// The other side speaks none of our protocols, or not the one asked for.
-    #[error("the other side does not offer a protocol that is served here")]
+    #[error("the two sides have no protocol in common; compare their versions and roles")]
     NoProtocol,
     /// The other side offers TLS 1.2 or older only.
     #[error("the other side does not speak TLS 1.3")]
@@ -84,7 +84,8 @@ impl LinkError {
         match error {
             Error::InvalidCertificate(fault) => Self::of_certificate(fault),
             Error::NoCertificatesPresented => Self::NoCertificate,
-            Error::NoApplicationProtocol => Self::NoProtocol,
+            Error::NoApplicationProtocol
+            | Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Self::NoProtocol,
             Error::InvalidMessage(_) => Self::NotTls,
             Error::PeerIncompatible(
                 PeerIncompatible::Tls12NotOfferedOrEnabled

@@ -165,16 +165,14 @@ impl Doors {
     }
 
     /// How to handshake with a client that offers these ALPN ids: the first that we serve decides. Which one that is
-    /// decides too whether a certificate is demanded, and the configuration chosen offers nothing else.
-    fn server(&self, offered: impl Iterator<Item = Option<Protocol>>) -> Option<Arc<ServerConfig>> {
-        for protocol in offered.flatten() {
-            match protocol {
-                Protocol::Enrol if self.anonymous.is_some() => return self.anonymous.clone(),
-                known if self.served.contains(&known) => return Some(self.mutual.clone()),
-                _ => {}
-            }
-        }
-        None
+    /// decides too whether a certificate is demanded, and the configuration chosen offers nothing else. With none that we
+    /// serve, the mutual handshake says so in TLS's own words.
+    fn server(&self, mut offered: impl Iterator<Item = Option<Protocol>>) -> Arc<ServerConfig> {
+        let first = offered.find_map(|protocol| match protocol? {
+            Protocol::Enrol => self.anonymous.clone(),
+            known => self.served.contains(&known).then(|| self.mutual.clone()),
+        });
+        first.unwrap_or_else(|| self.mutual.clone())
     }
 }
 
@@ -264,12 +262,11 @@ impl Links {
             .await
             .map_err(LinkError::of)?;
         let doors = self.doors();
-        let offered = hello.client_hello().alpn();
-        let config = offered.and_then(|ids| doors.server(ids.map(Protocol::of_alpn)));
-        let stream = hello
-            .into_stream(config.ok_or(LinkError::NoProtocol)?)
-            .await
-            .map_err(LinkError::of)?;
+        let config = match hello.client_hello().alpn() {
+            Some(ids) => doors.server(ids.map(Protocol::of_alpn)),
+            None => return Err(LinkError::NoProtocol),
+        };
+        let stream = hello.into_stream(config).await.map_err(LinkError::of)?;
         let stream = TlsStream::from(stream);
         match negotiated(&stream)? {
             Protocol::Enrol => Ok(Accepted::Joiner(JoinerLink::new(stream))),

@@ -3,11 +3,12 @@
 //! Ed25519 for all: it is small, fast, deterministic, and one fixed key type means that a handshake never spends time on
 //! a huge key that somebody sends us (SEC-36).
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rcgen::{PKCS_ED25519, PublicKeyData, SignatureAlgorithm, SigningKey};
-use rustls_pki_types::PrivateKeyDer;
+use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use types::Signature;
 use zeroize::Zeroizing;
 
@@ -56,8 +57,10 @@ impl Signer {
     }
 
     /// For rustls.
-    pub(crate) fn to_tls(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.pkcs8().to_vec().into())
+    pub(crate) fn to_tls(&self) -> Arc<dyn rustls::sign::SigningKey> {
+        let der = self.pkcs8();
+        let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(&der[..]));
+        key.expect("an Ed25519 key in PKCS #8")
     }
 
     pub(crate) fn public(&self) -> PublicKey {

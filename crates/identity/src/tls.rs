@@ -81,11 +81,7 @@ pub(crate) struct OwnSide<'a> {
 impl OwnSide<'_> {
     /// The certificate with the authority's behind it, which joiners look for, and the key.
     fn credentials(&self) -> Arc<SingleCertAndKey> {
-        let key = aws_lc_rs::sign::any_eddsa_type(match &self.key.signer().to_tls() {
-            rustls_pki_types::PrivateKeyDer::Pkcs8(der) => der,
-            _ => unreachable!("our keys are PKCS #8"),
-        })
-        .expect("our own key is an Ed25519 key");
+        let key = self.key.signer().to_tls();
         let chain = vec![self.leaf.der.clone(), self.authority.certificate()];
         Arc::new(CertifiedKey::new(chain, key).into())
     }

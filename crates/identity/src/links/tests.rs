@@ -88,10 +88,7 @@ async fn only_the_host_that_was_dialled_may_answer() {
     let (client, server) = (Links::new(one.clone()), Links::new(two));
     let (dialled, accepted) = shake(&client, &server, one.host()).await;
     assert!(matches!(dialled, Err(LinkError::WrongHost)), "{dialled:?}");
-    assert!(
-        matches!(accepted, Err(LinkError::Refused(_))),
-        "{accepted:?}"
-    );
+    assert!(accepted.is_err(), "the client has left");
 }
 
 #[tokio::test]
@@ -350,7 +347,7 @@ async fn only_schedulers_serve_control_and_enrolment() {
         Protocol::Control,
     )
     .await;
-    assert!(dialled.is_err());
+    assert!(matches!(dialled, Err(LinkError::NoProtocol)), "{dialled:?}");
     assert!(
         matches!(accepted, Err(LinkError::NoProtocol)),
         "{accepted:?}"
@@ -375,7 +372,7 @@ async fn only_daemons_exchange_pieces() {
     let daemon = Links::new(cluster.host(Role::Daemon));
     let scheduler = Links::new(cluster.host(Role::Scheduler));
     let (dialled, accepted) = shake(&daemon, &scheduler, scheduler.identity().host()).await;
-    assert!(dialled.is_err());
+    assert!(matches!(dialled, Err(LinkError::NoProtocol)), "{dialled:?}");
     assert!(
         matches!(accepted, Err(LinkError::NoProtocol)),
         "{accepted:?}"
