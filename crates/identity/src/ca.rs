@@ -12,7 +12,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyUsagePurpose, NameConstraints,
+    Issuer, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
 use types::{ClusterId, HostId};
 
@@ -193,6 +193,7 @@ impl ClusterCa {
         ];
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(serial());
         let issuer = Issuer::from_ca_cert_der(&self.authority.certificate(), &self.signer);
         let issuer = issuer.expect("our own certificate was read before");
         let certificate = params.signed_by(&PublicKey(*host.as_bytes()), &issuer);
@@ -243,6 +244,14 @@ fn create(cluster: &ClusterId) -> (Signer, Authority) {
     let certificate = certificate.expect("a checked name and an Ed25519 key make a certificate");
     let authority = Authority::from_der(certificate.der());
     (signer, authority.expect("we made it the way it is read"))
+}
+
+/// Random, since the library's own would be the same for every certificate of one key. Positive: the top bit is off.
+fn serial() -> SerialNumber {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has entropy, or the library aborts");
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    SerialNumber::from_slice(&bytes)
 }
 
 fn params(names: Vec<String>, title: &str) -> CertificateParams {

@@ -111,6 +111,8 @@ fn a_certificate_says_what_it_should_and_has_no_right_to_sign() {
     let host = HostId::from_bytes([9; 32]);
     let now = SystemTime::now();
     let leaf = cluster.ca.make_leaf(host, Role::Seed.into(), now);
+    let next = cluster.ca.make_leaf(host, Role::Seed.into(), now);
+    assert_ne!(leaf.der, next.der, "each has a serial number of its own");
     assert_eq!((leaf.host, leaf.roles), (host, Role::Seed.into()));
     assert_eq!(leaf.cluster, cluster_id("a"));
     let authority = cluster.ca.authority();
