@@ -36,12 +36,15 @@ impl Shared {
         match written {
             Ok(()) => {
                 self.commits.fetch_add(1, Ordering::Relaxed);
-                for (live, unsettled) in settled {
-                    let mut state = live.state.lock();
-                    state.unsettled.retain(|piece| !unsettled.contains(piece));
-                }
             }
             Err(_) => self.give_back(&batch),
+        }
+        for (live, unsettled) in settled {
+            let mut state = live.state.lock();
+            state.in_flight = false;
+            if written.is_ok() {
+                state.unsettled.retain(|piece| !unsettled.contains(piece));
+            }
         }
         let mut entries = self.entries();
         for change in &batch.changes {
@@ -223,6 +226,7 @@ fn take_change(
         if std::mem::take(&mut state.seal_dirty) {
             change.seal = Some(state.seal.as_ref().map(signed::encode_seal));
         }
+        state.in_flight = true;
         unsettled.extend(state.unsettled.iter().copied());
     }
     drop(state);

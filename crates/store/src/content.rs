@@ -226,13 +226,20 @@ impl Content {
             .change_record(self.live.task, |record| record.visibility = visibility);
     }
 
-    /// The content's file, for sendfile. Only pieces that [`Content::verify_run`] confirmed may be read from it. It is
-    /// open to write: to hand a descriptor to another process, use [`Content::open_read_only`].
-    pub fn file(&self) -> &Arc<File> {
-        &self.live.file
+    /// The content's file, opened to read only and shared by all who ask, for sendfile. Only pieces that
+    /// [`Content::verify_run`] confirmed may be read from it, and only while a handle on the content is held.
+    pub fn file(&self) -> Result<Arc<File>, DiskError> {
+        if let Some(file) = self.live.reader.get() {
+            return Ok(Arc::clone(file));
+        }
+        let opened = File::from(self.open_read_only()?);
+        Ok(Arc::clone(
+            self.live.reader.get_or_init(|| Arc::new(opened)),
+        ))
     }
 
-    /// A fresh descriptor of the content's file that can only read: fit to be passed to another process.
+    /// A fresh descriptor of the content's file that can only read, with an offset of its own: fit to be passed to
+    /// another process. Errors: as [`Content::file`], the file cannot be opened.
     pub fn open_read_only(&self) -> Result<OwnedFd, DiskError> {
         self.shared.directory.content_read_only(self.live.task)
     }

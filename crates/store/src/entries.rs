@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
@@ -21,7 +21,7 @@ use crate::{
     content::Content,
     directory::Directory,
     fault::{DiskError, Limit},
-    index::{Index, IndexError, Loaded},
+    index::{Index, IndexError, Loaded, Meta},
     ledger::Ledger,
     marks::Marks,
     record::TaskRecord,
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
 pub(crate) struct Entries {
     by_task: BTreeMap<TaskId, Entry>,
     by_digest: BTreeSet<(Digest, TaskId)>,
+    /// How often a content was loaded or created.
+    loads: u64,
 }
 
 /// One content.
@@ -63,15 +65,17 @@ pub(crate) struct Entry {
     /// Being removed: not to be handed out or written to the index.
     pub(crate) going: bool,
     pub(crate) live: Option<Arc<Live>>,
-    /// How often it was loaded: tells a loader that another came and went meanwhile.
-    loads: u64,
+    /// Which loading of the whole store was its last: tells a loader that another came and went meanwhile.
+    loaded: u64,
 }
 
 /// A content that somebody holds, or whose marks wait for the next commit.
 pub(crate) struct Live {
     pub(crate) task: TaskId,
     pub(crate) layout: Layout,
-    pub(crate) file: Arc<File>,
+    pub(crate) file: File,
+    /// The same file, opened to read only, once somebody asked for it.
+    pub(crate) reader: OnceLock<Arc<File>>,
     /// Handles that exist. Leaves zero only under the lock of the entries.
     pub(crate) leases: AtomicUsize,
     pub(crate) state: Mutex<State>,
@@ -88,6 +92,9 @@ pub(crate) struct State {
     pub(crate) segments_dirty: BTreeSet<u32>,
     pub(crate) seal: Option<Seal>,
     pub(crate) seal_dirty: bool,
+    /// Changes were taken for a commit that is not over: the index does not have them yet, so nothing may be loaded
+    /// from it in place of this.
+    pub(crate) in_flight: bool,
     /// Bytes set aside for pieces to come. Given back with the last lease.
     pub(crate) reserved: ByteCount,
     /// How often everything was voided: tells a writer that its piece belongs to a table that failed.
@@ -106,7 +113,8 @@ impl Live {
         Self {
             task,
             layout: loaded.marks.layout(),
-            file: Arc::new(file),
+            file,
+            reader: OnceLock::new(),
             leases: AtomicUsize::new(0),
             state: Mutex::new(State {
                 marks: loaded.marks,
@@ -116,6 +124,7 @@ impl Live {
                 segments_dirty: BTreeSet::new(),
                 seal: loaded.seal,
                 seal_dirty: false,
+                in_flight: false,
                 reserved: ByteCount::ZERO,
                 age: 0,
             }),
@@ -130,7 +139,7 @@ impl Entry {
             dirty: false,
             going: false,
             live: None,
-            loads: 0,
+            loaded: 0,
         }
     }
 
@@ -144,7 +153,8 @@ impl Entry {
     pub(crate) fn unload_if_idle(&mut self) {
         let Some(live) = &self.live else { return };
         let state = live.state.lock();
-        let idle = live.leases.load(Ordering::Acquire) == 0 && !state.is_dirty();
+        let idle =
+            live.leases.load(Ordering::Acquire) == 0 && !state.is_dirty() && !state.in_flight;
         drop(state);
         if idle && !self.going {
             self.live = None;
@@ -175,7 +185,9 @@ impl Entries {
         self.by_task.get_mut(&task)
     }
 
-    pub(crate) fn insert(&mut self, task: TaskId, entry: Entry) {
+    pub(crate) fn insert(&mut self, task: TaskId, mut entry: Entry) {
+        self.loads += 1;
+        entry.loaded = self.loads;
         self.by_digest
             .extend(entry.record.digest.map(|digest| (digest, task)));
         self.by_task.insert(task, entry);
@@ -228,6 +240,26 @@ impl Entries {
 }
 
 impl Shared {
+    /// A store that holds nothing yet, and has no room.
+    pub(crate) fn new(directory: Arc<Directory>, index: Index, meta: Meta) -> Self {
+        Self {
+            directory,
+            index,
+            boot: meta.boot,
+            generation: meta.generation,
+            ledger: Mutex::new(Ledger::new(Some(ByteCount::ZERO), ByteCount::ZERO)),
+            entries: Mutex::default(),
+            committing: Mutex::default(),
+            closed: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+            scrub: Mutex::default(),
+            written: AtomicU64::new(0),
+            rehashed: AtomicU64::new(0),
+            corrupt: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+        }
+    }
+
     /// Errors: `Closed`.
     pub(crate) fn check_open(&self) -> Result<(), DiskError> {
         if self.closed.load(Ordering::Acquire) {
@@ -251,7 +283,7 @@ impl Shared {
     /// A lease on a content that is there. A content whose marks or file cannot be understood is removed.
     pub(crate) fn lease(self: &Arc<Self>, task: TaskId) -> Result<Option<Content>, DiskError> {
         loop {
-            let (layout, loads) = {
+            let (layout, loaded) = {
                 let entries = self.entries.lock();
                 match entries.get(task) {
                     None => return Ok(None),
@@ -261,7 +293,7 @@ impl Shared {
                     }) => {
                         return Ok(Some(Content::lease(self, live)));
                     }
-                    Some(entry) => (entry.record.layout, entry.loads),
+                    Some(entry) => (entry.record.layout, entry.loaded),
                 }
             };
             let live = match self.load(task, layout) {
@@ -272,7 +304,7 @@ impl Shared {
                         .entries
                         .lock()
                         .get(task)
-                        .is_some_and(|entry| entry.loads == loads)
+                        .is_some_and(|entry| entry.loaded == loaded)
                     {
                         tracing::warn!(%task, error = &error as &dyn std::error::Error, "content removed");
                         self.remove(&[task])?;
@@ -281,10 +313,12 @@ impl Shared {
                 }
             };
             let mut entries = self.entries.lock();
+            let next = entries.loads + 1;
             // Another may have loaded it, written and unloaded it meanwhile: then ours is stale.
-            if let Some(entry) = entries.get_mut(task).filter(|entry| entry.loads == loads) {
-                entry.loads += 1;
+            if let Some(entry) = entries.get_mut(task).filter(|entry| entry.loaded == loaded) {
                 entry.live = Some(Arc::clone(&live));
+                entry.loaded = next;
+                entries.loads = next;
                 return Ok(Some(Content::lease(self, &live)));
             }
         }

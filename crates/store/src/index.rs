@@ -224,7 +224,9 @@ fn open(directory: &Directory) -> Result<Database, DirectoryError> {
 }
 
 fn write(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
+    // Names and URLs come from outside: a commit in one phase could, in a crash, be mistaken by who chose its bytes.
+    transaction.set_two_phase_commit(true);
     {
         let mut meta = transaction.open_table(META)?;
         let mut tasks = transaction.open_table(TASKS)?;

@@ -1,16 +1,8 @@
 //! Opening: what the last owner left, and what of it is believed.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use types::{ByteCount, TaskId};
+use types::{ByteCount, PieceSet, TaskId};
 
 use crate::{
     boot::BootId,
@@ -20,7 +12,6 @@ use crate::{
     index::{Batch, Index, IndexError, Meta},
     ledger::Ledger,
     record::{RecordError, TaskRecord},
-    scrub::Cursor,
     store::Store,
     ticker::Ticker,
 };
@@ -129,61 +120,53 @@ impl Store {
         let directory = Arc::new(directory);
         let index = Index::open(Arc::clone(&directory))?;
         let mut recovery = Recovery::default();
-        let boot = config.boot.unwrap_or(BootId::NONE);
-        let generation = match index.meta()? {
-            None => 0,
-            Some(last) => {
-                recovery.unclean = !last.clean;
-                recovery.recheck = !last.clean && (last.boot != boot || boot == BootId::NONE);
-                last.generation + u64::from(recovery.recheck)
-            }
-        };
+        let meta = begin(index.meta()?, config.boot, &mut recovery);
         let tidied = tidy(&directory, &index, &mut recovery)?;
         // Only now may files go: the index no longer speaks of them.
         index.write(&Batch {
-            meta: Some(Meta {
-                boot,
-                clean: false,
-                generation,
-            }),
+            meta: Some(meta),
             removed: tidied.records,
             changes: Vec::new(),
         })?;
         for task in tidied.files {
-            directory.remove(task)?;
+            if let Err(error) = directory.remove(task) {
+                tracing::warn!(%task, error = &error as &dyn std::error::Error, "an orphan stays");
+            }
         }
         let mut ledger = Ledger::new(config.quota, config.free_floor);
         let mut entries = Entries::default();
         for (task, record, found) in tidied.kept {
             if recovery.unclean && has_more_than_marked(&record, found) {
-                trim(&directory, &index, task, &record)?;
+                trim(&directory, &index, task, &record);
             }
             recovery.contents += 1;
             recovery.held = recovery.held.saturating_add(record.held);
             ledger.found(record.held);
             entries.insert(task, Entry::new(record));
         }
-        let shared = Arc::new(Shared {
-            directory,
-            index,
-            boot,
-            generation,
-            ledger: Mutex::new(ledger),
-            entries: Mutex::new(entries),
-            committing: Mutex::new(()),
-            closed: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
-            scrub: Mutex::new(Cursor::default()),
-            written: AtomicU64::new(0),
-            rehashed: AtomicU64::new(0),
-            corrupt: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-        });
+        let shared = Shared::new(directory, index, meta);
+        *shared.ledger.lock() = ledger;
+        *shared.entries() = entries;
+        let shared = Arc::new(shared);
         let ticker = config
             .commit_every
             .map(|every| ticker(&shared, every))
             .transpose()?;
         Ok((Self::new(shared, ticker), recovery))
+    }
+}
+
+/// What the index is to say of itself from now on, given what it said `last`.
+fn begin(last: Option<Meta>, boot: Option<BootId>, recovery: &mut Recovery) -> Meta {
+    let generation = last.map_or(0, |last| {
+        recovery.unclean = !last.clean;
+        recovery.recheck = !last.clean && boot != Some(last.boot);
+        last.generation + u64::from(recovery.recheck)
+    });
+    Meta {
+        boot: boot.unwrap_or(BootId::NONE),
+        clean: false,
+        generation,
     }
 }
 
@@ -263,27 +246,19 @@ fn has_more_than_marked(record: &TaskRecord, found: Found) -> bool {
         && found.allocated.0 > record.held.0.saturating_add(rounding)
 }
 
-/// Gives back what unmarked pieces of `task` take, so that the ledger is right about the disk.
-fn trim(
-    directory: &Directory,
-    index: &Index,
-    task: TaskId,
-    record: &TaskRecord,
-) -> Result<(), OpenError> {
-    let loaded = match index.load(task, record.layout, 0) {
-        Ok(loaded) => loaded,
-        // Whoever asks for the content will find out, and remove it.
-        Err(IndexError::Record(RecordError::Damaged(_))) => return Ok(()),
-        Err(error) => return Err(error.into()),
+/// Gives back what unmarked pieces of `task` take, so that the ledger is right about the disk. Where that fails, whoever
+/// asks for the content will find out.
+fn trim(directory: &Directory, index: &Index, task: TaskId, record: &TaskRecord) {
+    let (Ok(loaded), Ok(file)) = (index.load(task, record.layout, 0), directory.content(task))
+    else {
+        return;
     };
-    let file = directory.content(task)?;
     let have = loaded.marks.have();
-    let mut missing = types::PieceSet::full(have.piece_count());
+    let mut missing = PieceSet::full(have.piece_count());
     for piece in have.iter() {
         missing.remove(piece);
     }
     for run in missing.runs() {
         punch(&file, record.layout.range_of_run(run));
     }
-    Ok(())
 }

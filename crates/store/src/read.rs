@@ -39,8 +39,13 @@ impl Content {
         }
         if let Some(run) = self.live.layout.pieces_of(range) {
             self.verify_run(run)?;
-            let read = self.live.file.read_exact_at(to, start);
-            read.map_err(|cause| DiskError::io("reading a piece", cause))?;
+            if let Err(cause) = self.live.file.read_exact_at(to, start) {
+                if is_damage(&cause) {
+                    // Which piece is gone? It is missing from now on, and can be had from elsewhere.
+                    run.pieces().try_for_each(|piece| self.verify(piece))?;
+                }
+                return Err(DiskError::io("reading a piece", cause).into());
+            }
         }
         Ok(())
     }

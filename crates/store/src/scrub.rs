@@ -72,7 +72,7 @@ impl Scrubbed {
         let length = NonZeroU64::new(range.length().0);
         if length.is_some() {
             let _ = rustix::fs::fadvise(
-                content.file(),
+                &content.live.file,
                 range.start(),
                 length,
                 rustix::fs::Advice::DontNeed,

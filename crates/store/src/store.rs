@@ -184,37 +184,14 @@ impl Store {
             if entries.get(new.task).is_some() {
                 continue;
             }
-            let length = new.layout.length();
             if entries.len() >= CONTENTS_MAX {
                 return Err(DiskError::NoSpace {
-                    wanted: length,
+                    wanted: new.layout.length(),
                     limit: Limit::Contents,
                 }
                 .into());
             }
-            let reserved = match new.reserve {
-                Reserve::Whole => length,
-                Reserve::EachPiece => ByteCount::ZERO,
-            };
-            self.shared.reserve(reserved)?;
-            let file = self
-                .shared
-                .directory
-                .create(new.task, length)
-                .inspect_err(|_| {
-                    self.shared.ledger.lock().release(reserved);
-                })?;
-            let live = Live::new(
-                new.task,
-                file,
-                Loaded {
-                    marks: Marks::empty(new.layout),
-                    segments: Vec::new(),
-                    seal: None,
-                },
-            );
-            live.state.lock().reserved = reserved;
-            let live = Arc::new(live);
+            let live = Arc::new(self.begin(&new)?);
             let content = Content::lease(&self.shared, &live);
             let mut entry = Entry::new(record(&new));
             entry.dirty = true;
@@ -222,6 +199,26 @@ impl Store {
             entries.insert(new.task, entry);
             return Ok(content);
         }
+    }
+
+    /// Sets room aside and makes the file.
+    fn begin(&self, new: &NewContent) -> Result<Live, DiskError> {
+        let length = new.layout.length();
+        let reserved = match new.reserve {
+            Reserve::Whole => length,
+            Reserve::EachPiece => ByteCount::ZERO,
+        };
+        self.shared.reserve(reserved)?;
+        let created = self.shared.directory.create(new.task, length);
+        let file = created.inspect_err(|_| self.shared.ledger.lock().release(reserved))?;
+        let loaded = Loaded {
+            marks: Marks::empty(new.layout),
+            segments: Vec::new(),
+            seal: None,
+        };
+        let live = Live::new(new.task, file, loaded);
+        live.state.lock().reserved = reserved;
+        Ok(live)
     }
 
     /// A lease on the content of `task`. One that was damaged beyond use is removed, and none.
@@ -272,8 +269,8 @@ impl Store {
         })
     }
 
-    /// Makes room for `wanted` bytes, if there is not enough: `choose` gets what nobody holds and how many bytes are
-    /// short, and says what goes. Whatever was taken in use meanwhile stays. Gives the bytes that were freed; whether
+    /// Makes room for `wanted` bytes, if there is not enough: `choose` gets what nobody holds (pinned contents too) and
+    /// how many bytes are short, and says what goes. With `wanted` zero, room is made where others filled the disk. Whatever was taken in use meanwhile stays. Gives the bytes that were freed; whether
     /// they are enough, the next reservation tells.
     pub fn make_room(
         &self,

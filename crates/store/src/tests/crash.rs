@@ -132,8 +132,8 @@ fn uncommitted_marks_are_lost_and_their_blocks_given_back() {
     put(&content, 1, 0);
     store.commit().expect("committed");
     (1..20).for_each(|piece| put(&content, 1, piece));
-    content.file().sync_all().expect("synced");
-    let before = content.file().metadata().expect("there").blocks();
+    content.live.file.sync_all().expect("synced");
+    let before = content.live.file.metadata().expect("there").blocks();
     crash(store, content);
     let store = open(&dir);
     let content = lease(&store, 1);
@@ -142,7 +142,7 @@ fn uncommitted_marks_are_lost_and_their_blocks_given_back() {
         read(&content, 0).expect("held"),
         bytes(1, &layout, PieceIndex(0))
     );
-    assert!(content.file().metadata().expect("there").blocks() < before);
+    assert!(content.live.file.metadata().expect("there").blocks() < before);
 }
 
 /// Ends a store as a kill does: nothing more is committed, and only the kernel closes the descriptors.
@@ -302,10 +302,48 @@ fn a_file_cut_short_under_us_is_damage_and_not_an_error() {
     let store = open(&dir);
     let content = store.create(new(1)).expect("created");
     put_all(&content, 1);
-    content.file().set_len(3 * PIECE).expect("cut");
+    content.live.file.set_len(3 * PIECE).expect("cut");
     let step = store.scrub_step(ByteCount(u64::MAX)).expect("readable");
     assert_eq!(step.corrupt.len(), 2);
     assert_eq!(holds(&content), [0, 1, 2]);
+}
+
+#[test]
+fn a_reader_of_lost_bytes_is_told_that_they_are_missing() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    put_all(&content, 1);
+    content.live.file.set_len(3 * PIECE + 1).expect("cut");
+    read(&content, 2).expect("still there");
+    assert!(matches!(
+        read(&content, 3),
+        Err(ReadError::Missing(PieceIndex(3)))
+    ));
+    put(&content, 1, 3);
+    read(&content, 3).expect("there again");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_believed() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    put_all(&content, 1);
+    put_all(&store.create(new(2)).expect("created"), 2);
+    store.commit().expect("committed");
+    store.shared.doubt(&content.live);
+    flip(&dir, 1, 1);
+    flip(&dir, 2, 2);
+    assert!(matches!(read(&content, 1), Err(ReadError::Missing(_))));
+    store.close().expect("closed");
+    drop((content, store));
+    let (store, recovery) = reopen(config(&dir));
+    assert!(recovery.unclean && recovery.recheck);
+    assert!(matches!(
+        read(&lease(&store, 2), 2),
+        Err(ReadError::Missing(_))
+    ));
 }
 
 #[test]

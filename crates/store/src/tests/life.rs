@@ -1,6 +1,6 @@
 //! Writing, reading, voiding and removing.
 
-use std::{io::Read, os::unix::fs::PermissionsExt};
+use std::{io::Read, os::unix::fs::PermissionsExt, sync::Arc};
 
 use types::{ByteRange, Epoch, HostId, PieceRun, PieceTable, Seal, Segment, Source};
 
@@ -150,6 +150,66 @@ fn many_writers_at_once_mark_each_piece_once() {
         );
     }
     assert_eq!(store.usage().expect("known").used, layout().length());
+}
+
+#[test]
+fn comings_and_goings_at_once_never_mix_contents() {
+    let dir = directory();
+    let store = limited_pace(&dir);
+    std::thread::scope(|scope| {
+        for thread in 0..4u8 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for round in 0..60u8 {
+                    let number = 1 + (round + thread) % 3;
+                    let content = store.create(new(number)).expect("created");
+                    let piece = PieceIndex(u32::from(round % 5));
+                    match content.writer(piece) {
+                        Ok(mut writer) => {
+                            let bytes = bytes(number, &layout(), piece);
+                            writer.write(&bytes).expect("written");
+                            writer
+                                .finish(Some(digest(number, piece.0)))
+                                .expect("marked");
+                        }
+                        Err(WriteError::Held(_) | WriteError::Busy(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    for piece in content.have().iter() {
+                        match read(&content, piece.0) {
+                            Ok(found) => assert_eq!(found, bytes(number, &layout(), piece)),
+                            Err(ReadError::Missing(_)) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    if round % 5 == thread {
+                        content.forget(piece).expect("committed");
+                    }
+                    drop(content);
+                    if round % 4 == thread {
+                        let _ = store.remove(task(number));
+                    }
+                    if round % 7 == 0 {
+                        store.scrub_step(ByteCount(PIECE)).expect("readable");
+                    }
+                }
+            });
+        }
+    });
+    let held: u64 = store.list().iter().map(|info| info.held.0).sum();
+    let usage = store.usage().expect("known");
+    assert_eq!(
+        (usage.used, usage.reserved),
+        (ByteCount(held), ByteCount::ZERO)
+    );
+}
+
+fn limited_pace(dir: &tempfile::TempDir) -> Store {
+    reopen(StoreConfig {
+        commit_every: Some(std::time::Duration::from_millis(2)),
+        ..config(dir)
+    })
+    .0
 }
 
 #[test]
@@ -430,6 +490,9 @@ fn a_descriptor_to_pass_on_can_only_read() {
     let content = store.create(new(1)).expect("created");
     put_all(&content, 1);
     content.verify_run(layout().all()).expect("held");
+    let shared = content.file().expect("opened");
+    assert!(Arc::ptr_eq(&shared, &content.file().expect("opened")));
+    assert!(std::io::Write::write(&mut &*shared, b"x").is_err());
     let mut file = std::fs::File::from(content.open_read_only().expect("opened"));
     let mut first = [0; PIECE as usize];
     file.read_exact(&mut first).expect("read");

@@ -144,8 +144,8 @@ fn a_given_up_piece_gives_its_blocks_back() {
         .expect("created");
     let mut writer = content.writer(PieceIndex(3)).expect("free");
     writer.write(&vec![1; 100 << 10]).expect("written");
-    content.file().sync_all().expect("synced");
-    let blocks = || content.file().metadata().expect("there").blocks();
+    content.live.file.sync_all().expect("synced");
+    let blocks = || content.live.file.metadata().expect("there").blocks();
     let before = blocks();
     drop(writer);
     if blocks() >= before {
@@ -186,6 +186,19 @@ impl Drop for Tiny {
     }
 }
 
+/// A segment as long as they get: the index must grow for it.
+fn segment(content: &Content, first: u32) -> types::Segment {
+    types::Segment {
+        task: content.task(),
+        layout: content.layout(),
+        epoch: types::Epoch(1),
+        first: PieceIndex(first),
+        digests: vec![digest(1, 0); 1024],
+        signer: types::HostId::from_bytes([9; 32]),
+        signature: [8; 64],
+    }
+}
+
 #[test]
 fn a_full_disk_is_a_clear_error_and_heals() {
     let Some(tiny) = Tiny::mount() else {
@@ -193,7 +206,7 @@ fn a_full_disk_is_a_clear_error_and_heals() {
         return;
     };
     let store = open(&tiny.0);
-    let layout = Layout::of(ByteCount::mib(3)).expect("a layout");
+    let layout = Layout::custom(ByteCount::mib(3), ByteCount(1024)).expect("a layout");
     let content = store
         .create(NewContent {
             layout,
@@ -203,12 +216,12 @@ fn a_full_disk_is_a_clear_error_and_heals() {
         .expect("created");
     put(&content, 1, 0);
     store.commit().expect("committed");
-    // Somebody else fills the disk after we had our room.
-    let mut writer = content.writer(PieceIndex(1)).expect("room");
+    // Pieces of other pages; somebody else fills the disk after we had our room.
+    let mut writer = content.writer(PieceIndex(4)).expect("room");
     let ballast = tiny.0.path().join("ballast");
     let mut fill = std::fs::File::create(&ballast).expect("created");
     while std::io::Write::write_all(&mut fill, &[1; 4096]).is_ok() {}
-    let piece = bytes(1, &layout, PieceIndex(1));
+    let piece = bytes(1, &layout, PieceIndex(4));
     assert!(matches!(
         writer.write(&piece),
         Err(WriteError::Disk(DiskError::NoSpace {
@@ -217,22 +230,34 @@ fn a_full_disk_is_a_clear_error_and_heals() {
         }))
     ));
     assert!(matches!(
-        content.writer(PieceIndex(2)),
+        content.writer(PieceIndex(8)),
         Err(WriteError::Disk(DiskError::NoSpace {
             limit: Limit::Floor,
             ..
         }))
     ));
     read(&content, 0).expect("what is there stays readable");
-    content.touch();
-    let _ = store.commit();
+    for first in 0..3 {
+        let segment = segment(&content, first * 1024);
+        content.put_segment(segment).expect("ours");
+    }
+    assert!(matches!(
+        store.commit(),
+        Err(DiskError::NoSpace {
+            limit: Limit::Disk,
+            ..
+        })
+    ));
+    assert!(store.commit().is_err());
     drop(fill);
     std::fs::remove_file(ballast).expect("removed");
     writer.write(&piece).expect("the same bytes again");
     writer.finish(None).expect("marked");
     store.commit().expect("the index works again");
     drop((content, store));
-    assert_eq!(holds(&lease(&open(&tiny.0), 1)), [0, 1]);
+    let store = open(&tiny.0);
+    assert_eq!(holds(&lease(&store, 1)), [0, 4]);
+    assert_eq!(lease(&store, 1).segments().len(), 3);
 }
 
 #[test]
