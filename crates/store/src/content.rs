@@ -227,7 +227,8 @@ impl Content {
     }
 
     /// The content's file, opened to read only and shared by all who ask, for sendfile. Only pieces that
-    /// [`Content::verify_run`] confirmed may be read from it, and only while a handle on the content is held.
+    /// [`Content::verify_run`] confirmed may be read from it, and only while a handle on the content is held. A piece
+    /// that is found corrupt meanwhile becomes a hole below such a reader: whoever receives the bytes checks them.
     pub fn file(&self) -> Result<Arc<File>, DiskError> {
         if let Some(file) = self.live.reader.get() {
             return Ok(Arc::clone(file));
@@ -288,6 +289,7 @@ impl Content {
             .filter(|piece| which(*piece))
             .collect();
         let before = state.marks.held();
+        state.voids += u64::from(!voided.is_empty());
         for piece in &voided {
             state.marks.remove(*piece);
             state.claimed.insert(*piece);

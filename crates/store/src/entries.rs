@@ -24,7 +24,7 @@ use crate::{
     index::{Index, IndexError, Loaded, Meta},
     ledger::Ledger,
     marks::Marks,
-    record::TaskRecord,
+    record::{RecordError, TaskRecord},
     scrub::Cursor,
 };
 
@@ -97,6 +97,8 @@ pub(crate) struct State {
     pub(crate) in_flight: bool,
     /// Bytes set aside for pieces to come. Given back with the last lease.
     pub(crate) reserved: ByteCount,
+    /// How often a mark was taken back: tells a reader that what it just read may be a hole.
+    pub(crate) voids: u64,
     /// How often everything was voided: tells a writer that its piece belongs to a table that failed.
     pub(crate) age: u64,
 }
@@ -126,6 +128,7 @@ impl Live {
                 seal_dirty: false,
                 in_flight: false,
                 reserved: ByteCount::ZERO,
+                voids: 0,
                 age: 0,
             }),
         }
@@ -299,6 +302,9 @@ impl Shared {
             let live = match self.load(task, layout) {
                 Ok(live) => Arc::new(live),
                 Err(IndexError::Disk(error)) if !is_lost(&error) => return Err(error),
+                Err(IndexError::Record(error @ RecordError::Newer { .. })) => {
+                    return Err(DiskError::Newer(error));
+                }
                 Err(error) => {
                     if self
                         .entries

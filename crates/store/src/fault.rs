@@ -5,6 +5,8 @@ use std::io;
 use rustix::io::Errno;
 use types::ByteCount;
 
+use crate::record::RecordError;
+
 /// Which limit a reservation met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -60,6 +62,9 @@ pub enum DiskError {
     /// The store was closed; a change now would not be remembered.
     #[error("the store is closed")]
     Closed,
+    /// A newer release wrote what the index says of a content; it is left as it is.
+    #[error("reading the index")]
+    Newer(#[source] RecordError),
     /// The index failed for another reason than the disk.
     #[error("{doing}")]
     Index {

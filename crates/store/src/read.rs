@@ -37,7 +37,11 @@ impl Content {
         if end > length.0 {
             return Err(ReadError::OutOfRange { range, length });
         }
-        if let Some(run) = self.live.layout.pieces_of(range) {
+        let Some(run) = self.live.layout.pieces_of(range) else {
+            return Ok(());
+        };
+        loop {
+            let voids = self.live.state.lock().voids;
             self.verify_run(run)?;
             if let Err(cause) = self.live.file.read_exact_at(to, start) {
                 if is_damage(&cause) {
@@ -46,8 +50,11 @@ impl Content {
                 }
                 return Err(DiskError::io("reading a piece", cause).into());
             }
+            // A piece voided meanwhile may have been read as the hole that it left.
+            if self.live.state.lock().voids == voids {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Makes sure that every piece of `run` may be read from the file: it is marked, and believed or hashed again now.

@@ -319,6 +319,12 @@ impl Store {
     }
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "store of {} contents", self.shared.entries().len())
+    }
+}
+
 impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.ticker.take());

@@ -3,6 +3,7 @@
 mod crash;
 mod life;
 mod limits;
+mod names;
 
 use types::{ByteCount, Digest, Layout, PieceDigest, PieceIndex, TaskId, Visibility};
 

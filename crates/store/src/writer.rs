@@ -188,6 +188,12 @@ impl PieceWriter {
     }
 }
 
+impl std::fmt::Debug for PieceWriter {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "writer of {} of {:?}", self.piece, self.content)
+    }
+}
+
 impl Drop for PieceWriter {
     fn drop(&mut self) {
         if self.marked {

@@ -385,22 +385,27 @@ fn orphans_and_records_without_their_file_are_cleaned_up() {
     assert_eq!(reopen(config(&dir)).1.lost_files, 0);
 }
 
-/// Changes records of a closed store behind its back.
-fn tamper(dir: &tempfile::TempDir, number: u8, record: &[u8]) {
+/// Changes the index of a closed store behind its back.
+fn tamper(dir: &tempfile::TempDir, change: crate::index::Change) {
     let directory = crate::directory::Directory::open(&dir.path().join("data")).expect("opened");
     let index = Index::open(std::sync::Arc::new(directory)).expect("opened");
     index
         .write(&crate::index::Batch {
-            changes: vec![crate::index::Change {
-                task: task(number),
-                record: record.to_vec(),
-                groups: Vec::new(),
-                segments: Vec::new(),
-                seal: None,
-            }],
+            changes: vec![change],
             ..Default::default()
         })
         .expect("written");
+}
+
+/// Another record for content `number`.
+fn change(number: u8, record: Vec<u8>) -> crate::index::Change {
+    crate::index::Change {
+        task: task(number),
+        record,
+        groups: Vec::new(),
+        segments: Vec::new(),
+        seal: None,
+    }
 }
 
 #[test]
@@ -411,14 +416,98 @@ fn a_newer_record_stops_the_start_and_a_damaged_one_goes() {
         put_all(&store.create(new(number)).expect("created"), number);
     }
     drop(store);
-    tamper(&dir, 1, &[2, 0, 0]);
+    tamper(&dir, change(1, vec![2, 0, 0]));
     assert!(matches!(
         Store::open(config(&dir)),
         Err(OpenError::Record(RecordError::Newer { found: 2, known: 1 }))
     ));
-    tamper(&dir, 1, &[1, 0, 0]);
+    tamper(&dir, change(1, vec![1, 0, 0]));
     let (store, recovery) = reopen(config(&dir));
     assert_eq!((recovery.damaged_records, recovery.contents), (1, 1));
     assert!(!file_of(&dir, 1).exists());
     read(&lease(&store, 2), 0).expect("untouched");
+}
+
+#[test]
+fn a_content_with_damaged_marks_goes_when_it_is_asked_for() {
+    let dir = directory();
+    for (group, bytes) in [
+        (0, vec![1, 2, 3]),
+        (0, vec![0]),
+        (7, vec![1; 25]),
+        (u32::MAX, vec![1; 57]),
+    ] {
+        let store = open(&dir);
+        put_all(&store.create(new(1)).expect("created"), 1);
+        store.commit().expect("committed");
+        let entries = store.shared.entries();
+        let record = entries.get(task(1)).expect("there").record.encode();
+        drop(entries);
+        drop(store);
+        let groups = vec![(group, Some(bytes))];
+        tamper(
+            &dir,
+            crate::index::Change {
+                groups,
+                ..change(1, record)
+            },
+        );
+        let store = open(&dir);
+        assert_eq!(store.list().len(), 1);
+        assert!(store.content(task(1)).expect("no error").is_none());
+        assert!(!file_of(&dir, 1).exists());
+        let usage = store.usage().expect("known");
+        assert_eq!((usage.used, store.list().len()), (ByteCount::ZERO, 0));
+    }
+}
+
+#[test]
+fn marks_of_a_newer_release_are_left_alone() {
+    let dir = directory();
+    let store = open(&dir);
+    put_all(&store.create(new(1)).expect("created"), 1);
+    store.commit().expect("committed");
+    let record = store
+        .shared
+        .entries()
+        .get(task(1))
+        .expect("there")
+        .record
+        .encode();
+    drop(store);
+    let groups = vec![(0, Some(vec![9]))];
+    tamper(
+        &dir,
+        crate::index::Change {
+            groups,
+            ..change(1, record)
+        },
+    );
+    let store = open(&dir);
+    assert!(matches!(
+        store.content(task(1)),
+        Err(crate::DiskError::Newer(_))
+    ));
+    assert!(file_of(&dir, 1).exists());
+}
+
+#[test]
+fn a_piece_whose_voiding_is_not_on_disk_cannot_be_written() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    put_all(&content, 1);
+    store.commit().expect("committed");
+    let closed = &store.shared.closed;
+    closed.store(true, std::sync::atomic::Ordering::Release);
+    content
+        .forget(PieceIndex(2))
+        .expect_err("the index takes nothing");
+    closed.store(false, std::sync::atomic::Ordering::Release);
+    assert!(content.live.state.lock().unsettled.contains(&PieceIndex(2)));
+    assert!(matches!(read(&content, 2), Err(ReadError::Missing(_))));
+    let commits = store.counters().commits;
+    put(&content, 1, 2);
+    assert_eq!(store.counters().commits, commits + 1);
+    read(&content, 2).expect("there again");
 }
