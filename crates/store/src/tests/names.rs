@@ -1,0 +1,167 @@
+//! What is known about a content beside its bytes, and that it survives.
+
+use types::{Epoch, HostId, Seal, Segment, Source};
+
+use super::*;
+use crate::{CompleteError, CreateError};
+
+#[test]
+fn a_content_is_created_once() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    put(&content, 1, 0);
+    assert_eq!(holds(&store.create(new(1)).expect("the same")), [0]);
+    let other = Layout::of(layout().length()).expect("a layout");
+    assert!(matches!(
+        store.create(NewContent { layout: other, ..new(1) }),
+        Err(CreateError::Layout { stored }) if stored == layout()
+    ));
+    let many = Layout::custom(ByteCount(1 << 40), ByteCount(1024)).expect("a layout");
+    assert!(matches!(
+        store.create(NewContent {
+            layout: many,
+            ..new(2)
+        }),
+        Err(CreateError::TooManyPieces(_))
+    ));
+}
+
+#[test]
+fn everything_survives_a_restart() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store
+        .create(NewContent {
+            source: Some(Source::Url("https://example.com/f".into())),
+            pinned: true,
+            name: Some("é".repeat(2000)),
+            ..new(1)
+        })
+        .expect("created");
+    put_all(&content, 1);
+    let segment = Segment {
+        task: task(1),
+        layout: layout(),
+        epoch: Epoch(3),
+        first: PieceIndex(1),
+        digests: vec![digest(1, 1), digest(1, 2)],
+        signer: HostId::from_bytes([9; 32]),
+        signature: [8; 64],
+    };
+    assert!(content.put_segment(segment.clone()).expect("ours"));
+    let seal = Seal {
+        task: task(1),
+        layout: layout(),
+        root: content.table().expect("whole").root(),
+        signer: HostId::from_bytes([9; 32]),
+        signature: [7; 64],
+    };
+    content.put_seal(seal.clone()).expect("ours");
+    content.set_complete(sha(1)).expect("complete");
+    let before = store.list();
+    drop((content, store));
+
+    let store = open(&dir);
+    let after = store.list();
+    assert_eq!(after.len(), 1);
+    assert!(before[0].leased && !after[0].leased);
+    assert_eq!(
+        crate::ContentInfo {
+            leased: true,
+            ..after[0].clone()
+        },
+        before[0]
+    );
+    assert_eq!(after[0].name.as_ref().map(String::len), Some(1024));
+    assert_eq!(store.task_of(sha(1)), Some(task(1)));
+    let content = lease(&store, 1);
+    assert_eq!(
+        (content.segments(), content.seal()),
+        (vec![segment], Some(seal))
+    );
+    assert_eq!(
+        read(&content, 3).expect("held"),
+        bytes(1, &layout(), PieceIndex(3))
+    );
+}
+
+#[test]
+fn segments_are_kept_once_and_the_newer_epoch_wins() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    let segment = |epoch, first, count| Segment {
+        task: task(1),
+        layout: layout(),
+        epoch: Epoch(epoch),
+        first: PieceIndex(first),
+        digests: vec![digest(1, first); count],
+        signer: HostId::from_bytes([9; 32]),
+        signature: [8; 64],
+    };
+    let put = |segment| content.put_segment(segment).expect("ours");
+    assert!(put(segment(2, 1, 2)));
+    assert!(!put(segment(2, 1, 2)));
+    assert!(!put(segment(1, 2, 1)));
+    assert!(!put(segment(1, 1, 4)));
+    assert!(put(segment(2, 0, 5)));
+    assert_eq!(content.segments(), [segment(2, 0, 5)]);
+    assert!(put(segment(3, 1, 1)));
+    for foreign in [
+        Segment {
+            task: task(2),
+            ..segment(9, 0, 1)
+        },
+        Segment {
+            layout: Layout::of(layout().length()).expect("a layout"),
+            ..segment(9, 0, 1)
+        },
+        segment(9, 0, 6),
+        segment(9, 0, 0),
+    ] {
+        assert!(content.put_segment(foreign).is_err());
+    }
+    drop((content, store));
+    let epochs: Vec<_> = lease(&open(&dir), 1)
+        .segments()
+        .iter()
+        .map(|segment| segment.epoch.0)
+        .collect();
+    assert_eq!(epochs, [2, 3]);
+}
+
+#[test]
+fn a_digest_is_a_second_name_and_never_changes() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store
+        .create(NewContent {
+            digest: Some(sha(1)),
+            ..new(1)
+        })
+        .expect("created");
+    assert_eq!(store.task_of(sha(1)), Some(task(1)));
+    assert!(matches!(
+        content.set_digest(sha(2)),
+        Err(CompleteError::Digest { .. })
+    ));
+    assert!(matches!(
+        content.set_complete(sha(1)),
+        Err(CompleteError::Missing(PieceIndex(0)))
+    ));
+    let second = store
+        .create(NewContent {
+            digest: None,
+            ..new(2)
+        })
+        .expect("created");
+    put_all(&second, 2);
+    second.set_complete(sha(1)).expect("complete");
+    assert_eq!(store.task_of(sha(1)), Some(task(2)));
+    drop((content, second));
+    store.remove(task(2)).expect("removed");
+    assert_eq!(store.task_of(sha(1)), Some(task(1)));
+    store.remove(task(1)).expect("removed");
+    assert_eq!(store.task_of(sha(1)), None);
+}
