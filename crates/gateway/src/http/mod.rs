@@ -1,0 +1,50 @@
+//! The HTTP server under the mirror and the admin door: HTTP/1.1 and HTTP/2 on one port, bounded in every direction.
+//!
+//! - [`serve`]: accepting, the bound on connections, leaving;
+//! - [`patience`]: deadlines for clients that neither read nor write;
+//! - [`guard`]: requests whose meaning two parsers could disagree on are refused.
+
+mod guard;
+mod patience;
+mod serve;
+
+use std::{error::Error, net::SocketAddr};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+
+pub use self::serve::{Limits, ServeError, bind};
+pub(crate) use self::{guard::check, serve::serve};
+
+/// Why an answer's body broke off. It reaches the client as a reset.
+pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// The body of an answer.
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// An answer.
+pub(crate) type Answer = ::http::Response<AnswerBody>;
+
+/// What answers requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers one request. Dropped when the client goes away first.
+    fn answer<'a>(
+        &'a self,
+        request: ::http::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'a, Answer>;
+}
+
+/// A body of these bytes.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> AnswerBody {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// No body.
+pub(crate) fn empty() -> AnswerBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
