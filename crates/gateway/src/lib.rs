@@ -4,6 +4,7 @@
 //! them, and every door turns its own protocol into the same [`ContentAsk`]:
 //!
 //! - [`mirror`]: a registry mirror for container runtimes, over HTTP on loopback;
+//! - [`local`]: the framed unix-socket API of `pantala get` and its sisters, with both of its ends;
 //! - [`admin`]: metrics and health over HTTP.
 //!
 //! What is absent: no door writes a file for somebody else, none dials anybody, and no byte leaves one before the
@@ -17,6 +18,7 @@
 pub mod admin;
 mod ask;
 mod http;
+pub mod local;
 
 pub mod mirror;
 mod range;
