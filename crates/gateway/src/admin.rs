@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Limits,
-    http::{self, Answer, Handler, empty, full},
+    http::{self, Answer, Handler, full},
 };
 
 /// What the admin door shows.
@@ -58,7 +58,7 @@ impl<V: Vitals> Handler for Admin<V> {
                 answer.headers_mut().insert(header::ALLOW, allow);
                 return answer;
             }
-            let answer = match request.uri().path() {
+            match request.uri().path() {
                 "/metrics" => metrics(self.0.metrics().await),
                 "/healthz" => state(&self.0.ailments().await),
                 "/readyz" => state(&self.0.missing().await),
@@ -66,11 +66,6 @@ impl<V: Vitals> Handler for Admin<V> {
                     StatusCode::NOT_FOUND,
                     &["/metrics, /healthz, /readyz".into()],
                 ),
-            };
-            if request.method() == Method::HEAD {
-                answer.map(|_| empty())
-            } else {
-                answer
             }
         })
     }
@@ -99,4 +94,72 @@ fn text(status: StatusCode, lines: &[String]) -> Answer {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, plain);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        task::JoinSet,
+    };
+
+    use super::*;
+
+    /// A daemon that is healthy and not ready.
+    struct Starting;
+
+    impl Vitals for Starting {
+        fn metrics(&self) -> BoxFuture<'_, String> {
+            Box::pin(async { "pieces_total 7\n# EOF\n".into() })
+        }
+
+        fn ailments(&self) -> BoxFuture<'_, Vec<String>> {
+            Box::pin(async { Vec::new() })
+        }
+
+        fn missing(&self) -> BoxFuture<'_, Vec<String>> {
+            Box::pin(async { vec!["the store is being checked".into()] })
+        }
+    }
+
+    #[tokio::test]
+    async fn vitals_are_shown_and_nothing_else() {
+        let listener = crate::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut tasks = JoinSet::new();
+        let stop = CancellationToken::new();
+        tasks.spawn(Admin::new(Arc::new(Starting)).serve(listener, Limits::default(), stop));
+        for (request, status, ending) in [
+            ("GET /metrics", 200, "pieces_total 7\n# EOF\n"),
+            ("GET /healthz", 200, "ok\n"),
+            ("GET /readyz", 503, "the store is being checked\n"),
+            ("HEAD /readyz", 503, "\r\n\r\n"),
+            ("GET /", 404, "/readyz\n"),
+            ("GET /../etc/passwd", 404, "/readyz\n"),
+            ("POST /metrics", 405, "read only\n"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            let lines = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let request = format!("{request} {lines}");
+            stream.write_all(request.as_bytes()).await.expect("writes");
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.expect("reads");
+            assert!(
+                reply.starts_with(&format!("HTTP/1.1 {status}")),
+                "{request} gave {reply}"
+            );
+            assert!(reply.ends_with(ending), "{request} gave {reply}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_reported() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let taken = crate::bind(any).await.expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let error = crate::bind(address).await.expect_err("it is taken");
+        assert_eq!(error.to_string(), format!("listening on {address}"));
+    }
 }

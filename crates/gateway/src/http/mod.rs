@@ -10,10 +10,11 @@ mod serve;
 
 use std::{error::Error, net::SocketAddr};
 
+use ::http::{HeaderValue, header};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 pub use self::serve::{Limits, ServeError, bind};
 pub(crate) use self::{guard::check, serve::serve};
@@ -29,7 +30,8 @@ pub(crate) type Answer = ::http::Response<AnswerBody>;
 
 /// What answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers one request. Dropped when the client goes away first.
+    /// Answers one request; the body of an answer to `HEAD` is left out by the server. Dropped when the client goes
+    /// away first.
     fn answer<'a>(
         &'a self,
         request: ::http::Request<Incoming>,
@@ -42,6 +44,21 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> AnswerBody {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// The answer to `HEAD`: what `GET` would say, without its body.
+fn head_only(answer: Answer) -> Answer {
+    let length = answer
+        .body()
+        .size_hint()
+        .exact()
+        .filter(|length| *length > 0);
+    let mut answer = answer.map(|_| empty());
+    if let Some(length) = length {
+        let headers = answer.headers_mut().entry(header::CONTENT_LENGTH);
+        headers.or_insert(HeaderValue::from(length));
+    }
+    answer
 }
 
 /// No body.

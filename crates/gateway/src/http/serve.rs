@@ -2,7 +2,8 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::{rt::Executor, service::service_fn};
+use ::http::{Method, Request};
+use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -16,7 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Handler, patience::Patient};
+use super::{Handler, head_only, patience::Patient};
 
 /// The bounds of an HTTP door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,9 +164,13 @@ async fn serve_one<H: Handler>(
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(u32::try_from(limits.head_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.head_timeout);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.answer(request, peer).await) }
+        async move {
+            let is_head = request.method() == Method::HEAD;
+            let answer = handler.answer(request, peer).await;
+            Ok::<_, Infallible>(if is_head { head_only(answer) } else { answer })
+        }
     });
     let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
     let ended = tokio::select! {

@@ -10,9 +10,11 @@ use super::{
     descriptor,
     frame::{self, FrameError},
     message::{Failure, FailureCode, GetRequest, OpenedReply, Reply},
+    server::AnswerError,
 };
 use crate::{
-    AskedRange, Caller, Class, ContentAsk, ContentReader, Opened, OriginHeaders, Proof, Wanted,
+    AskedRange, Caller, Class, ContentAsk, ContentReader, Opened, OriginHeaders, Proof,
+    VerifiedReader, Wanted,
 };
 
 /// Answers until the client leaves; the reader lives as long, so that the bytes stay while they are copied.
@@ -20,82 +22,78 @@ pub(super) async fn answer(
     content: &dyn ContentReader,
     stream: &mut UnixStream,
     (request, caller): (GetRequest, Caller),
-) -> Result<Result<(), Failure>, FrameError> {
-    let ask = match ask(request, caller) {
-        Ok(ask) => ask,
-        Err(failure) => return Ok(Err(failure)),
-    };
+) -> Result<(), AnswerError> {
+    let ask = ask(request, caller)?;
     let opened = tokio::select! {
-        opened = content.open(&ask) => opened,
-        () = gone(stream) => return Ok(Ok(())),
+        opened = content.open(&ask) => opened.map_err(|error| Failure::from(&error))?,
+        () = gone(stream) => return Ok(()),
     };
-    match opened {
-        Ok(opened) => send(opened, &ask, stream).await,
-        Err(error) => Ok(Err(Failure::from(&error))),
-    }
-}
-
-async fn send(
-    mut opened: Opened,
-    ask: &ContentAsk,
-    stream: &mut UnixStream,
-) -> Result<Result<(), Failure>, FrameError> {
-    let whole = ByteRange::whole(opened.description.length);
-    let Some(range) = ask
-        .range
-        .map_or(Some(whole), |range| range.within(opened.description.length))
-    else {
-        let message = format!("the range lies beyond the content's {} bytes", whole.end());
-        return Ok(Err(Failure::new(FailureCode::BadRequest, message)));
+    let Opened {
+        description,
+        mut reader,
+    } = opened;
+    let whole = ByteRange::whole(description.length);
+    let range = match ask.range {
+        None => whole,
+        Some(range) => range.within(description.length).ok_or_else(|| {
+            let message = format!("the range lies beyond the content's {} bytes", whole.end());
+            Failure::new(FailureCode::BadRequest, message)
+        })?,
     };
     // Before the first frame: afterwards the client waits for the descriptor and nothing else.
-    let file = match opened.reader.descriptor() {
-        Ok(file) => file,
-        Err(error) => return Ok(Err(Failure::of(FailureCode::Internal, &error))),
-    };
-    let reply = Reply::Opened(OpenedReply {
-        task: opened.description.task.to_string(),
+    let file = reader
+        .descriptor()
+        .map_err(|error| Failure::of(FailureCode::Internal, &error))?;
+    let opened = Reply::Opened(OpenedReply {
+        task: description.task.to_string(),
         length: whole.end(),
         start: range.start(),
         end: range.end(),
-        content_type: opened.description.content_type.clone(),
+        content_type: description.content_type,
     });
-    frame::write(stream, &reply).await?;
-    descriptor::send(stream, file.as_fd()).await?;
+    frame::write(stream, &opened).await?;
+    descriptor::send(stream, file.as_fd())
+        .await
+        .map_err(FrameError::Io)?;
     drop(file);
+    follow(&mut *reader, (range, whole), stream).await?;
+    gone(stream).await;
+    Ok(())
+}
+
+/// Tells how far bytes are verified, to the end and its proof. Ends early when the client leaves.
+async fn follow(
+    reader: &mut dyn VerifiedReader,
+    (range, whole): (ByteRange, ByteRange),
+    stream: &mut UnixStream,
+) -> Result<(), AnswerError> {
     let mut at = range.start();
     while at < range.end() {
         let ready = tokio::select! {
-            ready = opened.reader.ready(at) => ready,
-            () = gone(stream) => return Ok(Ok(())),
+            ready = reader.ready(at) => ready.map_err(|error| Failure::from(&error))?,
+            () = gone(stream) => return Ok(()),
         };
-        let end = match ready {
-            Ok(ready) if ready.start() <= at && ready.end() > at => ready.end().min(range.end()),
-            Ok(ready) => {
-                let message = format!("the reader said {ready} is ready, byte {at} was asked for");
-                return Ok(Err(Failure::new(FailureCode::Internal, message)));
-            }
-            Err(error) => return Ok(Err(Failure::from(&error))),
-        };
+        if ready.start() > at || ready.end() <= at {
+            let message = format!("the reader said {ready} is ready, byte {at} was asked for");
+            return Err(Failure::new(FailureCode::Internal, message).into());
+        }
+        let end = ready.end().min(range.end());
         frame::write(stream, &Reply::Verified { start: at, end }).await?;
         at = end;
     }
-    let digest = if range == whole {
+    let mut digest = None;
+    if range == whole {
         let finished = tokio::select! {
-            finished = opened.reader.finish(Proof::OwnDigest) => finished,
-            () = gone(stream) => return Ok(Ok(())),
+            finished = reader.finish(Proof::OwnDigest) => finished,
+            () = gone(stream) => return Ok(()),
         };
-        match finished {
-            Ok(digest) => digest.map(|digest| digest.to_string()),
-            Err(error) => return Ok(Err(Failure::from(&error))),
-        }
-    } else {
-        None
+        digest = finished.map_err(|error| Failure::from(&error))?;
+    }
+    let done = Reply::Done {
+        digest: digest.map(|digest| digest.to_string()),
+        sources: reader.sources(),
     };
-    let sources = opened.reader.sources();
-    frame::write(stream, &Reply::Done { digest, sources }).await?;
-    gone(stream).await;
-    Ok(Ok(()))
+    Ok(frame::write(stream, &done).await?)
 }
 
 /// Waits until the client closes the connection, or says more than it may.

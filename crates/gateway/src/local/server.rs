@@ -103,7 +103,7 @@ impl<S: LocalService> LocalDoor<S> {
         Self { service, access }
     }
 
-    /// Answers requests until `stop`; running ones are then told and dropped.
+    /// Answers requests until `stop`; running ones then end with their connections.
     pub async fn serve(self, socket: LocalSocket, stop: CancellationToken) {
         let door = Arc::new(self);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -166,19 +166,20 @@ impl<S: LocalService> LocalDoor<S> {
             Err(error) => return Err(error),
         };
         let outcome = match request.and_then(|request| self.admit(request, peer.uid())) {
-            Err(failure) => Err(failure),
+            Err(failure) => Err(failure.into()),
             Ok(request) => tokio::select! {
-                outcome = self.answer(&mut stream, request, caller) => outcome?,
-                () = stop.cancelled() => {
-                    // A frame may be half written: only the end of the connection is clear.
-                    return Ok(());
-                }
+                outcome = self.answer(&mut stream, request, caller) => outcome,
+                // A frame may be half written: only the end of the connection is clear.
+                () = stop.cancelled() => return Ok(()),
             },
         };
-        if let Err(failure) = outcome {
-            frame::write(&mut stream, &Reply::Failed(failure)).await?;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(AnswerError::Socket(error)) => Err(error),
+            Err(AnswerError::Tell(failure)) => {
+                frame::write(&mut stream, &Reply::Failed(failure)).await
+            }
         }
-        Ok(())
     }
 
     fn admit(&self, request: Request, uid: u32) -> Result<Request, Failure> {
@@ -195,53 +196,44 @@ impl<S: LocalService> LocalDoor<S> {
         }
     }
 
-    /// Answers; the inner error is still to be told to the client.
     async fn answer(
         &self,
         stream: &mut UnixStream,
         request: Request,
         caller: Caller,
-    ) -> Result<Result<(), Failure>, FrameError> {
+    ) -> Result<(), AnswerError> {
         let service = &*self.service;
         let replies = match request {
             Request::Get(request) => {
                 return get::answer(service.content(), stream, (request, caller)).await;
             }
-            Request::Tasks => service.tasks().await.map(|rows| list(rows, Reply::Task)),
-            Request::StoreList => service
-                .store_list()
-                .await
-                .map(|rows| list(rows, Reply::Entry)),
-            Request::StoreRemove { task } => match task.parse::<TaskId>() {
-                Ok(task) => service
-                    .store_remove(task)
-                    .await
-                    .map(|freed| vec![Reply::Freed(freed)]),
-                Err(error) => Err(Failure::of(FailureCode::BadRequest, &error)),
-            },
-            Request::StoreGc => service
-                .store_gc()
-                .await
-                .map(|freed| vec![Reply::Freed(freed)]),
-            Request::Bypass(change) => service
-                .bypass(change)
-                .await
-                .map(|state| vec![Reply::Bypass(state)]),
-            Request::Status => service
-                .status()
-                .await
-                .map(|report| vec![Reply::Status(report)]),
-        };
-        match replies {
-            Ok(replies) => {
-                for reply in &replies {
-                    frame::write(stream, reply).await?;
-                }
-                Ok(Ok(()))
+            Request::Tasks => list(service.tasks().await?, Reply::Task),
+            Request::StoreList => list(service.store_list().await?, Reply::Entry),
+            Request::StoreRemove { task } => {
+                let task = task.parse::<TaskId>();
+                let task = task.map_err(|error| Failure::of(FailureCode::BadRequest, &error))?;
+                vec![Reply::Freed(service.store_remove(task).await?)]
             }
-            Err(failure) => Ok(Err(failure)),
+            Request::StoreGc => vec![Reply::Freed(service.store_gc().await?)],
+            Request::Bypass(change) => vec![Reply::Bypass(service.bypass(change).await?)],
+            Request::Status => vec![Reply::Status(service.status().await?)],
+        };
+        for reply in &replies {
+            frame::write(stream, reply).await?;
         }
+        Ok(())
     }
+}
+
+/// Why an answer ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AnswerError {
+    /// The client is still to be told.
+    #[error("a local request failed")]
+    Tell(#[from] Failure),
+    /// There is nobody to tell.
+    #[error(transparent)]
+    Socket(#[from] FrameError),
 }
 
 fn list<T>(rows: Vec<T>, row: fn(T) -> Reply) -> Vec<Reply> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     HeldManifest, ManifestAsk, ManifestName, OriginHeaders, StaleManifest, UpstreamError,
     UpstreamResponse,
-    http::{Answer, empty, full},
+    http::{Answer, full},
 };
 
 /// The largest manifest that is passed on. The spec asks registries for at least 4 MiB, containerd takes at most 8 MiB.
@@ -54,7 +54,7 @@ pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) 
         && let Some(held) = backends.manifests.held(&manifest).await
     {
         if digest_of(digest.algorithm(), &held.bytes) == digest {
-            return send(&held, is_head);
+            return send(&held);
         }
         warn!(%digest, "a held manifest does not match its digest and is not served");
     }
@@ -69,11 +69,11 @@ pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) 
         Ok(response) if response.status == StatusCode::OK && !is_head => {
             relay(backends, &manifest, response).await
         }
-        Ok(response) => pass::stream(response, is_head),
+        Ok(response) => pass::stream(response),
         Err(error) => match (&error, &manifest.name) {
             (UpstreamError::Unreachable(_), ManifestName::Tag(_)) => {
                 match backends.manifests.stale(&manifest).await {
-                    Some(stale) => send_stale(&stale, is_head),
+                    Some(stale) => send_stale(&stale),
                     None => pass::refused(error),
                 }
             }
@@ -162,13 +162,8 @@ fn digest_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
     }
 }
 
-fn send(held: &HeldManifest, is_head: bool) -> Answer {
-    let body = if is_head {
-        empty()
-    } else {
-        full(held.bytes.clone())
-    };
-    let mut answer = Response::new(body);
+fn send(held: &HeldManifest) -> Answer {
+    let mut answer = Response::new(full(held.bytes.clone()));
     let headers = answer.headers_mut();
     let text = |text: String| HeaderValue::try_from(text).ok();
     for (name, value) in [
@@ -190,7 +185,7 @@ fn send(held: &HeldManifest, is_head: bool) -> Answer {
     refusal::version(answer)
 }
 
-fn send_stale(stale: &StaleManifest, is_head: bool) -> Answer {
+fn send_stale(stale: &StaleManifest) -> Answer {
     let held = &stale.manifest;
     if digest_of(held.digest.algorithm(), &held.bytes) != held.digest {
         warn!(digest = %held.digest, "a held manifest does not match its digest and is not served");
@@ -200,7 +195,7 @@ fn send_stale(stale: &StaleManifest, is_head: bool) -> Answer {
             "the registry cannot be reached",
         );
     }
-    let mut answer = send(held, is_head);
+    let mut answer = send(held);
     let headers = answer.headers_mut();
     headers.insert(header::AGE, HeaderValue::from(stale.age.as_secs()));
     headers.insert(

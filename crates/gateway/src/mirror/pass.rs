@@ -10,7 +10,7 @@ use types::RegistryHost;
 use super::{Asked, refusal};
 use crate::{
     Upstream, UpstreamError, UpstreamRequest, UpstreamResponse,
-    http::{Answer, BodyError, empty},
+    http::{Answer, BodyError},
 };
 
 /// Header lines that belong to one connection (RFC 9110, 7.6.1).
@@ -30,10 +30,9 @@ pub(super) async fn answer(
     asked: Asked,
     (registry, path_and_query): (RegistryHost, String),
 ) -> Answer {
-    let is_head = asked.is_head;
     let request = request(asked, registry, path_and_query);
     match upstream.pass(request).await {
-        Ok(response) => stream(response, is_head),
+        Ok(response) => stream(response),
         Err(error) => refused(error),
     }
 }
@@ -41,10 +40,9 @@ pub(super) async fn answer(
 /// Answers `/v2/`: the registry's own challenge, or a plain yes while it cannot be reached, since what is held here can be
 /// served without it.
 pub(super) async fn base(upstream: &dyn Upstream, asked: Asked, registry: RegistryHost) -> Answer {
-    let is_head = asked.is_head;
     let request = request(asked, registry, "/v2/".into());
     match upstream.pass(request).await {
-        Ok(response) => stream(response, is_head),
+        Ok(response) => stream(response),
         Err(UpstreamError::Unreachable(_)) => refusal::base(),
         Err(error) => refused(error),
     }
@@ -81,13 +79,9 @@ pub(super) fn refused(error: UpstreamError) -> Answer {
 }
 
 /// The registry's answer, as it comes.
-pub(super) fn stream(response: UpstreamResponse, is_head: bool) -> Answer {
-    let body = if is_head {
-        empty()
-    } else {
-        let frames = response.body.map_ok(Frame::data).map_err(BodyError::from);
-        StreamBody::new(frames).boxed_unsync()
-    };
+pub(super) fn stream(response: UpstreamResponse) -> Answer {
+    let frames = response.body.map_ok(Frame::data).map_err(BodyError::from);
+    let body = StreamBody::new(frames).boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = response.status;
     *answer.headers_mut() = end_to_end(&response.headers);
