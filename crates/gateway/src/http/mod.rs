@@ -2,10 +2,12 @@
 //!
 //! - [`serve`]: accepting, the bound on connections, leaving;
 //! - [`patience`]: deadlines for clients that neither read nor write;
+//! - [`place`]: the bound on running answers, bodies included;
 //! - [`guard`]: requests whose meaning two parsers could disagree on are refused.
 
 mod guard;
 mod patience;
+mod place;
 mod serve;
 
 use std::{error::Error, net::SocketAddr};

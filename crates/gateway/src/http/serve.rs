@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Handler, head_only, patience::Patient};
+use super::{Answer, Handler, head_only, patience::Patient, place};
 
 /// The bounds of an HTTP door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams_max: u32,
+    /// Answers at once on all connections: each holds one frame of a blob. More are told 503 at once.
+    pub answers_max: usize,
     /// Bytes of one request's head.
     pub head_max: usize,
     /// Time for a request's head to arrive, idle connections included.
@@ -41,6 +43,8 @@ impl Default for Limits {
         Self {
             connections_max: 1024,
             streams_max: 100,
+            // With frames of 256 KiB: 256 MiB at the very most.
+            answers_max: 1024,
             // Tokens of some clouds' registries have 4 to 12 KiB.
             head_max: 64 << 10,
             head_timeout: Duration::from_secs(30),
@@ -100,6 +104,12 @@ pub(crate) async fn serve<H: Handler>(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let door = Arc::new(Door {
+        handler,
+        answers: Arc::new(Semaphore::new(limits.answers_max)),
+        limits,
+    });
+    let limits = &door.limits;
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
@@ -119,12 +129,7 @@ pub(crate) async fn serve<H: Handler>(
             },
         };
         while connections.try_join_next().is_some() {}
-        let connection = serve_one(
-            stream,
-            peer,
-            (Arc::clone(&handler), limits.clone()),
-            stop.clone(),
-        );
+        let connection = serve_one(stream, peer, Arc::clone(&door), stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -138,12 +143,31 @@ pub(crate) async fn serve<H: Handler>(
     connections.shutdown().await;
 }
 
+/// What all connections of one door share.
+struct Door<H> {
+    handler: Arc<H>,
+    answers: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl<H: Handler> Door<H> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else {
+            return place::full_house();
+        };
+        let is_head = request.method() == Method::HEAD;
+        let answer = self.handler.answer(request, peer).await;
+        place::hold(if is_head { head_only(answer) } else { answer }, place)
+    }
+}
+
 async fn serve_one<H: Handler>(
     stream: TcpStream,
     peer: SocketAddr,
-    (handler, limits): (Arc<H>, Limits),
+    door: Arc<Door<H>>,
     stop: CancellationToken,
 ) {
+    let limits = &door.limits;
     // Answers are written in large frames and flushed: waiting for more would only delay heads.
     let _ = stream.set_nodelay(true);
     let io = Patient::new(stream, limits.head_timeout, limits.stall_timeout);
@@ -165,12 +189,8 @@ async fn serve_one<H: Handler>(
         .max_header_list_size(u32::try_from(limits.head_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.head_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
-        let handler = Arc::clone(&handler);
-        async move {
-            let is_head = request.method() == Method::HEAD;
-            let answer = handler.answer(request, peer).await;
-            Ok::<_, Infallible>(if is_head { head_only(answer) } else { answer })
-        }
+        let door = Arc::clone(&door);
+        async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
     });
     let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
     let ended = tokio::select! {

@@ -21,8 +21,8 @@ use crate::{
     http::{Answer, full},
 };
 
-/// The largest manifest that is passed on. The spec asks registries for at least 4 MiB, containerd takes at most 8 MiB.
-const MANIFEST_MAX: usize = 16 << 20;
+/// The largest manifest that is passed on. The spec asks for at least 4 MiB; containerd takes no more than 8 MiB.
+const MANIFEST_MAX: usize = 8 << 20;
 
 /// A request for a manifest.
 pub(super) struct Ask<'a> {

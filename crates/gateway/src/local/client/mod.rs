@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Brings content to `output`. Dropped early, no file appears.
+    /// Brings content to `output`. Dropped early, no file appears, unless the last step had begun: then a complete one.
     pub async fn get(
         &self,
         request: GetRequest,

@@ -126,3 +126,27 @@ async fn stopping_does_not_wait_for_ever() {
         .expect("no panic");
     mirror.content.until_readers(0).await;
 }
+
+#[tokio::test]
+async fn a_full_house_says_so_at_once_and_empties_again() {
+    let limits = Limits {
+        answers_max: 1,
+        ..Limits::default()
+    };
+    let mirror = Harness::with(TestContent::of(1000), limits).await;
+    mirror.content.set(|script| script.verified = 10);
+    let mut stream = TcpStream::connect(mirror.address).await.expect("connects");
+    let request = format!("GET {} HTTP/1.1\r\nHost: m\r\n\r\n", mirror.blob());
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    mirror.content.until_readers(1).await;
+    let refused = mirror.ask("GET", &mirror.blob(), &[]).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after").as_str()),
+        (503, "1")
+    );
+    drop(stream);
+    mirror.content.until_readers(0).await;
+    mirror.content.set(|script| script.verified = 1000);
+    // The place is given back with the reader, a moment later.
+    while mirror.ask("GET", &mirror.blob(), &[]).await.status == 503 {}
+}
