@@ -94,7 +94,10 @@ impl Mirror {
             caller: Caller::Tcp(peer),
         };
         match target {
-            Target::Ours => refusal::base(),
+            Target::Unnamed(Some(registry)) if is_docker(&asked.headers) => {
+                pass::base(&*self.backends.upstream, asked, registry).await
+            }
+            Target::Unnamed(_) => refusal::base(),
             Target::At {
                 registry,
                 query,
@@ -126,6 +129,15 @@ impl Mirror {
             },
         }
     }
+}
+
+/// Whether the client only ever means the default registry.
+///
+/// Docker learns from `/v2/` where to fetch tokens. Podman and skopeo ask the same question before they name a registry
+/// in a path: the default registry's challenge would send them for tokens that are worth nothing at theirs.
+fn is_docker(headers: &::http::HeaderMap) -> bool {
+    let agent = headers.get(::http::header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"docker/"))
 }
 
 /// What a request says beside what it names.

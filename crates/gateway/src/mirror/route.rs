@@ -13,8 +13,8 @@ use super::Registries;
 /// What a request names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// `/v2/` of a mirror without a default registry: only we can answer.
-    Ours,
+    /// `/v2/` of no registry in particular; the default one, if there is one.
+    Unnamed(Option<RegistryHost>),
     /// Something at a registry.
     At {
         /// The registry.
@@ -108,13 +108,13 @@ impl Target {
             .transpose()?;
         let rest = match path {
             "/v2" | "/v2/" => {
-                return Ok(match named.or_else(|| registries.default.clone()) {
+                return Ok(match named {
+                    None => Self::Unnamed(registries.default.clone()),
                     Some(registry) => Self::At {
                         registry,
                         query,
                         route: Route::Base,
                     },
-                    None => Self::Ours,
                 });
             }
             _ => path.strip_prefix("/v2/").ok_or(RouteError::Unknown)?,
@@ -134,7 +134,7 @@ impl Target {
     /// The registry, for logs.
     pub(crate) fn registry_shown(&self) -> impl fmt::Display {
         match self {
-            Self::Ours => String::from("-"),
+            Self::Unnamed(_) => String::from("-"),
             Self::At { registry, .. } => registry.to_string(),
         }
     }
@@ -281,7 +281,7 @@ mod tests {
             None => (target, None),
         };
         Ok(match Target::parse(path, query, &registries())? {
-            Target::Ours => "ours".into(),
+            Target::Unnamed(default) => format!("unnamed {}", default.expect("a default")),
             Target::At {
                 registry,
                 query,
@@ -306,8 +306,8 @@ mod tests {
     fn clients_name_registries_in_three_ways() {
         let sha = format!("sha256:{}", "ab".repeat(32));
         for (target, meaning) in [
-            ("/v2/".into(), "docker.io base /v2/".into()),
-            ("/v2".into(), "docker.io base /v2/".into()),
+            ("/v2/".into(), "unnamed docker.io".into()),
+            ("/v2".into(), "unnamed docker.io".into()),
             ("/v2/?ns=quay.io".into(), "quay.io base /v2/".into()),
             (
                 "/v2/a/manifests/b?ns=ghcr.io".into(),
@@ -434,7 +434,7 @@ mod tests {
             Err(RouteError::Registry)
         );
         assert_eq!(parse("/v2/a/manifests/b", None), Err(RouteError::Registry));
-        assert_eq!(parse("/v2/", None), Ok(Target::Ours));
+        assert_eq!(parse("/v2/", None), Ok(Target::Unnamed(None)));
         assert!(parse("/v2/a/manifests/b", Some("ns=quay.io")).is_ok());
     }
 

@@ -131,7 +131,7 @@ async fn everything_else_passes_unchanged_and_breaks_visibly() {
     let challenge = ("www-authenticate", "Bearer realm=\"r\"".to_owned());
     let broken = vec![Some(Bytes::from_static(b"half")), None];
     for (path, status, headers, body) in [
-        ("/v2/", 401, vec![challenge], vec![]),
+        ("/v2/?ns=quay.io", 401, vec![challenge], vec![]),
         (
             "/v2/a/tags/list?n=1&last=b",
             200,
@@ -146,7 +146,7 @@ async fn everything_else_passes_unchanged_and_breaks_visibly() {
         ),
     ] {
         mirror.registry.script(
-            path,
+            path.split("?ns").next().expect("a path"),
             Scripted {
                 status,
                 headers: headers.clone(),
@@ -181,4 +181,31 @@ async fn a_lonely_mirror_still_says_that_it_is_one() {
         reply.header("docker-distribution-api-version"),
         "registry/2.0"
     );
+}
+
+#[tokio::test]
+async fn only_docker_is_shown_the_challenge_of_the_default_registry() {
+    let mirror = Harness::of(10).await;
+    let challenge = "Bearer realm=\"https://auth.docker.io/token\"".to_owned();
+    let answer = Scripted {
+        status: 401,
+        headers: vec![("www-authenticate", challenge.clone())],
+        body: vec![],
+    };
+    mirror.registry.script("/v2/", answer);
+    let docker = ["User-Agent: docker/20.10.24 go/go1.19 os/linux"];
+    let reply = mirror.ask("GET", "/v2/", &docker).await;
+    assert_eq!(
+        (reply.status, reply.header("www-authenticate")),
+        (401, challenge)
+    );
+    assert_eq!(
+        mirror.registry.seen.lock().expect("a lock")[0]
+            .registry
+            .as_str(),
+        "docker.io"
+    );
+    let skopeo = ["User-Agent: skopeo/1.18"];
+    assert_eq!(mirror.ask("GET", "/v2/", &skopeo).await.status, 200);
+    assert_eq!(mirror.registry.seen.lock().expect("a lock").len(), 1);
 }
