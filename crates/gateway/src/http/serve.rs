@@ -1,0 +1,209 @@
+//! Accepting connections, at most so many at once, until told to stop.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use ::http::{Method, Request};
+use hyper::{body::Incoming, rt::Executor, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::debug;
+
+use super::{Answer, Handler, head_only, patience::Patient, place};
+
+/// The bounds of an HTTP door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Answers at once on all connections: each holds one frame of a blob. More are told 503 at once.
+    pub answers_max: usize,
+    /// Bytes of one request's head.
+    pub head_max: usize,
+    /// Time for a request's head to arrive, idle connections included.
+    pub head_timeout: Duration,
+    /// Time for a client to take some bytes of an answer.
+    pub stall_timeout: Duration,
+    /// Time for running answers to end when the door closes.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            streams_max: 100,
+            // With frames of 256 KiB: 256 MiB at the very most.
+            answers_max: 1024,
+            // Tokens of some clouds' registries have 4 to 12 KiB.
+            head_max: 64 << 10,
+            head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(600),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a door cannot be opened or kept open.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("listening on {address}")]
+    Bind {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Listens on `address`. Doors have no authentication of their own: anything but loopback is an operator's choice.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|cause| ServeError::Bind { address, cause })
+}
+
+/// Runs the tasks of one connection's HTTP/2 streams: somebody waits for them, and they end with the connection.
+#[derive(Clone)]
+struct Streams {
+    tasks: TaskTracker,
+    gone: CancellationToken,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let gone = self.gone.clone();
+        self.tasks
+            .spawn(async move { gone.run_until_cancelled_owned(future).await });
+    }
+}
+
+/// Answers requests until `stop`, then lets running answers end for [`Limits::grace`] and drops the rest.
+///
+/// Dropped early, every connection is reset.
+pub(crate) async fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let door = Arc::new(Door {
+        handler,
+        answers: Arc::new(Semaphore::new(limits.answers_max)),
+        limits,
+    });
+    let limits = &door.limits;
+    let mut connections = JoinSet::new();
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
+        };
+        let (stream, peer) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    debug!(%error, "accept failed");
+                    // The client left at once, or the process is out of descriptors: no event tells when one is free.
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        while connections.try_join_next().is_some() {}
+        let connection = serve_one(stream, peer, Arc::clone(&door), stop.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let _ = timeout(limits.grace, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+    connections.shutdown().await;
+}
+
+/// What all connections of one door share.
+struct Door<H> {
+    handler: Arc<H>,
+    answers: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl<H: Handler> Door<H> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else {
+            return place::full_house();
+        };
+        let is_head = request.method() == Method::HEAD;
+        let answer = self.handler.answer(request, peer).await;
+        place::hold(if is_head { head_only(answer) } else { answer }, place)
+    }
+}
+
+async fn serve_one<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Arc<Door<H>>,
+    stop: CancellationToken,
+) {
+    let limits = &door.limits;
+    // Answers are written in large frames and flushed: waiting for more would only delay heads.
+    let _ = stream.set_nodelay(true);
+    let io = Patient::new(stream, limits.head_timeout, limits.stall_timeout);
+    let streams = Streams {
+        tasks: TaskTracker::new(),
+        gone: CancellationToken::new(),
+    };
+    let gone = streams.gone.clone().drop_guard();
+    let mut server = auto::Builder::new(streams.clone());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_max.max(8 << 10));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.head_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.head_timeout);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let door = Arc::clone(&door);
+        async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+    });
+    let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, error = &*error, "connection broke");
+    }
+    drop(gone);
+    streams.tasks.close();
+    streams.tasks.wait().await;
+}

@@ -1,0 +1,206 @@
+//! Answers for manifests: held ones by digest, the registry's otherwise, checked against the digest before a byte is sent.
+//!
+//! A tag is always asked of the registry, with the client's own conditions. What was meant by a tag some time ago is only
+//! served while the registry cannot be reached, if an operator chose that, and says how old it is.
+
+use ::http::{HeaderValue, Response, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, warn};
+use types::{Digest, DigestAlgorithm, RegistryHost, RepoName};
+
+use super::{
+    Asked, Backends, pass,
+    refusal::{self, Code, refuse},
+    route::{self, Name},
+};
+use crate::{
+    HeldManifest, ManifestAsk, ManifestName, OriginHeaders, StaleManifest, UpstreamError,
+    UpstreamResponse,
+    http::{Answer, full},
+};
+
+/// The largest manifest that is passed on. The spec asks for at least 4 MiB; containerd takes no more than 8 MiB.
+const MANIFEST_MAX: usize = 8 << 20;
+
+/// A request for a manifest.
+pub(super) struct Ask<'a> {
+    pub(super) registry: RegistryHost,
+    pub(super) repository: RepoName,
+    pub(super) name: Name,
+    pub(super) query: Option<&'a str>,
+}
+
+/// Answers a request for a manifest.
+pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) -> Answer {
+    let is_head = asked.is_head;
+    let (name, last) = match ask.name {
+        Name::Tag(tag) => (ManifestName::Tag(tag.clone()), tag.to_string()),
+        Name::Digest(digest) => (ManifestName::Digest(digest), digest.to_string()),
+    };
+    let path = route::with_query(
+        format!("/v2/{}/manifests/{last}", ask.repository),
+        ask.query,
+    );
+    let manifest = ManifestAsk {
+        registry: ask.registry.clone(),
+        repository: ask.repository,
+        name,
+        caller: asked.caller.clone(),
+        headers: OriginHeaders::only(header::AUTHORIZATION, &asked.headers),
+    };
+    if let ManifestName::Digest(digest) = manifest.name
+        && let Some(held) = backends.manifests.held(&manifest).await
+    {
+        if digest_of(digest.algorithm(), &held.bytes) == digest {
+            return send(&held);
+        }
+        warn!(%digest, "a held manifest does not match its digest and is not served");
+    }
+    // A manifest is read whole, to be checked: no part of it, and no encoding of it.
+    asked.headers.remove(header::RANGE);
+    asked.headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    let request = pass::request(asked, ask.registry, path);
+    match backends.upstream.pass(request).await {
+        Ok(response) if response.status == StatusCode::OK && !is_head => {
+            relay(backends, &manifest, response).await
+        }
+        Ok(response) => pass::stream(response),
+        Err(error) => match (&error, &manifest.name) {
+            (UpstreamError::Unreachable(_), ManifestName::Tag(_)) => {
+                match backends.manifests.stale(&manifest).await {
+                    Some(stale) => send_stale(&stale),
+                    None => pass::refused(error),
+                }
+            }
+            _ => pass::refused(error),
+        },
+    }
+}
+
+/// Why a registry's manifest is not passed on.
+#[derive(Debug, thiserror::Error)]
+enum ManifestError {
+    #[error("the registry's manifest is larger than {MANIFEST_MAX} bytes")]
+    TooLarge,
+    #[error("the registry broke off")]
+    Broken(#[source] std::io::Error),
+    #[error("the registry gave another manifest than {expected}")]
+    Other { expected: Digest },
+}
+
+async fn relay(backends: &Backends, ask: &ManifestAsk, response: UpstreamResponse) -> Answer {
+    let (status, headers) = (response.status, pass::end_to_end(&response.headers));
+    let checked = collect(response).await.and_then(|(bytes, said)| {
+        let expected = match &ask.name {
+            ManifestName::Digest(digest) => Some(*digest),
+            ManifestName::Tag(_) => said,
+        };
+        let algorithm = expected.map_or(DigestAlgorithm::Sha256, |digest| digest.algorithm());
+        let digest = digest_of(algorithm, &bytes);
+        match expected {
+            Some(expected) if expected != digest => Err(ManifestError::Other { expected }),
+            _ => Ok((bytes, digest)),
+        }
+    });
+    let (bytes, digest) = match checked {
+        Ok(checked) => checked,
+        Err(error) => {
+            debug!(error = &error as &dyn std::error::Error, "manifest refused");
+            let message = "the registry's manifest is broken, too large, or not what was asked for";
+            return refuse(StatusCode::BAD_GATEWAY, Code::ManifestInvalid, message);
+        }
+    };
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if let Some(media_type) = media_type {
+        let media_type = media_type.to_owned();
+        let held = HeldManifest {
+            digest,
+            media_type,
+            bytes: bytes.clone(),
+        };
+        backends.manifests.keep(ask, &held).await;
+    }
+    let mut answer = Response::new(full(bytes));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}
+
+/// The whole body, and the digest the registry gave for it.
+async fn collect(response: UpstreamResponse) -> Result<(Bytes, Option<Digest>), ManifestError> {
+    let length = response.headers.get(header::CONTENT_LENGTH).cloned();
+    let said = response
+        .headers
+        .get("docker-content-digest")
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut body = response.body;
+    let mut bytes = BytesMut::new();
+    while let Some(part) = body.try_next().await.map_err(ManifestError::Broken)? {
+        if bytes.len() + part.len() > MANIFEST_MAX {
+            return Err(ManifestError::TooLarge);
+        }
+        bytes.extend_from_slice(&part);
+    }
+    if length.is_some_and(|length| length != HeaderValue::from(bytes.len())) {
+        let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        return Err(ManifestError::Broken(short));
+    }
+    Ok((bytes.freeze(), said))
+}
+
+fn digest_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
+    match algorithm {
+        DigestAlgorithm::Sha256 => Digest::sha256(Sha256::digest(bytes).into()),
+        DigestAlgorithm::Blake3 => Digest::blake3(*blake3::hash(bytes).as_bytes()),
+    }
+}
+
+fn send(held: &HeldManifest) -> Answer {
+    let mut answer = Response::new(full(held.bytes.clone()));
+    let headers = answer.headers_mut();
+    let text = |text: String| HeaderValue::try_from(text).ok();
+    for (name, value) in [
+        (header::CONTENT_TYPE, text(held.media_type.clone())),
+        (
+            header::CONTENT_LENGTH,
+            Some(HeaderValue::from(held.bytes.len())),
+        ),
+        (header::ETAG, text(format!("\"{}\"", held.digest))),
+        (
+            header::HeaderName::from_static("docker-content-digest"),
+            text(held.digest.to_string()),
+        ),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+    refusal::version(answer)
+}
+
+fn send_stale(stale: &StaleManifest) -> Answer {
+    let held = &stale.manifest;
+    if digest_of(held.digest.algorithm(), &held.bytes) != held.digest {
+        warn!(digest = %held.digest, "a held manifest does not match its digest and is not served");
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            "the registry cannot be reached",
+        );
+    }
+    let mut answer = send(held);
+    let headers = answer.headers_mut();
+    headers.insert(header::AGE, HeaderValue::from(stale.age.as_secs()));
+    headers.insert(
+        header::WARNING,
+        HeaderValue::from_static("111 pantala \"the registry cannot be reached\""),
+    );
+    answer
+}
