@@ -1,1 +1,22 @@
-//! simulator
+//! Thousands of hosts in virtual time, around the same brains that run in the daemon.
+//!
+//! Nothing here reads a clock, opens a socket or draws a number that its seed does not give: a run of 10,000 hosts is
+//! one thread's loop that takes the next event, and the same scenario always tells the same story.
+//!
+//! - `queue`: what happens when. Events in the order of virtual time.
+//! - `net`: how fast bytes move. Links that flows share fairly, as a fluid.
+//! - `rate`: bytes per second, as people write them.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "tests use small numbers"
+    )
+)]
+
+pub mod net;
+pub mod queue;
+pub mod rate;
