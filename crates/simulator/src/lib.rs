@@ -6,6 +6,8 @@
 //! - `queue`: what happens when. Events in the order of virtual time.
 //! - `net`: how fast bytes move. Links that flows share fairly, as a fluid.
 //! - `rate`: bytes per second, as people write them.
+//! - `bound`: the time that physics asks for. Also what a daemon measures its efficiency by.
+//! - `report`: what a run came to, for machines and for people.
 
 #![cfg_attr(
     test,
@@ -17,6 +19,8 @@
     )
 )]
 
+pub mod bound;
 pub mod net;
 pub mod queue;
 pub mod rate;
+pub mod report;

@@ -208,7 +208,7 @@ fn a_crowded_link_carries_what_the_exact_solution_would() {
             assert_eq!(net.finish(now), Some(over));
             flows.retain(|flow| flow.0 != over);
         }
-        if step % 100 == 99 {
+        if step % 600 == 599 {
             let paths: Vec<_> = flows.iter().map(|flow| flow.1.clone()).collect();
             let exact: f64 = max_min(&capacities, &paths).iter().sum();
             let load = net.load(links[0]);
