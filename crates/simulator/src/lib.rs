@@ -8,6 +8,7 @@
 //! - `rate`: bytes per second, as people write them.
 //! - `bound`: the time that physics asks for. Also what a daemon measures its efficiency by.
 //! - `report`: what a run came to, for machines and for people.
+//! - `plot`: the same as a picture.
 
 #![cfg_attr(
     test,
@@ -21,6 +22,7 @@
 
 pub mod bound;
 pub mod net;
+pub mod plot;
 pub mod queue;
 pub mod rate;
 pub mod report;
