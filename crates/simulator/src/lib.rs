@@ -9,6 +9,7 @@
 //! - `bound`: the time that physics asks for. Also what a daemon measures its efficiency by.
 //! - `report`: what a run came to, for machines and for people.
 //! - `plot`: the same as a picture.
+//! - `scenario`: what to simulate: hosts, links, faults; read from a file or from flags, and checked.
 
 #![cfg_attr(
     test,
@@ -26,3 +27,4 @@ pub mod plot;
 pub mod queue;
 pub mod rate;
 pub mod report;
+pub mod scenario;
