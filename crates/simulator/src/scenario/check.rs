@@ -10,8 +10,6 @@ use super::{
 };
 use crate::rate::{ParseRateError, Rate};
 
-/// More pieces than this would not fit into memory, for all hosts.
-const PIECES_MAX: u32 = 1_000_000;
 const ZERO_RATE: &str = "a rate of zero would never end: use a fault to stop a link";
 
 impl RawScenario {
@@ -118,65 +116,16 @@ impl Check {
     }
 
     fn layout(&mut self, raw: &RawScenario) -> Layout {
-        let default = ByteCount::gib(1);
-        let size = |text: &str| text.parse::<ByteCount>();
-        let content = self
-            .text("content", raw.content.as_ref(), size)
-            .unwrap_or(default);
-        let piece = self
-            .text("piece_length", raw.piece_length.as_ref(), size)
-            .unwrap_or(ByteCount::mib(4));
-        let given = (
-            raw.content.is_some(),
-            raw.pieces,
-            raw.piece_length.is_some(),
-        );
-        let (key, layout) = match given {
-            (_, Some(0), _) => {
-                self.fault("pieces", 0, "there is at least one piece");
-                return Layout::of(default).expect("1 GiB has a layout");
-            }
-            (true, Some(pieces), true) => {
-                self.fault(
-                    "pieces",
-                    pieces,
-                    "with content, give either pieces or piece_length",
-                );
-                return Layout::of(default).expect("1 GiB has a layout");
-            }
-            (false, Some(pieces), _) => {
-                let content = ByteCount(piece.0.saturating_mul(u64::from(pieces)));
-                ("piece_length", Layout::custom(content, piece))
-            }
-            (true, Some(pieces), false) => {
-                let length = ByteCount(content.0.div_ceil(u64::from(pieces)));
-                ("pieces", Layout::custom(content, length))
-            }
-            (_, None, true) => ("piece_length", Layout::custom(content, piece)),
-            (_, None, false) => ("content", Layout::of(content)),
-        };
-        if let Ok(layout) = layout
-            && layout.piece_count() > PIECES_MAX
-        {
-            self.fault(
-                key,
-                layout.piece_count(),
-                format_args!("there are at most {PIECES_MAX} pieces"),
-            );
-        }
-        layout.unwrap_or_else(|error| {
-            let pieces = raw.pieces.map(|pieces| pieces.to_string());
-            let value = if key == "pieces" {
-                pieces
-            } else {
-                raw.piece_length.clone()
+        let content = self.text("content", raw.content.as_ref(), str::parse);
+        let piece = self.text("piece_length", raw.piece_length.as_ref(), str::parse);
+        forms::layout(content, raw.pieces, piece).unwrap_or_else(|(key, told)| {
+            let value = match key {
+                "pieces" => raw.pieces.map(|pieces| pieces.to_string()),
+                "piece_length" => raw.piece_length.clone(),
+                _ => raw.content.clone(),
             };
-            self.fault(
-                key,
-                value.or(raw.content.clone()).unwrap_or_default(),
-                error,
-            );
-            Layout::of(default).expect("1 GiB has a layout")
+            self.fault(key, value.unwrap_or_default(), told);
+            Layout::of(ByteCount::gib(1)).expect("1 GiB has a layout")
         })
     }
 
@@ -201,7 +150,7 @@ impl Check {
         let groups = self.list("groups", texts, |text| {
             let (some, new_up, new_down) = forms::group(text)?;
             let group = Group {
-                hosts: some.of(hosts),
+                hosts: forms::count_of(some, hosts)?,
                 up: new_up.from(up),
                 down: new_down.from(down),
             };
@@ -225,6 +174,9 @@ impl Check {
         let mut seen: Vec<String> = Vec::new();
         let zones = self.list("zones", texts, |text| {
             let (name, part) = forms::zone(text)?;
+            if let Some(part) = part {
+                forms::count_of(part, hosts)?;
+            }
             if seen.contains(&name) {
                 return Err("there is one zone of each name".to_owned());
             }
@@ -252,6 +204,7 @@ impl Check {
             let beyond = |what, count| Err(format!("there are {count} {what}, counted from 0"));
             match fault.what.who() {
                 Some(Who::Host(host)) if host >= hosts => beyond("hosts", hosts),
+                Some(Who::Some(some)) => forms::count_of(some, hosts).map(|_| fault),
                 Some(Who::Seed(seed)) if seed >= seeds => beyond("seeds", seeds),
                 _ => Ok(fault),
             }

@@ -2,11 +2,60 @@
 
 use std::time::Duration;
 
+use types::{ByteCount, Layout};
+
 use super::{
     Pipe, Readers, Zone,
     words::{NewRate, Portion, duration, new_rate, portion},
 };
 use crate::rate::ParseRateError;
+
+/// More pieces than this would not fit into memory, for all hosts.
+const PIECES_MAX: u32 = 1_000_000;
+
+/// The content's layout from what is given of its size, number of pieces and their length; else the key that is wrong.
+pub(super) fn layout(
+    content: Option<ByteCount>,
+    pieces: Option<u32>,
+    piece: Option<ByteCount>,
+) -> Result<Layout, (&'static str, String)> {
+    let (key, layout) = match (content, pieces) {
+        (_, Some(0)) => return Err(("pieces", "there is at least one piece".to_owned())),
+        (Some(_), Some(_)) if piece.is_some() => {
+            let told = "with content, give either pieces or piece_length";
+            return Err(("pieces", told.to_owned()));
+        }
+        (Some(content), Some(pieces)) => {
+            let piece = ByteCount(content.0.div_ceil(u64::from(pieces)));
+            ("pieces", Layout::custom(content, piece))
+        }
+        (None, Some(pieces)) => {
+            let piece = piece.unwrap_or(ByteCount::mib(4));
+            let content = ByteCount(piece.0.saturating_mul(u64::from(pieces)));
+            ("piece_length", Layout::custom(content, piece))
+        }
+        (content, None) => {
+            let content = content.unwrap_or(ByteCount::gib(1));
+            match piece {
+                Some(piece) => ("piece_length", Layout::custom(content, piece)),
+                None => ("content", Layout::of(content)),
+            }
+        }
+    };
+    let layout = layout.map_err(|error| (key, error.to_string()))?;
+    if layout.piece_count() > PIECES_MAX {
+        return Err((key, format!("there are at most {PIECES_MAX} pieces")));
+    }
+    Ok(layout)
+}
+
+/// How many of `hosts` a part is, if there are as many.
+pub(super) fn count_of(some: Portion, hosts: u32) -> Result<u32, String> {
+    match some {
+        Portion::Count(count) if count > hosts => Err(format!("there are {hosts} hosts")),
+        some => Ok(some.of(hosts)),
+    }
+}
 
 pub(super) fn arrivals(text: &str) -> Result<Duration, &'static str> {
     const ALLOWED: &str = "hosts arrive \"at once\", or spread as in \"over 30s\"";

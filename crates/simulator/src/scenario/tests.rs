@@ -135,6 +135,12 @@ fn contradictions_between_keys_are_found() {
             "they have 1100 of 1000 hosts",
         ),
         ("groups = [\"5% at 0x\"]", "never end"),
+        ("groups = [\"1001 at 0.1x\"]", "there are 1000 hosts"),
+        ("zones = [\"a 1001\", \"b\"]", "there are 1000 hosts"),
+        (
+            "faults = [\"kill 1001 hosts at 1s\"]",
+            "there are 1000 hosts",
+        ),
         ("zones = [\"a\", \"a\"]", "one zone of each name"),
         (
             "zones = [\"a 900\", \"b 101\"]",
