@@ -177,6 +177,29 @@ fn a_flow_without_bytes_ends_at_once() {
 }
 
 #[test]
+fn a_mesh_that_never_rests_stays_max_min_fair() {
+    const HOSTS: usize = 60;
+    let rates: Vec<u64> = (0..2 * HOSTS as u64)
+        .map(|n| 1_000_000 * (1 + n % 7))
+        .collect();
+    let mut pair = Pair::new(&rates);
+    let mut chance = types::Chance::seeded(3);
+    for step in 0..4000 {
+        if pair.flows.len() >= 3 * HOSTS {
+            pair.finish_next();
+        }
+        let path = vec![chance.below(HOSTS), HOSTS + chance.below(HOSTS)];
+        let links: Vec<LinkNo> = path.iter().map(|&link| pair.links[link]).collect();
+        let bytes = 1 + chance.below(4_000_000) as u64;
+        let flow = pair.net.start(pair.now, &links, ByteCount(bytes));
+        pair.flows.push((flow, path, bytes as f64));
+        if step % 250 == 249 {
+            pair.check();
+        }
+    }
+}
+
+#[test]
 fn a_crowded_link_carries_what_the_exact_solution_would() {
     let capacities: Vec<f64> = (0..=600u64)
         .map(|n| {

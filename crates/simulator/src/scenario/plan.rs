@@ -320,4 +320,34 @@ mod tests {
             [wiring.up(End::Origin), wiring.down(b)]
         );
     }
+
+    #[test]
+    fn hosts_that_all_read_from_the_origin_end_when_its_rate_says() {
+        let scenario = scenario(
+            r#"
+            hosts = 40
+            content = "100MB"
+            rate = "100MB/s"
+            origin_rate = "400MB/s"
+            zones = ["a 10", "b"]
+            origin_zone = "b"
+            pipes = ["b to a at 10MB/s"]
+            "#,
+        );
+        let plans = scenario.host_plans();
+        let mut net = Net::new();
+        let wiring = Wiring::new(&scenario, &plans, &mut net);
+        for host in 0..40 {
+            let path = wiring.path(End::Origin, host);
+            net.start(Moment::ZERO, &path, scenario.layout.length());
+        }
+        let mut ends = Vec::new();
+        while let Some((at, _)) = net.next_completion() {
+            net.finish(at).expect("it ends now");
+            ends.push(at.since(Moment::ZERO).as_millis());
+        }
+        // The pipe gives ten hosts 1 MB/s each, the origin gives thirty the other 390.
+        assert_eq!(ends[..30], [7692; 30]);
+        assert_eq!(ends[30..], [100_000; 10]);
+    }
 }
