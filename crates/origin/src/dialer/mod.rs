@@ -15,4 +15,7 @@ pub(crate) use connect::{DialError, Dialer, Reach};
 pub use names::{LookupError, NameTable, Names};
 pub use policy::{DialPolicy, Refused};
 pub use tls::RootsError;
+
+#[cfg(test)]
+mod tests;
 pub(crate) use tls::client_config;

@@ -1,1 +1,613 @@
+//! Origins that behave badly in every way known, over real sockets.
 
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use types::{ByteCount, ByteRange, Validator, Visibility};
+
+use crate::{
+    AskError, Body, Budget, Origins, ReadError, RedirectProblem, Request, ResolveError, Resolved,
+    SecretHeaders,
+    testing::{
+        Seen, Server, Step, config, content, door, drain, head, listed, quick_retries, reply, serve,
+    },
+};
+
+const TAG: &str = "\"v1\"";
+
+fn request(url: &str) -> Request {
+    Request::new(url, SecretHeaders::default()).unwrap()
+}
+
+fn range(start: u64, end: u64) -> ByteRange {
+    ByteRange::new(start, end).unwrap()
+}
+
+async fn resolved(door: &Origins, server: &Server) -> Resolved {
+    door.resolve(&request(&server.url("/f?X-Amz-Signature=canary")))
+        .await
+        .unwrap()
+}
+
+/// Looks at 100 bytes at a well-behaved origin, then reads bytes 10..20 as `answer` gives them. Tells whether the whole
+/// content came instead, and the bytes.
+async fn read(
+    answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static,
+) -> Result<(bool, Vec<u8>), ReadError> {
+    let server = Server::start(move |seen| match seen.method.as_str() {
+        "HEAD" => serve(seen, &content(100), TAG),
+        _ => answer(seen),
+    })
+    .await;
+    let door = door(&[&server]);
+    let resolved = resolved(&door, &server).await;
+    Ok(match door.read(&resolved, range(10, 20)).await? {
+        Body::Range(stream) => (false, drain(stream).await?),
+        Body::Whole(stream) => (true, drain(stream).await?),
+    })
+}
+
+/// The error of a read; it must hold no secret.
+async fn failure(answer: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> ReadError {
+    let error = read(answer).await.expect_err("an error");
+    assert!(
+        !format!("{error} {error:?}").contains("canary"),
+        "{error:?}"
+    );
+    error
+}
+
+fn part(lines: &[(&str, &str)], body: &[u8]) -> Vec<Step> {
+    reply(206, lines, body)
+}
+
+#[tokio::test]
+async fn content_is_looked_at_and_read_in_parts() {
+    let bytes = content(300_000);
+    let served = bytes.clone();
+    let server = Server::start(move |seen| serve(seen, &served, TAG)).await;
+    let door = door(&[&server]);
+    let resolved = resolved(&door, &server).await;
+    assert_eq!(resolved.length, Some(ByteCount(300_000)));
+    assert_eq!(resolved.validator, Some(Validator::ETag(TAG.into())));
+    assert!(resolved.accepts_ranges);
+    assert_eq!(resolved.canonical_url, server.url("/f"));
+    assert!(!format!("{resolved:?}").contains("canary"));
+    let parts = [(0, 100_000), (100_000, 299_999), (299_999, 300_000), (5, 5)];
+    let read = join_all(parts.map(|(start, end)| door.read(&resolved, range(start, end)))).await;
+    for (body, (start, end)) in read.into_iter().zip(parts) {
+        let Ok(Body::Range(stream)) = body else {
+            panic!("{body:?}");
+        };
+        assert_eq!(stream.length(), Some(end - start));
+        assert_eq!(
+            drain(stream).await.unwrap(),
+            bytes[start as usize..end as usize]
+        );
+    }
+    let asked: Vec<Seen> = server
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.method == "GET")
+        .collect();
+    assert_eq!(asked.len(), 3, "an empty range needs no request");
+    assert!(asked.iter().all(|seen| seen.line("if-range") == Some(TAG)
+        && seen.line("accept-encoding") == Some("identity")));
+    let stats = &door.stats()[0].1;
+    assert_eq!(
+        (stats.requests, stats.succeeded, stats.body_bytes),
+        (4, 4, 300_000)
+    );
+}
+
+#[tokio::test]
+async fn an_origin_that_ignores_ranges_is_read_as_a_whole() {
+    let read = read(|_| reply(200, &[("etag", TAG)], &content(100))).await;
+    assert_eq!(read.unwrap(), (true, content(100)));
+}
+
+#[tokio::test]
+async fn answers_that_are_not_the_content_are_refused() {
+    let good = ("content-range", "bytes 10-19/100");
+    let etag = ("etag", TAG);
+    let page = b"<html>please log in</html>";
+    for (name, error) in [
+        (
+            "changed tag",
+            failure(move |_| part(&[good, ("etag", "\"v2\"")], b"0123456789")).await,
+        ),
+        (
+            "no tag",
+            failure(move |_| part(&[good], b"0123456789")).await,
+        ),
+        (
+            "weak tag",
+            failure(move |_| part(&[good, ("etag", "W/\"v1\"")], b"0123456789")).await,
+        ),
+        (
+            "other total",
+            failure(move |_| part(&[("content-range", "bytes 10-19/101"), etag], b"0123456789"))
+                .await,
+        ),
+        ("error page", failure(|_| reply(200, &[], page)).await),
+        (
+            "changed whole",
+            failure(|_| reply(200, &[("etag", "\"v2\"")], &content(100))).await,
+        ),
+        ("412", failure(|_| reply(412, &[], b"")).await),
+    ] {
+        assert!(
+            matches!(error, ReadError::Changed { .. }),
+            "{name}: {error:?}"
+        );
+        assert!(error.is_permanent());
+    }
+    for told in [
+        "bytes 0-9/100",
+        "bytes 10-18/100",
+        "bytes 10-20/100",
+        "bytes 10-19",
+        "x",
+        "bytes */100",
+    ] {
+        let error = failure(move |_| part(&[("content-range", told), etag], b"0123456789")).await;
+        assert!(
+            matches!(error, ReadError::WrongRange { .. }),
+            "{told}: {error:?}"
+        );
+    }
+    let error = failure(move |_| part(&[etag], b"0123456789")).await;
+    assert!(matches!(error, ReadError::WrongRange { .. }), "{error:?}");
+    let error = failure(|_| reply(416, &[("content-range", "bytes */5")], b"")).await;
+    assert!(matches!(error, ReadError::OutOfRange { .. }), "{error:?}");
+    let error =
+        failure(move |_| part(&[good, etag, ("content-encoding", "gzip")], b"0123456789")).await;
+    assert!(matches!(error, ReadError::Encoded { .. }), "{error:?}");
+    let error = failure(move |_| part(&[good, etag], b"012345678")).await;
+    assert!(
+        matches!(
+            error,
+            ReadError::WrongLength {
+                told: 9,
+                expected: 10,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    let error = failure(move |_| reply(200, &[etag], b"")).await;
+    assert!(
+        matches!(
+            error,
+            ReadError::WrongLength {
+                told: 0,
+                expected: 100,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+/// An answer for bytes 10..20 whose body comes in chunks and without a length.
+fn chunked(body: &[u8]) -> Vec<Step> {
+    let mut bytes = head(
+        206,
+        &[
+            ("etag", TAG),
+            ("content-range", "bytes 10-19/100"),
+            ("transfer-encoding", "chunked"),
+        ],
+    )
+    .into_bytes();
+    bytes.extend_from_slice(b"\r\n");
+    for byte in body {
+        bytes.extend_from_slice(&[b'1', b'\r', b'\n', *byte, b'\r', b'\n']);
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    vec![Step::Send(bytes)]
+}
+
+#[tokio::test]
+async fn a_body_is_exactly_as_long_as_it_must_be() {
+    let error = failure(|_| chunked(&content(100)[10..19])).await;
+    assert!(
+        matches!(
+            error,
+            ReadError::Short {
+                received: 9,
+                expected: 10,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(!error.is_permanent());
+    let error = failure(|_| chunked(&content(100)[10..21])).await;
+    assert!(
+        matches!(error, ReadError::Long { expected: 10, .. }),
+        "{error:?}"
+    );
+    let error = failure(|_| {
+        let lines = [
+            ("etag", TAG),
+            ("content-range", "bytes 10-19/100"),
+            ("content-length", "10"),
+        ];
+        part(&lines, b"0123")
+    })
+    .await;
+    assert!(
+        matches!(error, ReadError::Ask(AskError::Broken { .. })),
+        "{error:?}"
+    );
+    assert!(!error.is_permanent());
+    let read = read(|_| chunked(&content(100)[10..20])).await;
+    assert_eq!(read.unwrap(), (false, content(100)[10..20].to_vec()));
+}
+
+#[tokio::test]
+async fn refusals_tell_whether_to_come_back_and_when() {
+    for status in [400, 401, 403, 404, 410, 451, 501] {
+        let error = failure(move |_| reply(status, &[], b"")).await;
+        let ReadError::Ask(AskError::Status { status: found, .. }) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(found.as_u16(), status);
+        assert!(error.is_permanent(), "{status}");
+    }
+    for status in [429, 500, 502, 503, 504] {
+        let error = failure(move |_| reply(status, &[("retry-after", "7")], b"")).await;
+        assert!(!error.is_permanent(), "{status}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_asks_to_be_left_alone_is_left_alone_by_everybody() {
+    let server = Server::start(|_| reply(429, &[("retry-after", "100000")], b"")).await;
+    let door = door(&[&server]);
+    let ask = || async { door.resolve(&request(&server.url("/a"))).await.unwrap_err() };
+    assert!(matches!(
+        ask().await,
+        ResolveError::Ask(AskError::Status { .. })
+    ));
+    let error = ask().await;
+    assert!(
+        matches!(error, ResolveError::Ask(AskError::Paused { .. })),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .retry_after()
+            .is_some_and(|left| left <= Duration::from_secs(60))
+    );
+    assert_eq!(server.seen().len(), 1);
+    assert_eq!(door.stats()[0].1.throttled, 1);
+}
+
+#[tokio::test]
+async fn what_is_slow_but_moves_is_read_and_what_stands_still_is_not() {
+    let lines = [
+        ("etag", TAG),
+        ("content-range", "bytes 10-19/100"),
+        ("content-length", "10"),
+    ];
+    let read = read(move |_| {
+        let mut steps = part(&lines, b"");
+        for byte in &content(100)[10..20] {
+            steps.push(Step::Send(vec![*byte]));
+            steps.push(Step::Rest(Duration::from_millis(300)));
+        }
+        steps
+    })
+    .await;
+    assert_eq!(read.unwrap(), (false, content(100)[10..20].to_vec()));
+    let error = failure(move |_| {
+        let mut steps = part(&lines, b"0123");
+        steps.push(Step::Stall);
+        steps
+    })
+    .await;
+    assert!(
+        matches!(error, ReadError::Ask(AskError::Stalled { .. })),
+        "{error:?}"
+    );
+    assert!(!error.is_permanent());
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_resumed_at_the_exact_offset() {
+    let bytes = content(100_000);
+    let served = bytes.clone();
+    let server = Server::start(move |seen| {
+        let mut steps = serve(seen, &served, TAG);
+        // Each answer loses all but its first 30,000 bytes.
+        if let Some(Step::Send(body)) = steps.last_mut() {
+            body.truncate(30_000);
+        }
+        steps
+    })
+    .await;
+    let mut config = config(&listed(&[&server]));
+    config.retry = quick_retries(4);
+    let door = Origins::new(config).unwrap();
+    let resolved = resolved(&door, &server).await;
+    let Ok(Body::Range(stream)) = door.read(&resolved, range(5, 99_995)).await else {
+        panic!("no body");
+    };
+    assert_eq!(drain(stream).await.unwrap(), bytes[5..99_995]);
+    let starts: Vec<_> = server
+        .seen()
+        .iter()
+        .filter_map(Seen::range)
+        .map(|(first, _)| first)
+        .collect();
+    assert_eq!(starts, [5, 30_005, 60_005, 90_005]);
+}
+
+#[tokio::test]
+async fn content_that_changes_half_way_is_not_resumed() {
+    let server = Server::start(move |seen| match seen.range() {
+        Some((first, _)) if first > 0 => serve(seen, &content(100_000), "\"v2\""),
+        _ => {
+            let mut steps = serve(seen, &content(100_000), TAG);
+            if let Some(Step::Send(body)) = steps.last_mut() {
+                body.truncate(30_000);
+            }
+            steps
+        }
+    })
+    .await;
+    let mut config = config(&listed(&[&server]));
+    config.retry = quick_retries(4);
+    let door = Origins::new(config).unwrap();
+    let resolved = resolved(&door, &server).await;
+    let Ok(Body::Range(stream)) = door.read(&resolved, range(0, 100_000)).await else {
+        panic!("no body");
+    };
+    let error = drain(stream).await.unwrap_err();
+    assert!(matches!(error, ReadError::Changed { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn passing_failures_are_tried_again_so_often_and_no_more() {
+    let failures = Arc::new(Mutex::new(2));
+    let left = Arc::clone(&failures);
+    let server = Server::start(move |seen| {
+        let mut left = left.lock();
+        if *left > 0 {
+            *left -= 1;
+            return reply(503, &[("retry-after", "0")], b"");
+        }
+        serve(seen, &content(10), TAG)
+    })
+    .await;
+    let mut config = config(&listed(&[&server]));
+    config.retry = quick_retries(3);
+    let door = Origins::new(config).unwrap();
+    resolved(&door, &server).await;
+    *failures.lock() = 100;
+    let before = server.seen().len();
+    door.resolve(&request(&server.url("/f"))).await.unwrap_err();
+    assert_eq!(server.seen().len() - before, 3);
+}
+
+#[tokio::test]
+async fn where_head_is_refused_the_first_byte_tells_as_much() {
+    for status in [403, 405, 501] {
+        let server = Server::start(move |seen| match seen.method.as_str() {
+            "HEAD" => reply(status, &[], b""),
+            _ => serve(seen, &content(42), TAG),
+        })
+        .await;
+        let resolved = resolved(&door(&[&server]), &server).await;
+        assert_eq!(resolved.length, Some(ByteCount(42)));
+        assert!(resolved.accepts_ranges);
+    }
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "HEAD" => reply(405, &[], b""),
+        _ => reply(416, &[("content-range", "bytes */0")], b""),
+    })
+    .await;
+    let door = door(&[&server]);
+    assert_eq!(resolved(&door, &server).await.length, Some(ByteCount(0)));
+}
+
+#[tokio::test]
+async fn content_without_a_validator_is_only_read_in_one_go() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "HEAD" => reply(200, &[("content-length", "100")], b""),
+        _ => reply(200, &[], &content(100)),
+    })
+    .await;
+    let door = door(&[&server]);
+    let resolved = resolved(&door, &server).await;
+    assert_eq!(resolved.validator, None);
+    let error = door.read(&resolved, range(0, 10)).await.unwrap_err();
+    assert!(matches!(error, ReadError::Unpinned { .. }), "{error:?}");
+    let Ok(Body::Range(stream)) = door.read(&resolved, range(0, 100)).await else {
+        panic!("no body");
+    };
+    assert_eq!(drain(stream).await.unwrap(), content(100));
+}
+
+#[tokio::test]
+async fn content_of_unknown_length_is_spooled_to_its_end() {
+    let server = Server::start(|seen| {
+        let mut steps = vec![Step::Send(
+            format!("{}\r\n", head(200, &[("transfer-encoding", "chunked")])).into_bytes(),
+        )];
+        if seen.method == "GET" {
+            steps.push(Step::Send(b"5\r\nhello\r\n".to_vec()));
+            steps.push(Step::Send(b"6\r\n world\r\n0\r\n\r\n".to_vec()));
+        }
+        steps
+    })
+    .await;
+    let door = door(&[&server]);
+    let resolved = resolved(&door, &server).await;
+    assert_eq!(resolved.length, None);
+    let stream = door.spool(&resolved).await.unwrap();
+    assert_eq!(stream.length(), None);
+    assert_eq!(drain(stream).await.unwrap(), b"hello world");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_so_far_and_no_further() {
+    let server = Server::start(|seen| match seen.target.as_str() {
+        "/loop" => reply(302, &[("location", "/loop")], b""),
+        "/metadata" => reply(302, &[("location", "http://169.254.169.254/latest")], b""),
+        "/numeric" => reply(302, &[("location", "http://2852039166/latest")], b""),
+        "/file" => reply(302, &[("location", "file:///etc/passwd")], b""),
+        "/twice" => reply(307, &[("location", "once")], b""),
+        "/once" => reply(301, &[("location", "/f?signature=canary")], b""),
+        _ => serve(seen, &content(10), TAG),
+    })
+    .await;
+    let door = door(&[&server]);
+    let ask = |path| {
+        let request = request(&server.url(path));
+        let door = &door;
+        async move { door.resolve(&request).await }
+    };
+    let fine = ask("/twice").await.unwrap();
+    assert_eq!(fine.final_url.expose().path(), "/f");
+    assert!(!format!("{fine:?}").contains("canary"));
+    assert!(matches!(
+        ask("/loop").await.unwrap_err(),
+        ResolveError::Ask(AskError::Redirect {
+            problem: RedirectProblem::TooMany { limit: 5 },
+            ..
+        })
+    ));
+    assert!(matches!(
+        ask("/file").await.unwrap_err(),
+        ResolveError::Ask(AskError::Redirect {
+            problem: RedirectProblem::Nowhere,
+            ..
+        })
+    ));
+    for path in ["/metadata", "/numeric"] {
+        let error = ask(path).await.unwrap_err();
+        assert!(
+            matches!(error, ResolveError::Ask(AskError::Refused(_))),
+            "{error:?}"
+        );
+        assert!(error.is_permanent());
+    }
+}
+
+#[tokio::test]
+async fn credentials_never_reach_another_origin() {
+    let stranger = Server::start(|seen| serve(seen, &content(10), TAG)).await;
+    let away = stranger.url("/blob?sig=canary");
+    let home = Server::start(move |seen| match seen.target.as_str() {
+        "/here" => reply(302, &[("location", "/file")], b""),
+        "/file" => serve(seen, &content(10), TAG),
+        _ => reply(302, &[("location", &away)], b""),
+    })
+    .await;
+    let door = door(&[&home, &stranger]);
+    let mut lines = HeaderMap::new();
+    for name in ["authorization", "cookie", "x-api-key", "private-token"] {
+        lines.insert(name, HeaderValue::from_static("canary-of-mine"));
+    }
+    let ask = |path| Request::new(&home.url(path), SecretHeaders::new(lines.clone())).unwrap();
+    let resolved = door.resolve(&ask("/away")).await.unwrap();
+    assert_eq!(resolved.visibility, Visibility::Private);
+    let Ok(Body::Range(stream)) = door.read(&resolved, range(2, 8)).await else {
+        panic!("no body");
+    };
+    assert_eq!(drain(stream).await.unwrap(), content(10)[2..8]);
+    door.resolve(&ask("/here")).await.unwrap();
+    assert!(!format!("{resolved:?} {:?}", ask("/here")).contains("canary"));
+    for seen in stranger.seen() {
+        assert!(
+            !format!("{:?}", seen.lines).contains("canary-of-mine"),
+            "{seen:?}"
+        );
+    }
+    let at_home = home.seen();
+    assert!(
+        at_home
+            .iter()
+            .all(|seen| seen.line("authorization") == Some("canary-of-mine"))
+    );
+    assert_eq!(
+        at_home.iter().filter(|seen| seen.target == "/file").count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn equal_looks_at_the_same_time_share_one_request_and_other_callers_do_not() {
+    let server = Server::start(|seen| {
+        let mut steps = vec![Step::Rest(Duration::from_millis(100))];
+        steps.extend(serve(seen, &content(10), TAG));
+        steps
+    })
+    .await;
+    let door = door(&[&server]);
+    let anonymous = request(&server.url("/f"));
+    let line = HeaderValue::from_static("Bearer mine");
+    let mine = Request::new(&server.url("/f"), SecretHeaders::authorization(line)).unwrap();
+    let looks = [&anonymous, &anonymous, &mine, &anonymous, &mine].map(|one| door.resolve(one));
+    for resolved in join_all(looks).await {
+        assert_eq!(resolved.unwrap().length, Some(ByteCount(10)));
+    }
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn the_budget_bounds_how_much_is_asked_at_once() {
+    let inside = Arc::new(Mutex::new((0usize, 0usize)));
+    let count = Arc::clone(&inside);
+    let server = Server::start(move |seen| {
+        if seen.method == "GET" {
+            let mut count = count.lock();
+            count.0 += 1;
+            count.1 = count.1.max(count.0);
+        }
+        let mut steps = serve(seen, &content(100), TAG);
+        steps.insert(0, Step::Rest(Duration::from_millis(20)));
+        steps
+    })
+    .await;
+    let door = door(&[&server]);
+    let budget = Budget {
+        concurrency: 2,
+        ..Budget::default()
+    };
+    door.set_budget(&server.url("").parse().unwrap(), budget);
+    let resolved = resolved(&door, &server).await;
+    let reads = (0..12).map(|at| {
+        let (door, resolved, inside) = (&door, &resolved, &inside);
+        async move {
+            let Ok(Body::Range(stream)) = door.read(resolved, range(at, at + 1)).await else {
+                panic!("no body");
+            };
+            inside.lock().0 -= 1;
+            drain(stream).await.unwrap();
+        }
+    });
+    join_all(reads).await;
+    let most = inside.lock().1;
+    assert!((1..=2).contains(&most), "{most}");
+}
+
+#[tokio::test]
+async fn a_closed_door_leaves_no_task_behind() {
+    let server = Server::start(|_| vec![Step::Stall]).await;
+    let door = door(&[&server]);
+    let ask = request(&server.url("/"));
+    let (outcome, ()) = tokio::join!(door.resolve(&ask), async {
+        while server.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        door.close().await;
+    });
+    assert!(outcome.is_err());
+}
