@@ -319,7 +319,7 @@ mod tests {
             concurrency: 1,
             ..Budget::default()
         });
-        let first = gate.enter().await.ok().expect("empty");
+        let first = gate.enter().await.expect("empty");
         let mut second = Box::pin(gate.enter());
         assert!(second.as_mut().now_or_never().is_none());
         drop(first);
@@ -334,7 +334,7 @@ mod tests {
             waiting_max: 1,
             ..Budget::default()
         });
-        let _inside = gate.enter().await.ok().expect("empty");
+        let _inside = gate.enter().await.expect("empty");
         let mut waits = Box::pin(gate.enter());
         assert!(waits.as_mut().now_or_never().is_none());
         let mut also = Box::pin(gate.enter());

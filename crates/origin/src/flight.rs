@@ -88,17 +88,21 @@ mod tests {
     async fn equal_questions_share_one_flight_and_later_ones_start_another() {
         let flights = Flights::new();
         let started = Arc::new(AtomicU32::new(0));
+        let go = Arc::new(Notify::new());
         let ask = || {
-            let started = Arc::clone(&started);
+            let (started, go) = (Arc::clone(&started), Arc::clone(&go));
             flights.join("key", move || {
                 async move {
-                    tokio::task::yield_now().await;
+                    go.notified().await;
                     started.fetch_add(1, Ordering::SeqCst) + 1
                 }
                 .boxed()
             })
         };
-        assert_eq!(join_all((0..5).map(|_| ask())).await, [1; 5]);
+        let all = join_all((0..5).map(|_| ask()));
+        let (answers, ()) = tokio::join!(all, async { go.notify_one() });
+        assert_eq!(answers, [1; 5]);
+        go.notify_one();
         assert_eq!(ask().await, 2);
         assert!(!flights.is_under_way(&"key"));
     }

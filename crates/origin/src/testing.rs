@@ -1,7 +1,6 @@
 //! Real servers on loopback for tests, as well or badly behaved as a test says.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -183,12 +182,15 @@ async fn converse(
         return Ok(());
     };
     record.lock().push(seen.clone());
-    let is_head = seen.method == "HEAD";
-    for (at, step) in answer(&seen).into_iter().enumerate() {
+    let mut has_sent = false;
+    for step in answer(&seen) {
         match step {
             // A HEAD has no body, whatever the handler says.
-            Step::Send(_) if is_head && at > 0 => {}
-            Step::Send(bytes) => stream.write_all(&bytes).await?,
+            Step::Send(_) if has_sent && seen.method == "HEAD" => {}
+            Step::Send(bytes) => {
+                has_sent = true;
+                stream.write_all(&bytes).await?;
+            }
             Step::Rest(pause) => tokio::time::sleep(pause).await,
             Step::Stall => std::future::pending().await,
         }
@@ -349,13 +351,4 @@ pub(crate) async fn drain(mut body: BodyStream) -> Result<Vec<u8>, ReadError> {
 /// Bytes that differ from their neighbours.
 pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 % 251) as u8).collect()
-}
-
-/// Counts of what a test's servers saw, by target.
-pub(crate) fn targets(server: &Server) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for seen in server.seen() {
-        *counts.entry(seen.target).or_insert(0) += 1;
-    }
-    counts
 }

@@ -1,6 +1,12 @@
 //! The dialer over real sockets: where names lead, what certificates say.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::{
     AskError, NameTable, Names, Origins, Refused, Request, ResolveError, SecretHeaders,
@@ -156,6 +162,56 @@ async fn only_certificates_that_are_right_in_every_way_are_taken() {
         assert!(matches!(error, AskError::Tls { .. }), "{name}: {error:?}");
         assert!(error.is_permanent(), "{name}");
     }
+}
+
+/// Answers each request on one HTTP/2 connection with its version, and counts connections.
+async fn http2_server(
+    tls: Arc<rustls::ServerConfig>,
+    listener: tokio::net::TcpListener,
+    connections: Arc<AtomicUsize>,
+) {
+    let mut tls = rustls::ServerConfig::clone(&tls);
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::SeqCst);
+        let stream = acceptor.accept(stream).await.unwrap();
+        let answer =
+            hyper::service::service_fn(async |request: http::Request<hyper::body::Incoming>| {
+                let version = format!("{:?}", request.version());
+                http::Response::builder()
+                    .header("etag", TAG)
+                    .header("content-type", version)
+                    .body(http_body_util::Empty::<bytes::Bytes>::new())
+            });
+        // One connection is all that is expected; its end is the client's to choose.
+        let _end = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .serve_connection(hyper_util::rt::TokioIo::new(stream), answer)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_offered_and_its_connection_is_shared() {
+    let authority = Authority::new();
+    let tls = authority.server(&["tls.test"], |_| {});
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(http2_server(tls, listener, Arc::clone(&connections)));
+    let mut config = config(&[format!("tls.test:{port}"), format!("127.0.0.1:{port}")]);
+    config.names = Some(table(&[("tls.test", "127.0.0.1")]));
+    config.ca_files = vec![authority.ca_file()];
+    let door = Origins::new(config).unwrap();
+    for path in ["a", "b", "c"] {
+        let found = look(&door, &format!("https://tls.test:{port}/{path}"))
+            .await
+            .unwrap();
+        assert_eq!(found.content_type.as_deref(), Some("HTTP/2.0"));
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    door.close().await;
 }
 
 #[tokio::test]
