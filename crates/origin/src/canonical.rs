@@ -10,9 +10,39 @@ use url::Url;
 /// Parameters whose name starts so (case ignored) sign a request: AWS and its many copies, Google.
 const SIGNATURE_PREFIXES: [&str; 2] = ["x-amz-", "x-goog-"];
 
-/// OSS and the old AWS form: dropped together, and only when the key or the signature is there, because a page may
-/// well have a meaningful `Expires`.
-const OSS_PARAMETERS: [&str; 4] = ["ossaccesskeyid", "expires", "signature", "securitytoken"];
+/// Object stores whose own prefix is also used for parameters with meaning (`x-oss-process`): only these endings sign.
+const STORE_PREFIXES: [&str; 4] = ["x-oss-", "x-obs-", "x-cos-", "x-tos-"];
+const STORE_ENDINGS: [&str; 9] = [
+    "additional-headers",
+    "algorithm",
+    "credential",
+    "date",
+    "expires",
+    "security-token",
+    "signature",
+    "signature-version",
+    "signedheaders",
+];
+
+/// OSS, OBS, CloudFront and the old forms of AWS and Google: dropped together, and only when a signature or OSS's key
+/// is there, because a page may well have a meaningful `Expires` or `Policy`.
+const SIGNED_TOGETHER: [&str; 9] = [
+    "accesskeyid",
+    "awsaccesskeyid",
+    "expires",
+    "googleaccessid",
+    "key-pair-id",
+    "ossaccesskeyid",
+    "policy",
+    "securitytoken",
+    "signature",
+];
+
+/// Azure's shared access signatures: dropped together, when both `sig` and `sv` are there.
+const AZURE_PARAMETERS: [&str; 22] = [
+    "saoid", "scid", "sdd", "se", "ses", "si", "sig", "sip", "ske", "skoid", "sks", "skt", "sktid",
+    "skv", "sp", "spr", "sr", "srt", "ss", "st", "suoid", "sv",
+];
 
 /// COS signs with exactly these.
 const COS_PARAMETERS: [&str; 7] = [
@@ -36,13 +66,13 @@ pub fn canonical_url(url: &Url, dropped: &[String]) -> String {
     let _no_password = canonical.set_password(None);
     canonical.set_fragment(None);
     let kept = url.query().map(|query| {
-        let is_oss = is_oss_signed(query);
+        let signing = Signing::of(query);
         query
             .split('&')
             .filter(|pair| !pair.is_empty())
             .filter(|pair| {
                 let name = name_of(pair);
-                !is_signature(&name, is_oss)
+                !signing.has(&name)
                     && name != MIRROR_PARAMETER
                     && !dropped.iter().any(|one| one.eq_ignore_ascii_case(&name))
             })
@@ -56,10 +86,8 @@ pub fn canonical_url(url: &Url, dropped: &[String]) -> String {
 /// Whether the URL itself proves who asks: a user, or a signature among its parameters.
 pub(crate) fn carries_credentials(url: &Url) -> bool {
     let is_signed = url.query().is_some_and(|query| {
-        let is_oss = is_oss_signed(query);
-        query
-            .split('&')
-            .any(|pair| is_signature(&name_of(pair), is_oss))
+        let signing = Signing::of(query);
+        query.split('&').any(|pair| signing.has(&name_of(pair)))
     });
     is_signed || !url.username().is_empty() || url.password().is_some()
 }
@@ -72,19 +100,37 @@ fn name_of(pair: &str) -> String {
         .to_ascii_lowercase()
 }
 
-fn is_oss_signed(query: &str) -> bool {
-    query
-        .split('&')
-        .map(name_of)
-        .any(|name| name == "ossaccesskeyid" || name == "signature")
+/// Which families of signatures a query has.
+struct Signing {
+    is_together: bool,
+    is_azure: bool,
 }
 
-fn is_signature(name: &str, is_oss: bool) -> bool {
-    SIGNATURE_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || COS_PARAMETERS.contains(&name)
-        || (is_oss && OSS_PARAMETERS.contains(&name))
+impl Signing {
+    fn of(query: &str) -> Self {
+        let has = |wanted: &str| query.split('&').any(|pair| name_of(pair) == wanted);
+        Self {
+            is_together: has("ossaccesskeyid") || has("signature"),
+            is_azure: has("sig") && has("sv"),
+        }
+    }
+
+    /// Whether the parameter `name` is part of a signature.
+    fn has(&self, name: &str) -> bool {
+        let ends_as_signature = |prefix: &&str| {
+            name.strip_prefix(*prefix)
+                .is_some_and(|ending| STORE_ENDINGS.contains(&ending))
+        };
+        SIGNATURE_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            || STORE_PREFIXES
+                .iter()
+                .any(|prefix| ends_as_signature(&prefix))
+            || COS_PARAMETERS.contains(&name)
+            || (self.is_together && SIGNED_TOGETHER.contains(&name))
+            || (self.is_azure && AZURE_PARAMETERS.contains(&name))
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +164,23 @@ mod tests {
             "https://h/o?OSSAccessKeyId=k&Expires=1&Signature=s&SecurityToken=t&v=1",
             "https://h/o?v=1",
         );
+        check(
+            "https://h/o?AWSAccessKeyId=k&Expires=1&Signature=s&partNumber=2",
+            "https://h/o?partNumber=2",
+        );
+        check(
+            "https://h/o?Policy=p&Key-Pair-Id=k&Signature=s",
+            "https://h/o",
+        );
+        check(
+            "https://h/o?sv=1&se=2&sr=b&sp=r&sig=canary&comp=list",
+            "https://h/o?comp=list",
+        );
+        check(
+            "https://h/o?x-oss-signature=s&x-oss-process=resize",
+            "https://h/o?x-oss-process=resize",
+        );
+        check("https://h/o?sp=1&sig=2", "https://h/o?sp=1&sig=2");
         check("https://h/o?Expires=1", "https://h/o?Expires=1");
         check("https://h/o?q-ak=1&q-signature=2&q=3", "https://h/o?q=3");
         check("https://h/o?ns=docker.io&session=1", "https://h/o");
@@ -143,7 +206,7 @@ mod tests {
             host in "[a-zA-Z0-9]{1,9}(\\.[a-z]{2,3})?",
             port in prop::option::of(1u16..),
             path in "(/[ -~]{0,9}){0,3}",
-            query in prop::option::of("([a-zA-Z%&=;+-]|X-Amz-|Signature|Expires|ns|q-ak|%[0-9A-F]{2}){0,9}"),
+            query in prop::option::of("([a-zA-Z%&=;+-]|X-Amz-|x-oss-date|Signature|Expires|ns|q-ak|sig|sv|&|=|%[0-9A-F]{2}){0,9}"),
         ) {
             let port = port.map_or(String::new(), |port| format!(":{port}"));
             let query = query.map_or(String::new(), |query| format!("?{query}"));

@@ -264,6 +264,46 @@ async fn credentials_never_reach_another_origin() {
 }
 
 #[tokio::test]
+async fn floods_of_headers_end_the_exchange() {
+    let line = "x-flood: 1\r\n".repeat(1000);
+    let long = format!("x-flood: {}\r\n", "1".repeat(1 << 20));
+    for flood in [line, long] {
+        let server = Server::start(move |_| {
+            let head = format!("HTTP/1.1 200 OK\r\n{flood}\r\n");
+            vec![Step::Send(head.into_bytes())]
+        })
+        .await;
+        let door = door(&[&server]);
+        let error = door.resolve(&request(&server.url("/f"))).await.unwrap_err();
+        assert!(
+            matches!(error, ResolveError::Ask(AskError::Broken { .. })),
+            "{error:?}"
+        );
+        assert_eq!(door.stats()[0].1.unanswered, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_an_error() {
+    for nonsense in [
+        "",
+        "SSH-2.0-OpenSSH_9\r\n",
+        "HTTP/1.1 99999 X\r\n\r\n",
+        "HTTP/0.9 200\r\n\r\n",
+    ] {
+        let server = Server::start(|_| vec![Step::Send(nonsense.as_bytes().to_vec())]).await;
+        let error = door(&[&server])
+            .resolve(&request(&server.url("/f")))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ResolveError::Ask(AskError::Broken { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn equal_looks_at_the_same_time_share_one_request_and_other_callers_do_not() {
     let server = Server::start(|seen| {
         let mut steps = vec![Step::Rest(Duration::from_millis(100))];
