@@ -117,8 +117,8 @@ impl Signing {
 
     /// Whether the parameter `name` is part of a signature.
     fn has(&self, name: &str) -> bool {
-        let ends_as_signature = |prefix: &&str| {
-            name.strip_prefix(*prefix)
+        let ends_as_signature = |prefix: &str| {
+            name.strip_prefix(prefix)
                 .is_some_and(|ending| STORE_ENDINGS.contains(&ending))
         };
         SIGNATURE_PREFIXES
@@ -126,7 +126,7 @@ impl Signing {
             .any(|prefix| name.starts_with(prefix))
             || STORE_PREFIXES
                 .iter()
-                .any(|prefix| ends_as_signature(&prefix))
+                .any(|prefix| ends_as_signature(prefix))
             || COS_PARAMETERS.contains(&name)
             || (self.is_together && SIGNED_TOGETHER.contains(&name))
             || (self.is_azure && AZURE_PARAMETERS.contains(&name))

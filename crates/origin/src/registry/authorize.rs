@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use types::RepoName;
+use url::Url;
 
 use super::{
     challenge::Challenge,
@@ -190,11 +191,12 @@ impl Inner {
                 self.vault.keep(key.clone(), grant);
                 Ok(Some(authorization))
             }
-            Challenge::Bearer { .. } => {
-                self.check_realm(key, origin, &challenge)?;
+            Challenge::Bearer { realm, service } => {
+                self.check_realm(key, origin, &realm)?;
                 let (inner, for_key) = (Arc::clone(self), key.clone());
                 let fetch = move || {
-                    async move { fetch(&inner, for_key, challenge, credential).await }.boxed()
+                    let server = (realm, service);
+                    async move { fetch(&inner, for_key, server, credential).await }.boxed()
                 };
                 let grant = self.vault.fetches.join(key.clone(), fetch).await?;
                 Ok(Some(grant.authorization))
@@ -207,11 +209,8 @@ impl Inner {
         &self,
         key: &GrantKey,
         origin: &AllowedOrigin,
-        challenge: &Challenge,
+        realm: &Url,
     ) -> Result<(), AskError> {
-        let Challenge::Bearer { realm, .. } = challenge else {
-            return Ok(());
-        };
         let realm_origin = AllowedOrigin::of(realm).map_err(|cause| AskError::Url {
             url: ShownUrl::of(realm),
             cause,
@@ -236,21 +235,18 @@ impl Inner {
 async fn fetch(
     inner: &Inner,
     key: GrantKey,
-    challenge: Challenge,
+    (realm, service): (Url, Option<String>),
     credential: Option<Credential>,
 ) -> Result<Grant, AskError> {
-    let Challenge::Bearer { realm, service } = &challenge else {
-        unreachable!("only bearer challenges are fetched for");
-    };
     let begun = Instant::now();
-    let server = (realm, service.as_deref());
+    let server = (&realm, service.as_deref());
     let token = token::fetch(inner, server, &key.repository, credential.as_ref()).await?;
     // Counted from before the fetch: the token server's clock started somewhere in between.
     let grant = Grant {
         authorization: token.authorization,
         renew_at: begun + token.lifetime * 2 / 3,
         ends_at: begun + token.lifetime,
-        challenge,
+        challenge: Challenge::Bearer { realm, service },
     };
     inner.vault.keep(key, grant.clone());
     Ok(grant)

@@ -31,8 +31,8 @@ pub enum PassMethod {
     Head,
 }
 
-/// A client's request.
-#[derive(Clone, Debug)]
+/// A client's request. `Debug` shows neither the query nor the values of its lines.
+#[derive(Clone)]
 pub struct PassRequest {
     method: PassMethod,
     path: String,
@@ -75,6 +75,17 @@ impl PassRequest {
             .iter()
             .find_map(|word| within.rfind(word))
             .and_then(|end| within[..end].parse().ok())
+    }
+}
+
+impl std::fmt::Debug for PassRequest {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bare = self.path.split('?').next().unwrap_or_default();
+        to.debug_struct("PassRequest")
+            .field("method", &self.method)
+            .field("path", &bare)
+            .field("headers", &self.headers)
+            .finish()
     }
 }
 
