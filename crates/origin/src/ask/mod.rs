@@ -1,0 +1,308 @@
+//! One request and its answer: the place that every request passes.
+//!
+//! Policy, budget, connection, redirects, counting. Which status is good news is for the operations above to say; here
+//! every status is an answer.
+
+mod error;
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
+use url::Url;
+
+use crate::{
+    allowed::AllowedOrigin,
+    budget::{Closed, Pass},
+    dialer::DialError,
+    header::retry_after,
+    origins::Inner,
+    redirect::{self, RedirectProblem},
+    retry::Tries,
+    shown::ShownUrl,
+};
+
+pub use error::AskError;
+
+/// Redirects that are followed.
+pub(crate) const REDIRECTS_MAX: u8 = 5;
+
+impl Tries {
+    /// Waits before the next try, or hands the error back: it is permanent, or there are no more tries.
+    pub(crate) async fn pause_or(&mut self, failed: AskError) -> Result<(), AskError> {
+        if failed.is_permanent() {
+            return Err(failed);
+        }
+        match self.after_failure(failed.retry_after()) {
+            Some(pause) => {
+                sleep(pause).await;
+                Ok(())
+            }
+            None => Err(failed),
+        }
+    }
+}
+
+/// A request. Headers may hold credentials: they go to `url`'s origin and no further.
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) redirects_max: u8,
+}
+
+impl Ask {
+    pub(crate) fn new(method: Method, url: Url, headers: HeaderMap) -> Self {
+        Self {
+            method,
+            url,
+            headers,
+            body: Bytes::new(),
+            redirects_max: REDIRECTS_MAX,
+        }
+    }
+}
+
+/// An answer with any status, its body still to come. Holds a place in the origin's budget until dropped.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Who answered, after redirects.
+    pub(crate) url: Url,
+    pub(crate) body: AnswerBody,
+}
+
+impl Answer {
+    /// This answer as an error.
+    pub(crate) fn as_error(&self) -> AskError {
+        AskError::Status {
+            url: ShownUrl::of(&self.url),
+            status: self.status,
+            retry_after: retry_after(&self.headers, Timestamp::now()),
+        }
+    }
+}
+
+/// A body as it comes off the connection, counted, paced by the budget and watched for progress.
+pub(crate) struct AnswerBody {
+    incoming: Incoming,
+    pass: Pass,
+    patience: Duration,
+    url: ShownUrl,
+}
+
+impl AnswerBody {
+    /// The next bytes, never empty; none at the end. Dropped early, bytes may be lost: the body is then unusable.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, AskError>> {
+        // The whole search for a byte is timed: frames without data are no progress.
+        let next = timeout(self.patience, next_data(&mut self.incoming)).await;
+        match next {
+            Err(_) => Some(Err(AskError::Stalled {
+                url: self.url.clone(),
+                waited: self.patience,
+            })),
+            Ok(None) => None,
+            Ok(Some(Err(cause))) => Some(Err(AskError::Broken {
+                url: self.url.clone(),
+                cause: Arc::new(cause),
+            })),
+            Ok(Some(Ok(data))) => {
+                self.pass.received(data.len() as u64).await;
+                Some(Ok(data))
+            }
+        }
+    }
+
+    /// The whole body, if it has at most `limit` bytes; `Ok(None)` if it has more.
+    pub(crate) async fn collect(mut self, limit: usize) -> Result<Option<Bytes>, AskError> {
+        let mut collected = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            if collected.len() + chunk.len() > limit {
+                return Ok(None);
+            }
+            collected.extend_from_slice(&chunk);
+        }
+        Ok(Some(collected.into()))
+    }
+}
+
+async fn next_data(incoming: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
+    loop {
+        match incoming.frame().await? {
+            Err(cause) => return Some(Err(cause)),
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Some(Ok(data));
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Asks, following redirects. Dropped early, the request is cancelled.
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, AskError> {
+        let Ask {
+            method,
+            mut url,
+            mut headers,
+            body,
+            redirects_max,
+        } = ask;
+        let mut hops = 0;
+        loop {
+            let request = build(&method, &url, &headers, &body)?;
+            let (response, pass) = self.exchange(&url, request).await?;
+            let (parts, incoming) = response.into_parts();
+            if !redirect::is_redirect(parts.status, &parts.headers) {
+                return Ok(Answer {
+                    status: parts.status,
+                    headers: parts.headers,
+                    body: AnswerBody {
+                        incoming,
+                        pass,
+                        patience: self.patience.progress,
+                        url: ShownUrl::of(&url),
+                    },
+                    url,
+                });
+            }
+            let problem = |problem| AskError::Redirect {
+                url: ShownUrl::of(&url),
+                problem,
+            };
+            hops += 1;
+            if hops > redirects_max {
+                return Err(problem(RedirectProblem::TooMany {
+                    limit: redirects_max,
+                }));
+            }
+            let next = redirect::next_url(&url, &parts.headers).map_err(problem)?;
+            redirect::strip_for(&url, &next, &mut headers);
+            url = next;
+        }
+    }
+
+    /// One hop.
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Pass), AskError> {
+        let origin = AllowedOrigin::of(url).map_err(|cause| AskError::Url {
+            url: ShownUrl::of(url),
+            cause,
+        })?;
+        self.reach.policy.check_origin(&origin)?;
+        let pass = match self.budgets.gate(&origin).enter().await {
+            Ok(pass) => pass,
+            Err(Closed::Paused(left)) => return Err(AskError::Paused { origin, left }),
+            Err(Closed::Crowded) => return Err(AskError::Crowded { origin }),
+        };
+        let counters = &pass.gate().counters;
+        counters.asked();
+        // Lookup, connection and handshake have their own patience and come before the answer.
+        let waited = self.patience.progress + self.patience.connect * 4;
+        let outcome = timeout(waited, self.client.request(request)).await;
+        let response = match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(cause)) => {
+                counters.answered(None);
+                return Err(explain(url, cause));
+            }
+            Err(_) => {
+                counters.answered(None);
+                let url = ShownUrl::of(url);
+                return Err(AskError::Stalled { url, waited });
+            }
+        };
+        counters.answered(Some(response.status()));
+        if matches!(response.status().as_u16(), 429 | 503)
+            && let Some(delay) = retry_after(response.headers(), Timestamp::now())
+        {
+            tracing::debug!(%origin, ?delay, "an origin asked to be left alone");
+            pass.gate().pause(delay);
+        }
+        Ok((response, pass))
+    }
+}
+
+fn build(
+    method: &Method,
+    url: &Url,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Request<Full<Bytes>>, AskError> {
+    let unsendable = || AskError::Unsendable {
+        url: ShownUrl::of(url),
+    };
+    let mut target = url.clone();
+    let _no_user = target.set_username("");
+    let _no_password = target.set_password(None);
+    target.set_fragment(None);
+    let mut request = Request::new(Full::new(body.clone()));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = target.as_str().parse().map_err(|_| unsendable())?;
+    *request.headers_mut() = headers.clone();
+    let headers = request.headers_mut();
+    headers
+        .entry(header::USER_AGENT)
+        .or_insert(HeaderValue::from_static(concat!(
+            "pantala/",
+            env!("CARGO_PKG_VERSION")
+        )));
+    Ok(request)
+}
+
+/// Finds our own dialer's error inside hyper's.
+fn explain(url: &Url, error: hyper_util::client::legacy::Error) -> AskError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(dial) = inner.downcast_ref::<DialError>() {
+            return dial.clone().into();
+        }
+        cause = inner.source();
+    }
+    AskError::Broken {
+        url: ShownUrl::of(url),
+        cause: Arc::new(error),
+    }
+}
+
+/// Lines that concern one connection, not the content, and lines that the connection makes itself.
+pub(crate) fn without_hop_by_hop(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let is_hop_by_hop = |name: &str| {
+        matches!(
+            name,
+            "connection"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+        ) || named.iter().any(|one| one == name)
+    };
+    headers
+        .iter()
+        .filter(|(name, _)| !is_hop_by_hop(name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,63 @@
+//! What the door to the outside is set up with.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    allowed::AllowedOrigin, budget::Budget, dialer::Names, registry::TokenRealm, retry::RetryPolicy,
+};
+
+/// Everything [`crate::Origins`] needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct OriginConfig {
+    /// Origins that are listed by name: see [`crate::DialPolicy`].
+    pub origins: Vec<AllowedOrigin>,
+    /// Whether nothing but the listed origins may be asked.
+    pub listed_only: bool,
+    /// PEM files with further certificate authorities.
+    pub ca_files: Vec<PathBuf>,
+    /// Whose certificates count beside `ca_files`.
+    pub roots: Roots,
+    /// Where names are looked up; none: as the system is configured to.
+    pub names: Option<Names>,
+    /// How long nothing may happen.
+    pub patience: Patience,
+    /// What each origin is asked at most.
+    pub budget: Budget,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Further URL parameters that only prove who asks.
+    pub dropped_parameters: Vec<String>,
+    /// A docker `config.json` with registry credentials.
+    pub docker_config: Option<PathBuf>,
+    /// Hosts that registries may send their stored credentials to, beside themselves.
+    pub realms: Vec<TokenRealm>,
+}
+
+/// Whose certificates count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// The system's and those in the configured files.
+    #[default]
+    System,
+    /// Only those in the configured files.
+    Files,
+}
+
+/// How long nothing may happen before somebody is taken for gone. There is no limit for a whole transfer: what moves
+/// may take its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a name lookup, for each connection attempt, for a TLS handshake.
+    pub connect: Duration,
+    /// For an answer to begin, and between two chunks of a body.
+    pub progress: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            progress: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The single guarded dialer: nothing else in Pantala opens a connection to the outside (SEC-04).
+//!
+//! [`DialPolicy`] is asked twice: for the URL, before any name is looked up, and for the very address that is about to
+//! be dialled, after the lookup. There is no moment between that check and the connection, so a name that changes its
+//! address in between gains nothing. Redirects and token realms come through here like everything else.
+
+mod address;
+mod connect;
+mod link;
+mod names;
+mod policy;
+mod tls;
+
+pub(crate) use connect::{DialError, Dialer, Reach};
+pub use names::{LookupError, NameTable, Names};
+pub use policy::{DialPolicy, Refused};
+pub use tls::RootsError;
+
+#[cfg(test)]
+mod tests;
+pub(crate) use tls::client_config;

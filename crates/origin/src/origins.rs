@@ -1,0 +1,157 @@
+//! The door itself: what all operations share.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::rt::Executor;
+use hyper_util::{client::legacy::Client, rt::TokioTimer};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::{ByteCount, RegistryHost};
+use url::Url;
+
+use crate::{
+    allowed::AllowedOrigin,
+    budget::{Budget, Budgets, Dice},
+    canonical::canonical_url,
+    config::{OriginConfig, Patience, Roots},
+    dialer::{DialPolicy, Dialer, LookupError, Names, Reach, RootsError, client_config},
+    registry::{CredentialsError, RegistryClient, Vault},
+    retry::{RetryPolicy, Tries},
+    stats::OriginStats,
+    web::Resolves,
+};
+
+/// The only door to the outside. Cheap to clone; all clones share connections, budgets, tokens and counters.
+#[derive(Clone)]
+pub struct Origins(pub(crate) Arc<Inner>);
+
+/// Why the door cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginSetupError {
+    /// The certificates to trust.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The resolver.
+    #[error(transparent)]
+    Names(#[from] LookupError),
+    /// The registry credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+}
+
+pub(crate) struct Inner {
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) client: Client<Dialer, Full<Bytes>>,
+    pub(crate) budgets: Budgets,
+    pub(crate) patience: Patience,
+    pub(crate) vault: Vault,
+    pub(crate) resolves: Resolves,
+    pub(crate) dropped_parameters: Vec<String>,
+    retry: RetryPolicy,
+    dice: Dice,
+    connections: Connections,
+}
+
+impl Origins {
+    /// Sets the door up: reads the CA files, the system's roots and resolver configuration, and the credentials.
+    pub fn new(config: OriginConfig) -> Result<Self, OriginSetupError> {
+        let names = match config.names {
+            Some(names) => names,
+            None => Names::system()?,
+        };
+        let reach = Arc::new(Reach {
+            policy: DialPolicy::new(config.origins, config.listed_only),
+            names,
+            tls: client_config(&config.ca_files, config.roots == Roots::System)?,
+            patience: config.patience.connect,
+        });
+        let connections = Connections::default();
+        Ok(Self(Arc::new(Inner {
+            client: http_client(Dialer(Arc::clone(&reach)), connections.clone()),
+            reach,
+            budgets: Budgets::new(config.budget),
+            patience: config.patience,
+            vault: Vault::new(config.docker_config.as_deref(), config.realms)?,
+            resolves: Resolves::new(),
+            dropped_parameters: config.dropped_parameters,
+            retry: config.retry,
+            dice: Dice::new(),
+            connections,
+        })))
+    }
+
+    /// Talks to a registry, with the credentials that this host has for it.
+    pub fn registry(&self, host: &RegistryHost) -> RegistryClient {
+        RegistryClient::new(Arc::clone(&self.0), host)
+    }
+
+    /// The canonical form of `url` under this door's rules.
+    pub fn canonical_url(&self, url: &Url) -> String {
+        canonical_url(url, &self.0.dropped_parameters)
+    }
+
+    /// Another budget for one origin, from now on.
+    pub fn set_budget(&self, origin: &AllowedOrigin, budget: Budget) {
+        self.0.budgets.change(origin, budget);
+    }
+
+    /// What was asked of each origin, and how it answered.
+    pub fn stats(&self) -> Vec<(AllowedOrigin, OriginStats)> {
+        self.0.budgets.stats()
+    }
+
+    /// Closes every connection and waits until the last one is gone. Requests in flight fail; later ones too.
+    pub async fn close(&self) {
+        self.0.connections.stop.cancel();
+        self.0.connections.tasks.close();
+        self.0.connections.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    pub(crate) fn tries(&self) -> Tries {
+        Tries::new(self.retry.clone(), self.dice.chance())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.connections.stop.cancel();
+    }
+}
+
+/// Owns the tasks that drive connections: hyper hands them over, and they end when the door closes.
+#[derive(Clone, Default)]
+struct Connections {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl<F> Executor<F> for Connections
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(task).await.map(drop) });
+    }
+}
+
+fn http_client(dialer: Dialer, connections: Connections) -> Client<Dialer, Full<Bytes>> {
+    let window = u32::try_from(ByteCount::mib(8).0).expect("8 MiB fit 32 bits");
+    Client::builder(connections)
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(16)
+        // Header floods end here (SEC-38): hyper's own defaults are four times as much.
+        .http1_max_headers(128)
+        .http1_max_buf_size(256 << 10)
+        .http2_max_header_list_size(64 << 10)
+        // The HTTP/2 default of 64 KiB would cap a stream at 64 KiB per round trip.
+        .http2_initial_stream_window_size(window)
+        .http2_initial_connection_window_size(window * 4)
+        .build(dialer)
+}

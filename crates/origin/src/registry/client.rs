@@ -1,0 +1,257 @@
+//! One registry, asked on somebody's behalf.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header as name};
+use types::{ByteCount, ByteRange, Digest, RegistryHost, RepoName, Visibility};
+use url::Url;
+
+use super::{
+    authorize::{GrantKey, Holder},
+    challenge::challenge,
+};
+use crate::{
+    allowed::AllowedOrigin,
+    ask::{Answer, Ask, AskError},
+    body::{self, Body, Expected, ReadError, Source},
+    header,
+    origins::Inner,
+    shown::{SecretHeaders, ShownUrl},
+    web::range_value,
+};
+
+/// Asks one registry. Cheap to clone.
+#[derive(Clone)]
+pub struct RegistryClient {
+    pub(crate) inner: Arc<Inner>,
+    /// As in an image's name: credentials are kept under it.
+    pub(crate) registry: String,
+    /// Where it is reached.
+    pub(crate) origin: AllowedOrigin,
+    pub(crate) identity: Identity,
+}
+
+/// On whose behalf.
+#[derive(Clone)]
+pub(crate) enum Identity {
+    Anonymous,
+    /// With what this host has stored.
+    Host,
+    /// With a caller's own header lines, unchanged.
+    Caller(SecretHeaders),
+}
+
+/// What a registry says of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobHead {
+    /// Its length, if the registry tells.
+    pub length: Option<ByteCount>,
+    /// Whether the registry, or the store it points at, says that it serves parts.
+    pub accepts_ranges: bool,
+    /// Public, if nobody in particular may have it.
+    pub visibility: Visibility,
+}
+
+impl RegistryClient {
+    pub(crate) fn new(inner: Arc<Inner>, host: &RegistryHost) -> Self {
+        let registry = match host.as_str() {
+            "index.docker.io" | "registry-1.docker.io" => "docker.io",
+            other => other,
+        };
+        let reached_at = match registry {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        let at = |prefix: &str| {
+            format!("{prefix}{reached_at}")
+                .parse::<AllowedOrigin>()
+                .expect("a registry's name is a host with an optional port")
+        };
+        let plain = at("http://");
+        let origin = if inner.reach.policy.prefers_plain(&plain) {
+            plain
+        } else {
+            at("https://")
+        };
+        let identity = if inner.vault.has_credentials(registry) {
+            Identity::Host
+        } else {
+            Identity::Anonymous
+        };
+        Self {
+            registry: registry.to_owned(),
+            inner,
+            origin,
+            identity,
+        }
+    }
+
+    /// The same registry, asked for nobody in particular: what it gives is public.
+    pub fn anonymous(&self) -> Self {
+        Self {
+            identity: Identity::Anonymous,
+            ..self.clone()
+        }
+    }
+
+    /// The same registry, asked with a caller's own lines (`Authorization`, usually). Challenges are not answered.
+    pub fn with_headers(&self, headers: SecretHeaders) -> Self {
+        Self {
+            identity: Identity::Caller(headers),
+            ..self.clone()
+        }
+    }
+
+    /// Where it is reached.
+    pub fn origin(&self) -> &AllowedOrigin {
+        &self.origin
+    }
+
+    /// Looks at a blob. Errors are [`AskError::Status`] with 404 for a blob that is not there.
+    pub async fn blob_head(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<BlobHead, AskError> {
+        let mut tries = self.inner.tries();
+        loop {
+            let url = self.url(repository, &format!("blobs/{digest}"))?;
+            let ask = Ask::new(Method::HEAD, url, plain_headers());
+            let failed = match self.ask(repository, ask).await {
+                Ok(answer) if answer.status == StatusCode::OK => {
+                    return Ok(BlobHead {
+                        length: header::content_length(&answer.headers).map(ByteCount),
+                        accepts_ranges: header::accepts_ranges(&answer.headers),
+                        visibility: self.visibility(),
+                    });
+                }
+                Ok(answer) => answer.as_error(),
+                Err(failed) => failed,
+            };
+            tries.pause_or(failed).await?;
+        }
+    }
+
+    /// Reads a blob: `range` of it, or all. What comes is not yet checked against the digest: the caller does, piece by
+    /// piece. A body that breaks off is resumed at the exact offset, with a new token if the old one ended.
+    pub async fn blob(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        range: Option<ByteRange>,
+    ) -> Result<Body, ReadError> {
+        let source = Blob {
+            client: self.clone(),
+            repository: repository.clone(),
+            url: self.url(repository, &format!("blobs/{digest}"))?,
+        };
+        let expected = Expected {
+            length: None,
+            validator: None,
+            has_digest: true,
+        };
+        body::open(Arc::new(source), range, expected, self.inner.tries()).await
+    }
+
+    /// Who may have what this client gets.
+    pub(crate) fn visibility(&self) -> Visibility {
+        match &self.identity {
+            Identity::Anonymous => Visibility::Public,
+            Identity::Caller(headers) if !headers.identifies_somebody() => Visibility::Public,
+            Identity::Caller(_) | Identity::Host => Visibility::Private,
+        }
+    }
+
+    /// The URL of `tail` within a repository.
+    pub(crate) fn url(&self, repository: &RepoName, tail: &str) -> Result<Url, AskError> {
+        self.url_of(&format!("/v2/{repository}/{tail}"))
+    }
+
+    /// The URL of an absolute path and query.
+    pub(crate) fn url_of(&self, path: &str) -> Result<Url, AskError> {
+        let base = Url::parse(&self.origin.base_url()).expect("an origin makes a URL");
+        Url::parse(&format!("{}{path}", self.origin.base_url())).map_err(|_| AskError::Unsendable {
+            url: ShownUrl::of(&base),
+        })
+    }
+
+    /// Asks, and answers one challenge if this client's identity allows.
+    pub(crate) async fn ask(
+        &self,
+        repository: &RepoName,
+        mut ask: Ask,
+    ) -> Result<Answer, AskError> {
+        let holder = match &self.identity {
+            Identity::Anonymous => Holder::Anonymous,
+            Identity::Host => Holder::Host,
+            Identity::Caller(headers) => {
+                ask.headers
+                    .extend(headers.expose().iter().map(|(k, v)| (k.clone(), v.clone())));
+                return self.inner.ask(ask).await;
+            }
+        };
+        let key = GrantKey {
+            registry: self.registry.clone(),
+            repository: repository.clone(),
+            holder,
+        };
+        let granted = self.inner.granted(&key, &self.origin).await;
+        let answer = self.inner.ask(with(&ask, granted.as_ref())).await?;
+        // A challenge counts only from the registry itself, not from where it redirected to.
+        let is_challenge = answer.status == StatusCode::UNAUTHORIZED
+            && AllowedOrigin::of(&answer.url).as_ref() == Ok(&self.origin);
+        let Some(asked) = challenge(&answer.headers).filter(|_| is_challenge) else {
+            return Ok(answer);
+        };
+        if let Some(stale) = &granted {
+            self.inner.revoke(&key, stale);
+        }
+        match self.inner.grant(&key, &self.origin, asked).await? {
+            // The same again would be answered the same.
+            Some(fresh) if granted.as_ref() != Some(&fresh) => {
+                drop(answer);
+                self.inner.ask(with(&ask, Some(&fresh))).await
+            }
+            _ => Ok(answer),
+        }
+    }
+}
+
+fn with(ask: &Ask, authorization: Option<&HeaderValue>) -> Ask {
+    let mut headers = ask.headers.clone();
+    if let Some(value) = authorization {
+        headers.insert(name::AUTHORIZATION, value.clone());
+    }
+    Ask {
+        body: ask.body.clone(),
+        redirects_max: ask.redirects_max,
+        ..Ask::new(ask.method.clone(), ask.url.clone(), headers)
+    }
+}
+
+/// The bytes themselves, no compressed variant of them.
+pub(crate) fn plain_headers() -> HeaderMap {
+    HeaderMap::from_iter([(name::ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
+}
+
+/// A blob as a source. It is asked at the registry each time: the store it points at is signed for minutes.
+struct Blob {
+    client: RegistryClient,
+    repository: RepoName,
+    url: Url,
+}
+
+impl Source for Blob {
+    fn open(&self, range: Option<ByteRange>) -> BoxFuture<'_, Result<Answer, AskError>> {
+        let mut ask = Ask::new(Method::GET, self.url.clone(), plain_headers());
+        if let Some(range) = range {
+            ask.headers.insert(name::RANGE, range_value(range));
+        }
+        self.client.ask(&self.repository, ask).boxed()
+    }
+
+    fn shown(&self) -> ShownUrl {
+        ShownUrl::of(&self.url)
+    }
+}
