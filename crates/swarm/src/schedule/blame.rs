@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use types::{HostId, Moment};
 
-use super::{hosts::Place, policy::Policy};
+use super::{event::Blame, hosts::Place, policy::Policy};
 
 /// Reports kept per accused: more than any sensible number of voices, so that related ones do not crowd out others.
 const REPORTS_MAX: usize = 16;
@@ -27,36 +27,27 @@ struct Record {
 pub(super) struct Blames(BTreeMap<HostId, Record>);
 
 impl Blames {
-    /// Takes a report. Gives the moment until which the accused is lowered, if it is now.
-    pub(super) fn report(
-        &mut self,
-        now: Moment,
-        policy: &Policy,
-        of: HostId,
-        by: (HostId, Place),
-    ) -> Option<Moment> {
-        let record = self.0.entry(of).or_default();
+    /// Takes a report of a host that stands at `place`.
+    pub(super) fn report(&mut self, now: Moment, policy: &Policy, (blame, place): (&Blame, Place)) {
+        let record = self.0.entry(blame.of).or_default();
         record.expire(now, policy);
-        record.reports.retain(|report| report.by != by.0);
+        record.reports.retain(|report| report.by != blame.by);
         if record.reports.len() == REPORTS_MAX {
             record.reports.remove(0);
         }
         record.reports.push(Report {
-            by: by.0,
-            place: by.1,
+            by: blame.by,
+            place,
             at: now,
         });
         if record.unrelated() >= policy.blame_voices {
             record.low_until = Some(now + policy.blame_decay);
         }
-        record.low_until
     }
 
     /// Takes a proof.
-    pub(super) fn convict(&mut self, now: Moment, policy: &Policy, of: HostId) -> Moment {
-        let until = now + policy.blame_decay;
-        self.0.entry(of).or_default().low_until = Some(until);
-        until
+    pub(super) fn convict(&mut self, now: Moment, policy: &Policy, of: HostId) {
+        self.0.entry(of).or_default().low_until = Some(now + policy.blame_decay);
     }
 
     /// Until when a host is lowered. Forgets what time has healed.
@@ -75,8 +66,9 @@ impl Blames {
         until
     }
 
-    /// Makes room: forgets everything that time has healed, if there are more records than `most`.
-    pub(super) fn bound(&mut self, now: Moment, policy: &Policy, most: usize) {
+    /// Makes room if there are more records than hosts can be: forgets what time has healed, then any.
+    pub(super) fn bound(&mut self, now: Moment, policy: &Policy) {
+        let most = policy.hosts_max;
         if self.0.len() > most {
             self.0.retain(|_, record| {
                 record.expire(now, policy);

@@ -6,13 +6,13 @@ use types::{Epoch, HostId, Moment, TaskId};
 
 use super::{
     blame::Blames,
-    event::{Accusation, Action, Ask, Event, Have, Join, Refusal},
-    graph::{Change, Seat},
+    event::{Accusation, Action, Ask, Blame, Event, Have, Join, Refusal},
+    graph::Change,
     hosts::{HostNo, Hosts, Tokens},
     member::rights,
     outbox::Outbox,
     policy::Policy,
-    task::{TaskNo, Tasks},
+    task::{Spot, Tasks},
     timers::{Timer, Timers},
 };
 
@@ -98,32 +98,20 @@ impl Schedule {
             Event::Ask { host, ask } => self.ask(now, &host, &ask),
             Event::Progress(progress) => self.progress(now, &progress),
             Event::Resolved { host, task, layout } => {
-                if let Some((task, seat)) = self.place(&host, &task)
-                    && self.tasks.at(task).is_holder(seat)
+                if let Some(spot) = self.spot(&host, &task)
+                    && self.tasks.at(spot.task).is_holder(spot.seat)
                 {
-                    self.tasks.at_mut(task).layout = Some(layout);
+                    self.tasks.at_mut(spot.task).layout = Some(layout);
                 }
             }
-            Event::LeaseFailed {
-                host,
-                task,
-                cause,
-                permanent,
-            } => {
-                if let Some(place) = self.place(&host, &task) {
-                    self.lease_failed(now, place, cause, permanent);
-                }
+            Event::LeaseFailed(failed) => self.lease_failed(now, &failed),
+            Event::LeaseReturned(returned) => self.lease_returned(now, &returned),
+            Event::Holdings(holdings) => {
+                self.drop_holdings(now, &holdings.host, &holdings.removed);
+                self.add_holdings(now, &holdings.host, &holdings.added);
             }
-            Event::LeaseReturned { host, task, epoch } => {
-                self.lease_returned(now, &host, &task, epoch);
-            }
-            Event::Holdings {
-                host,
-                added,
-                removed,
-            } => self.change_holdings(now, &host, &added, &removed),
-            Event::Left { host, task } => self.change_holdings(now, &host, &[], &[task]),
-            Event::Blame { by, of, kind } => self.blame(now, &by, &of, kind),
+            Event::Left { host, task } => self.drop_holdings(now, &host, &[task]),
+            Event::Blame(blame) => self.blame(now, &blame),
         }
     }
 
@@ -172,23 +160,32 @@ impl Schedule {
         let Some(no) = self.hosts.find(host) else {
             return;
         };
-        let tasks: Vec<(TaskNo, Seat)> = (self.hosts.at(no).tasks.iter())
-            .map(|(task, seat)| (*task, *seat))
-            .collect();
-        for (task, seat) in tasks {
-            self.detach(now, task, seat, how);
-            self.review(now, task);
+        for spot in self.spots(no) {
+            self.detach(now, spot, how);
+            self.review(now, spot.task);
         }
         self.hosts.leave(no);
         self.arm_flush(now);
     }
 
     /// Where a host sits in a task, if both are known.
-    pub(super) fn place(&self, host: &HostId, task: &TaskId) -> Option<(TaskNo, Seat)> {
+    pub(super) fn spot(&self, host: &HostId, task: &TaskId) -> Option<Spot> {
         let host = self.hosts.at(self.hosts.find(host)?);
         let cell = host.place.cell(self.policy.max_scope);
         let task = self.tasks.find(task, cell)?;
-        Some((task, *host.tasks.get(&task)?))
+        let seat = *host.tasks.get(&task)?;
+        Some(Spot { task, seat })
+    }
+
+    /// Where a host sits in all its tasks.
+    pub(super) fn spots(&self, no: HostNo) -> Vec<Spot> {
+        let tasks = self.hosts.at(no).tasks.iter();
+        tasks
+            .map(|(task, seat)| Spot {
+                task: *task,
+                seat: *seat,
+            })
+            .collect()
     }
 
     fn ask(&mut self, now: Moment, host: &HostId, ask: &Ask) {
@@ -202,15 +199,15 @@ impl Schedule {
             Err(retry_after) => Err(Refusal::TooFast { retry_after }),
         };
         match admitted {
-            Ok((task, seat)) => {
+            Ok(spot) => {
                 self.outbox.push(Action::Queued {
                     host: *host,
                     task: ask.task,
-                    layout: self.tasks.at(task).layout,
+                    layout: self.tasks.at(spot.task).layout,
                 });
-                self.tasks.at_mut(task).end_orphaned_lease(host);
-                self.introduce_all(task, seat);
-                self.review(now, task);
+                self.tasks.at_mut(spot.task).end_orphaned_lease(host);
+                self.introduce_all(spot);
+                self.review(now, spot.task);
             }
             Err(cause) => self.outbox.push(Action::Refused {
                 host: *host,
@@ -221,12 +218,7 @@ impl Schedule {
     }
 
     /// Makes a host a member of a task as it asks to be, or changes the member it is. Reviews nothing.
-    pub(super) fn admit(
-        &mut self,
-        now: Moment,
-        no: HostNo,
-        ask: &Ask,
-    ) -> Result<(TaskNo, Seat), Refusal> {
+    pub(super) fn admit(&mut self, now: Moment, no: HostNo, ask: &Ask) -> Result<Spot, Refusal> {
         let host = self.hosts.at(no);
         let is_all = ask.have == Have::All;
         let cell = host.place.cell(self.policy.max_scope);
@@ -234,17 +226,19 @@ impl Schedule {
         if let Some(task) = known
             && let Some(seat) = host.tasks.get(&task).copied()
         {
+            let spot = Spot { task, seat };
             let was_complete = self.tasks.at(task).member(seat).complete;
             match (was_complete, is_all) {
-                (false, true) => self.complete(now, task, seat),
+                (false, true) => self.complete(now, spot),
                 (true, false) => {
-                    self.detach(now, task, seat, Leave::Told);
+                    self.detach(now, spot, Leave::Told);
+                    self.review(now, task);
                     return self.admit(now, no, ask);
                 }
                 (true, true) => {}
-                (false, false) => self.update(task, seat, ask),
+                (false, false) => self.update(spot, ask),
             }
-            return Ok((task, seat));
+            return Ok(spot);
         }
         if is_all && host.holdings() >= self.policy.holdings_max {
             return Err(Refusal::TooManyHoldings);
@@ -260,16 +254,17 @@ impl Schedule {
         entered.layout = entered.layout.or(ask.layout);
         let seat = entered.add(no, rights(ask.can_import, ask.visibility));
         self.hosts.at_mut(no).tasks.insert(task, seat);
-        self.begin(now, task, seat, ask.have);
-        Ok((task, seat))
+        let spot = Spot { task, seat };
+        self.begin(now, spot, ask.have);
+        Ok(spot)
     }
 
-    fn update(&mut self, task: TaskNo, seat: Seat, ask: &Ask) {
+    fn update(&mut self, spot: Spot, ask: &Ask) {
         let rights = rights(ask.can_import, ask.visibility);
-        let id = self.hosts.at(self.tasks.at(task).member(seat).host).id;
-        let is_refused =
-            (self.tasks.at(task).refusals.iter()).any(|refusal| *refusal == (rights, id));
-        self.change_member(task, seat, |member| {
+        let task = self.tasks.at(spot.task);
+        let refusal = (rights, self.hosts.at(task.member(spot.seat).host).id);
+        let is_refused = task.refusals.contains(&refusal);
+        self.change_member(spot, |member| {
             if let Have::Some(have) = ask.have {
                 member.have = have;
             }
@@ -279,25 +274,22 @@ impl Schedule {
         });
     }
 
-    fn change_holdings(
-        &mut self,
-        now: Moment,
-        host: &HostId,
-        added: &[TaskId],
-        removed: &[TaskId],
-    ) {
+    fn drop_holdings(&mut self, now: Moment, host: &HostId, removed: &[TaskId]) {
         for task in removed {
-            if let Some((task, seat)) = self.place(host, task) {
-                self.detach(now, task, seat, Leave::Told);
-                self.review(now, task);
+            if let Some(spot) = self.spot(host, task) {
+                self.detach(now, spot, Leave::Told);
+                self.review(now, spot.task);
             }
         }
+    }
+
+    fn add_holdings(&mut self, now: Moment, host: &HostId, added: &[TaskId]) {
         let Some(no) = self.hosts.find(host) else {
             return;
         };
         for task in added {
             match self.admit(now, no, &Ask::holding(*task)) {
-                Ok((task, _)) => self.review(now, task),
+                Ok(spot) => self.review(now, spot.task),
                 Err(cause) => self.outbox.push(Action::Refused {
                     host: *host,
                     task: Some(*task),
@@ -307,24 +299,22 @@ impl Schedule {
         }
     }
 
-    fn blame(&mut self, now: Moment, by: &HostId, of: &HostId, kind: Accusation) {
-        let (Some(by_no), Some(of_no)) = (self.hosts.find(by), self.hosts.find(of)) else {
+    fn blame(&mut self, now: Moment, blame: &Blame) {
+        let (Some(by), Some(of)) = (self.hosts.find(&blame.by), self.hosts.find(&blame.of)) else {
             return;
         };
         if by == of {
             return;
         }
-        match kind {
-            Accusation::Proof => {
-                self.blames.convict(now, &self.policy, *of);
-            }
+        match blame.kind {
+            Accusation::Proof => self.blames.convict(now, &self.policy, blame.of),
             Accusation::Misbehaved => {
-                let by = (*by, self.hosts.at(by_no).place);
-                self.blames.report(now, &self.policy, *of, by);
+                let place = self.hosts.at(by).place;
+                self.blames.report(now, &self.policy, (blame, place));
             }
         }
-        self.blames.bound(now, &self.policy, self.policy.hosts_max);
-        self.reconsider(now, of_no);
+        self.blames.bound(now, &self.policy);
+        self.reconsider(now, of);
     }
 
     /// Lowers or raises a host, as its record says now.

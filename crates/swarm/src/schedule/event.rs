@@ -10,7 +10,8 @@ pub enum Event {
     /// Nothing but time passed.
     Tick,
     /// A host opened its stream. A host that was known is first taken as lost. Its [`Event::Inventory`] follows at
-    /// once, empty or not: a lease it does not claim there is taken as given up.
+    /// once, empty or not: a lease it does not claim there is taken as given up. It has forgotten the neighbours of
+    /// tasks that it holds completely, and keeps those of tasks it waits for until it is told.
     Join(Join),
     /// Any message of a host arrived; the shell passes this before the message's own event.
     Heard {
@@ -50,34 +51,11 @@ pub enum Event {
         layout: Layout,
     },
     /// The lease holder gives up after a failure of the origin.
-    LeaseFailed {
-        /// The lease holder; others are not believed.
-        host: HostId,
-        /// The task.
-        task: TaskId,
-        /// What the origin said.
-        cause: OriginFailure,
-        /// Whether asking the origin again with the same rights would fail the same way.
-        permanent: bool,
-    },
-    /// The holder of this epoch's lease has stopped reading: it was revoked, or has nothing left to import.
-    LeaseReturned {
-        /// Who held it.
-        host: HostId,
-        /// The task.
-        task: TaskId,
-        /// Which lease.
-        epoch: Epoch,
-    },
-    /// Tasks that a host now holds completely, and tasks that it no longer holds.
-    Holdings {
-        /// The host.
-        host: HostId,
-        /// Complete now, whether it waited for them or not.
-        added: Vec<TaskId>,
-        /// Evicted or deleted.
-        removed: Vec<TaskId>,
-    },
+    LeaseFailed(LeaseFailed),
+    /// A lease's holder has stopped reading: it was revoked, or has nothing left to import.
+    LeaseReturned(LeaseReturned),
+    /// What a host holds completely has changed.
+    Holdings(Holdings),
     /// A host takes no part in a task any more: it gave up, or finished and keeps nothing.
     Left {
         /// The host.
@@ -86,14 +64,7 @@ pub enum Event {
         task: TaskId,
     },
     /// A host accuses another.
-    Blame {
-        /// The reporter.
-        by: HostId,
-        /// The accused.
-        of: HostId,
-        /// With what.
-        kind: Accusation,
-    },
+    Blame(Blame),
 }
 
 /// A host that joins.
@@ -181,10 +152,60 @@ pub struct Progress {
     pub task: TaskId,
     /// Verified pieces it has.
     pub have: u32,
-    /// Pieces it read from the origin under its present lease.
+    /// The lease it holds. With the right one this report renews it; the two numbers below count only then.
+    pub lease: Option<Epoch>,
+    /// Pieces it read from the origin under this lease.
     pub imported: u32,
-    /// Pieces that neither it nor any neighbour has. Only a lease holder's word counts: with 0 it returns its lease.
+    /// Pieces that neither it nor any neighbour has. With 0 the lease ends: there is nothing left to import.
     pub left: u32,
+}
+
+/// A failed import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseFailed {
+    /// The lease holder; others are not believed.
+    pub host: HostId,
+    /// The task.
+    pub task: TaskId,
+    /// Which lease.
+    pub epoch: Epoch,
+    /// What the origin said.
+    pub cause: OriginFailure,
+    /// Whether asking the origin again with the same rights would fail the same way.
+    pub permanent: bool,
+}
+
+/// A lease that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseReturned {
+    /// Who held it.
+    pub host: HostId,
+    /// The task.
+    pub task: TaskId,
+    /// Which lease.
+    pub epoch: Epoch,
+}
+
+/// A change of a host's complete holdings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// The host.
+    pub host: HostId,
+    /// Complete now, whether it waited for them or not. It has stopped importing them.
+    pub added: Vec<TaskId>,
+    /// Evicted or deleted.
+    pub removed: Vec<TaskId>,
+}
+
+/// An accusation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blame {
+    /// The reporter.
+    pub by: HostId,
+    /// The accused.
+    pub of: HostId,
+    /// With what.
+    pub kind: Accusation,
 }
 
 /// Why the origin did not give the content.
@@ -254,7 +275,8 @@ pub enum Action {
         /// Neighbours to forget, sorted.
         remove: Vec<HostId>,
     },
-    /// The host may import.
+    /// The host may import. It ignores a grant whose term is counted from before its last [`Event::Ask`] for the task
+    /// or its last [`Event::Join`]: that one was on its way while the host had left, and others may have the lease now.
     Grant {
         /// The new importer.
         host: HostId,

@@ -4,14 +4,14 @@
 //! next thing, or sets the timer that will. So a task with a waiting member is never without a lease, its content, or
 //! a deadline.
 
-use types::{Epoch, HostId, Moment, PieceIndex, PieceRun, TaskId};
+use types::{HostId, Moment, PieceIndex, PieceRun};
 
 use super::{
     brain::{Leave, Schedule},
-    event::{Action, CanImport, Lease, OriginFailure, Progress},
+    event::{Action, CanImport, Lease, LeaseFailed, LeaseReturned, Progress},
     graph::Seat,
     lease::{self, Held},
-    task::{Task, TaskNo},
+    task::{Spot, Task, TaskNo},
     timers::Timer,
 };
 
@@ -97,7 +97,7 @@ impl Schedule {
         if now >= task.motion.patience_ends(policy) {
             task.motion.stalled(now);
             if task.has_other_candidate(seat, policy.failure_voices) {
-                self.disappointed(no, seat);
+                self.disappointed(Spot { task: no, seat });
                 self.revoke(no);
                 return Next::Wake(Some(until));
             }
@@ -140,7 +140,7 @@ impl Schedule {
             lease,
         });
         // All it imports goes out through its neighbours: it gets as many as there can be.
-        self.fill(now, no, seat);
+        self.fill(now, Spot { task: no, seat });
         Next::Wake(Some(until.min(patience)))
     }
 
@@ -164,7 +164,7 @@ impl Schedule {
                 task: task.id,
                 cause,
             });
-            self.detach(now, no, seat, Leave::Told);
+            self.detach(now, Spot { task: no, seat }, Leave::Told);
         }
         let task = self.tasks.at_mut(no);
         (task.refusals, task.last_failure) = (Vec::new(), None);
@@ -178,9 +178,10 @@ impl Schedule {
 
     /// A report: the task moves, the lease lasts longer, or nothing is left to import.
     pub(super) fn progress(&mut self, now: Moment, progress: &Progress) {
-        let Some((no, seat)) = self.place(&progress.host, &progress.task) else {
+        let Some(spot) = self.spot(&progress.host, &progress.task) else {
             return;
         };
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         if task.member(seat).complete {
             return;
@@ -191,9 +192,10 @@ impl Schedule {
         task.member_mut(seat).have = have;
         let host = self.hosts.at(task.member(seat).host);
         let mut is_done = false;
-        if let Some(lease) = task.lease.as_mut().filter(|lease| lease.seat == Some(seat))
-            && !lease.revoked
-        {
+        let is_current = |lease: &&mut Held| {
+            lease.seat == Some(seat) && progress.lease == Some(lease.epoch) && !lease.revoked
+        };
+        if let Some(lease) = task.lease.as_mut().filter(is_current) {
             let imported = progress.imported.min(most);
             if imported > lease.imported {
                 (moved, task.failures) = (true, 0);
@@ -219,26 +221,24 @@ impl Schedule {
         self.review(now, no);
     }
 
-    pub(super) fn lease_failed(
-        &mut self,
-        now: Moment,
-        (no, seat): (TaskNo, Seat),
-        cause: OriginFailure,
-        permanent: bool,
-    ) {
+    pub(super) fn lease_failed(&mut self, now: Moment, failed: &LeaseFailed) {
+        let Some(spot) = self.spot(&failed.host, &failed.task) else {
+            return;
+        };
+        let Spot { task: no, seat } = spot;
         let voices = self.policy.failure_voices;
         let task = self.tasks.at_mut(no);
-        if !task.is_holder(seat) {
-            return;
-        }
-        let lease = task.lease.take().expect("there is a holder");
-        task.last_failure = Some(cause);
-        if permanent {
+        let failed_lease = task
+            .lease
+            .take_if(|lease| lease.seat == Some(seat) && lease.epoch == failed.epoch);
+        let Some(lease) = failed_lease else { return };
+        task.last_failure = Some(failed.cause);
+        if failed.permanent {
             let refusal = (task.member(seat).rights, lease.holder);
             if !task.refusals.contains(&refusal) {
                 task.refusals.push(refusal);
             }
-            self.change_member(no, seat, |member| member.rights = CanImport::No);
+            self.change_member(spot, |member| member.rights = CanImport::No);
         } else {
             // The first failure may be the host's own; after that, the origin is given time.
             let is_alone = !task.has_other_candidate(seat, voices);
@@ -248,35 +248,31 @@ impl Schedule {
                 task.not_before = now + wait.min(self.policy.retry_max);
             }
             task.failures = task.failures.saturating_add(1);
-            self.disappointed(no, seat);
+            self.disappointed(Spot { task: no, seat });
         }
         self.review(now, no);
     }
 
-    pub(super) fn lease_returned(
-        &mut self,
-        now: Moment,
-        host: &HostId,
-        task: &TaskId,
-        epoch: Epoch,
-    ) {
-        let Some((no, seat)) = self.place(host, task) else {
+    pub(super) fn lease_returned(&mut self, now: Moment, returned: &LeaseReturned) {
+        let Some(spot) = self.spot(&returned.host, &returned.task) else {
             return;
         };
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         let ended = task
             .lease
-            .take_if(|lease| lease.seat == Some(seat) && lease.epoch == epoch);
+            .take_if(|lease| lease.seat == Some(seat) && lease.epoch == returned.epoch);
         if let Some(lease) = ended {
             if !lease.revoked {
-                self.disappointed(no, seat);
+                self.disappointed(Spot { task: no, seat });
             }
             self.review(now, no);
         }
     }
 
     /// The holder is not to be trusted: its lease ends.
-    pub(super) fn distrust_holder(&mut self, no: TaskNo, seat: Seat) {
+    pub(super) fn distrust_holder(&mut self, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         if task.covered_by == Some(seat) {
             task.covered_by = None;
@@ -292,7 +288,7 @@ impl Schedule {
             && let Some(seat) = lease.seat
             && !lease.revoked
         {
-            self.disappointed(no, seat);
+            self.disappointed(Spot { task: no, seat });
         }
     }
 
@@ -312,8 +308,8 @@ impl Schedule {
     }
 
     /// Others come first next time.
-    fn disappointed(&mut self, no: TaskNo, seat: Seat) {
-        self.change_member(no, seat, |member| {
+    fn disappointed(&mut self, spot: Spot) {
+        self.change_member(spot, |member| {
             member.tries = member.tries.saturating_add(1);
         });
     }

@@ -7,13 +7,13 @@ use types::{HostId, Moment};
 
 use super::{
     brain::{Leave, Schedule},
-    event::{Action, Have},
+    event::{Action, CanImport, Have},
     graph::{Draw, Graph, Seat},
     hosts::{HostNo, Hosts},
     lease::Motion,
     member::Member,
     policy::Policy,
-    task::{TaskNo, member},
+    task::{Spot, TaskNo, member},
     timers::Timer,
 };
 
@@ -32,7 +32,8 @@ fn edge_cost(policy: &Policy, hosts: &Hosts, a: &Member, b: &Member) -> Option<u
 
 impl Schedule {
     /// A new member takes its place: as a waiting one in the mesh, as a holder among the spare.
-    pub(super) fn begin(&mut self, now: Moment, no: TaskNo, seat: Seat, have: Have) {
+    pub(super) fn begin(&mut self, now: Moment, spot: Spot, have: Have) {
+        let Spot { task: no, seat } = spot;
         let host = self.tasks.at(no).member(seat).host;
         if have == Have::All {
             let is_trusted = !self.hosts.at(host).is_low();
@@ -41,7 +42,7 @@ impl Schedule {
             task.sources += u32::from(is_trusted);
             task.add_spare(seat);
             if task.waiting > 0 {
-                self.draw_in_sources(now, no, seat);
+                self.draw_in_sources(now, spot);
             }
             return;
         }
@@ -51,21 +52,22 @@ impl Schedule {
             (task.motion, task.in_doubt) = (Motion::new(now), false);
         }
         task.waiting += 1;
-        self.change_member(no, seat, |member| {
+        self.change_member(spot, |member| {
             if let Have::Some(have) = have {
                 member.have = have;
             }
         });
         self.retire_sources(now, no);
-        self.draw_in_sources(now, no, seat);
-        self.take_seat(now, no, seat);
+        self.draw_in_sources(now, spot);
+        self.take_seat(now, spot);
     }
 
     /// A waiting member has everything now. It stays in the mesh while others wait.
-    pub(super) fn complete(&mut self, now: Moment, no: TaskNo, seat: Seat) {
+    pub(super) fn complete(&mut self, now: Moment, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         let host = self.tasks.at(no).member(seat).host;
         self.hosts.at_mut(host).running -= 1;
-        self.change_member(no, seat, |member| member.complete = true);
+        self.change_member(spot, |member| member.complete = true);
         let is_trusted = !self.hosts.at(host).is_low();
         let task = self.tasks.at_mut(no);
         task.waiting -= 1;
@@ -81,10 +83,11 @@ impl Schedule {
     }
 
     /// Takes a member out of its task. The caller reviews the task.
-    pub(super) fn detach(&mut self, now: Moment, no: TaskNo, seat: Seat, how: Leave) {
+    pub(super) fn detach(&mut self, now: Moment, spot: Spot, how: Leave) {
+        let Spot { task: no, seat } = spot;
         let leaver = self.tasks.at(no).member(seat).clone();
-        self.change_member(no, seat, |member| {
-            member.rights = super::event::CanImport::No;
+        self.change_member(spot, |member| {
+            member.rights = CanImport::No;
         });
         let is_seated = self.tasks.at(no).graph.contains(seat);
         self.with_graph(now, no, |graph, draw| graph.leave(seat, draw));
@@ -117,7 +120,8 @@ impl Schedule {
     }
 
     /// Tells a member all its neighbours, at once.
-    pub(super) fn introduce_all(&mut self, no: TaskNo, seat: Seat) {
+    pub(super) fn introduce_all(&mut self, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at(no);
         let id_of = |seat: Seat| self.hosts.at(task.member(seat).host).id;
         let mut add: Vec<HostId> = (task.graph.neighbours(seat).iter())
@@ -136,7 +140,8 @@ impl Schedule {
     }
 
     /// Gives a member as many neighbours as it may have.
-    pub(super) fn fill(&mut self, now: Moment, no: TaskNo, seat: Seat) {
+    pub(super) fn fill(&mut self, now: Moment, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         if self.tasks.at(no).graph.contains(seat) {
             self.with_graph(now, no, |graph, draw| graph.fill(seat, draw));
         }
@@ -144,17 +149,15 @@ impl Schedule {
 
     /// Counts a host's memberships by what it is worth now.
     pub(super) fn apply_trust(&mut self, now: Moment, host: HostNo, is_trusted: bool) {
-        let tasks: Vec<(TaskNo, Seat)> = (self.hosts.at(host).tasks.iter())
-            .map(|(task, seat)| (*task, *seat))
-            .collect();
-        for (no, seat) in tasks {
+        for spot in self.spots(host) {
+            let Spot { task: no, seat } = spot;
             let task = self.tasks.at_mut(no);
             if !task.member(seat).complete {
-                self.refresh_candidate(no, seat);
+                self.refresh_candidate(spot);
                 if is_trusted {
-                    self.fill(now, no, seat);
+                    self.fill(now, spot);
                 } else {
-                    self.distrust_holder(no, seat);
+                    self.distrust_holder(spot);
                 }
             } else if is_trusted {
                 task.sources += 1;
@@ -166,12 +169,8 @@ impl Schedule {
     }
 
     /// Changes a member, and keeps the set of candidates true.
-    pub(super) fn change_member(
-        &mut self,
-        no: TaskNo,
-        seat: Seat,
-        change: impl FnOnce(&mut Member),
-    ) {
+    pub(super) fn change_member(&mut self, spot: Spot, change: impl FnOnce(&mut Member)) {
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         let before = task.member(seat).clone();
         let rank = before.rank(&task.id, self.hosts.at(before.host), seat);
@@ -179,11 +178,12 @@ impl Schedule {
             candidates.remove(&rank);
         }
         change(task.member_mut(seat));
-        self.refresh_candidate(no, seat);
+        self.refresh_candidate(spot);
     }
 
     /// Puts a member that did not change into the set of candidates, or takes it out.
-    fn refresh_candidate(&mut self, no: TaskNo, seat: Seat) {
+    fn refresh_candidate(&mut self, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         let member = task.member(seat).clone();
         let host = self.hosts.at(member.host);
@@ -206,14 +206,19 @@ impl Schedule {
         }
     }
 
-    fn take_seat(&mut self, now: Moment, no: TaskNo, seat: Seat) {
+    fn take_seat(&mut self, now: Moment, spot: Spot) {
+        let Spot { task: no, seat } = spot;
         let host = self.hosts.at(self.tasks.at(no).member(seat).host);
         let limit = host.capacity.min(self.policy.degree);
         self.with_graph(now, no, |graph, draw| graph.join(seat, limit, draw));
     }
 
     /// Seats spare holders, the best of some samples for `near` first, while there are fewer than members that wait.
-    fn draw_in_sources(&mut self, now: Moment, no: TaskNo, near: Seat) {
+    fn draw_in_sources(&mut self, now: Moment, spot: Spot) {
+        let Spot {
+            task: no,
+            seat: near,
+        } = spot;
         loop {
             let task = self.tasks.at(no);
             let enough = task.waiting.max(u32::from(self.policy.degree));
@@ -232,7 +237,7 @@ impl Schedule {
             let task = self.tasks.at_mut(no);
             task.take_spare(seat);
             task.sources_seated += 1;
-            self.take_seat(now, no, seat);
+            self.take_seat(now, Spot { task: no, seat });
         }
     }
 

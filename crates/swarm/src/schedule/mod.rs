@@ -28,6 +28,8 @@ mod hosts;
 mod lease;
 mod member;
 mod mesh;
+#[cfg(test)]
+mod model_tests;
 mod outbox;
 mod policy;
 mod rebuild;
@@ -39,8 +41,8 @@ mod view;
 
 pub use brain::{Restart, Schedule};
 pub use event::{
-    Accusation, Action, Ask, CanImport, Event, FailCause, Have, Inventory, Join, Lease, LeaseClaim,
-    OriginFailure, Progress, Refusal, Term,
+    Accusation, Action, Ask, Blame, CanImport, Event, FailCause, Have, Holdings, Inventory, Join,
+    Lease, LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
 };
 pub use policy::{Policy, Scope};
 pub use view::{Counts, HostView, LeaseView, MemberView, TaskView};

@@ -5,9 +5,8 @@ use types::{Epoch, HostId, Moment, TaskId, Visibility};
 use super::{
     brain::Schedule,
     event::{Action, Ask, CanImport, Have, Inventory, LeaseClaim},
-    graph::Seat,
     lease::Held,
-    task::TaskNo,
+    task::Spot,
 };
 
 /// Claims beyond are lies: no brain gets there in the life of a cluster. Believing them could use up all epochs.
@@ -37,7 +36,7 @@ impl Schedule {
         let mut touched = Vec::new();
         for ask in holdings.chain(inventory.running.iter().cloned()) {
             match self.admit(now, no, &ask) {
-                Ok((task, seat)) => touched.push((task, seat)),
+                Ok(spot) => touched.push(spot),
                 Err(cause) => self.outbox.push(Action::Refused {
                     host: *host,
                     task: Some(ask.task),
@@ -50,14 +49,14 @@ impl Schedule {
         }
         touched.sort_unstable();
         touched.dedup();
-        for (task, seat) in touched {
+        for spot in touched {
             // An earlier entry for the same task may have been replaced by a later one.
-            if self.hosts.at(no).tasks.get(&task) == Some(&seat) {
-                self.tasks.at_mut(task).end_orphaned_lease(host);
-                if !self.tasks.at(task).member(seat).complete {
-                    self.introduce_all(task, seat);
+            if self.hosts.at(no).tasks.get(&spot.task) == Some(&spot.seat) {
+                self.tasks.at_mut(spot.task).end_orphaned_lease(host);
+                if !self.tasks.at(spot.task).member(spot.seat).complete {
+                    self.introduce_all(spot);
                 }
-                self.review(now, task);
+                self.review(now, spot.task);
             }
         }
     }
@@ -68,8 +67,8 @@ impl Schedule {
             return;
         }
         self.last_epoch = self.last_epoch.max(claim.epoch);
-        let is_kept = match self.place(host, &claim.task) {
-            Some(place) => self.keep_claim(now, place, claim),
+        let is_kept = match self.spot(host, &claim.task) {
+            Some(spot) => self.keep_claim(now, spot, claim),
             None => false,
         };
         if !is_kept {
@@ -81,7 +80,8 @@ impl Schedule {
         }
     }
 
-    fn keep_claim(&mut self, now: Moment, (no, seat): (TaskNo, Seat), claim: &LeaseClaim) -> bool {
+    fn keep_claim(&mut self, now: Moment, spot: Spot, claim: &LeaseClaim) -> bool {
+        let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         let holder = self.hosts.at(task.member(seat).host);
         if task.member(seat).complete || holder.is_low() {

@@ -16,6 +16,13 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TaskNo(pub(super) u32);
 
+/// A member's place among all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) task: TaskNo,
+    pub(super) seat: Seat,
+}
+
 /// A task within its cell. Invariants: `waiting` and `sources` count the members that are incomplete, and complete and
 /// trusted; `anonymous` and `credentialed` hold exactly the candidates; every waiting member sits in the graph; a
 /// complete one sits there or is spare.
