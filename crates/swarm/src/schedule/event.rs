@@ -17,7 +17,8 @@ pub enum Event {
     Heard {
         /// Who sent it.
         host: HostId,
-        /// The host's own clock when it sent the message. Only ever echoed to that host, in a [`Term`].
+        /// The host's own clock when it sent the message, made strictly larger from message to message. Only ever
+        /// echoed to that host, in a [`Term`].
         sent: Moment,
     },
     /// What a host has, holds and wants, after it joined.
@@ -275,8 +276,9 @@ pub enum Action {
         /// Neighbours to forget, sorted.
         remove: Vec<HostId>,
     },
-    /// The host may import. It ignores a grant whose term is counted from before its last [`Event::Ask`] for the task
-    /// or its last [`Event::Join`]: that one was on its way while the host had left, and others may have the lease now.
+    /// The host may import. It ignores a grant whose term is counted from before its last [`Event::Join`], or before
+    /// the [`Event::Ask`] with which it last began to wait: that one was on its way while the host had left, and
+    /// another may have the lease by now.
     Grant {
         /// The new importer.
         host: HostId,

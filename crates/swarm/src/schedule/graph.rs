@@ -31,6 +31,10 @@ struct Node {
     limit: u16,
 }
 
+/// What a member costs here, beside its neighbours' numbers.
+#[cfg(test)]
+pub(super) const NODE_BYTES: usize = size_of::<Node>();
+
 /// An edge that came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {

@@ -86,6 +86,8 @@ struct Host {
     is_up: bool,
     is_joined: bool,
     joined: Moment,
+    /// What it put on its last message: always more than on the one before.
+    stamp: Moment,
     parts: BTreeMap<TaskId, Part>,
     /// Messages on their way, with the moment of arrival.
     up: VecDeque<(Moment, Moment, Event)>,
@@ -97,6 +99,11 @@ impl Host {
         let skew = i128::from(now.0) * i128::from(self.fast) / 1_000_000;
         let shown = i128::from(now.0) + skew + (1 << 40);
         Moment(u64::try_from(shown).expect("clocks start late"))
+    }
+
+    fn stamp(&mut self, now: Moment) -> Moment {
+        self.stamp = self.clock(now).max(Moment(self.stamp.0 + 1));
+        self.stamp
     }
 }
 
@@ -128,6 +135,7 @@ impl World {
             is_up: true,
             is_joined: false,
             joined: Moment::ZERO,
+            stamp: Moment::ZERO,
             parts: BTreeMap::new(),
             up: VecDeque::new(),
             down: VecDeque::new(),
@@ -158,9 +166,10 @@ impl World {
     fn send(&mut self, number: u8, event: Event) {
         let last = self.hosts[usize::from(number)].up.back().map(|last| last.0);
         let at = self.arrival(last);
-        let host = &mut self.hosts[usize::from(number)];
+        let now = self.now;
+        let host = self.host(number);
         if host.is_up && host.is_joined {
-            let sent = host.clock(self.now);
+            let sent = host.stamp(now);
             host.up.push_back((at, sent, event));
         }
     }
@@ -266,7 +275,7 @@ impl World {
     }
 
     fn ask(&mut self, h: u8, t: u8, can_import: CanImport) {
-        let asked = self.clock(h);
+        let now = self.now;
         let host = self.host(h);
         if !host.is_up || !host.is_joined {
             return;
@@ -278,6 +287,7 @@ impl World {
             visibility: Visibility::Public,
             layout: None,
         };
+        let asked = host.stamp(now);
         let part = host.parts.entry(ask.task).or_insert(Part {
             ask: ask.clone(),
             asked,
@@ -326,7 +336,7 @@ impl World {
         if host.is_joined {
             return;
         }
-        let clock = host.clock(now);
+        let clock = host.stamp(now);
         // The old stream is closed: nothing more comes from it.
         host.down.clear();
         host.up.clear();
@@ -582,7 +592,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn any_story_keeps_one_importer_growing_epochs_agreeing_ends_and_bounded_memory(
