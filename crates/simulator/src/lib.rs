@@ -28,3 +28,4 @@ pub mod queue;
 pub mod rate;
 pub mod report;
 pub mod scenario;
+pub mod world;
