@@ -152,6 +152,8 @@ pub(super) struct Host {
     pub(super) tasks: BTreeMap<TaskNo, Seat>,
     /// How many of them it waits for.
     pub(super) running: usize,
+    /// Whether its inventory came: one per stream, as it is not paid for like asks.
+    pub(super) has_told: bool,
     /// Lowered by blame until then.
     pub(super) low_until: Option<Moment>,
     /// The host last introduced, per low bits of its number: a guess at who is connected, of bounded size, never wrong
@@ -232,6 +234,7 @@ impl Hosts {
             tokens,
             tasks: BTreeMap::new(),
             running: 0,
+            has_told: false,
             low_until: None,
             links: Box::new([u32::MAX; LINKS]),
         });
