@@ -17,7 +17,9 @@
 )]
 
 pub mod codec;
+pub mod link;
 pub mod registry;
 pub mod settle;
 
 pub use codec::{Assembly, Decoder, Hello, Inventory, Message, Runs, SlotHint, TaskNo, Violation};
+pub use link::{Config, Event, HandshakeError, Link, LinkEnd, LinkReceiver, LinkSender};

@@ -1,11 +1,11 @@
 //! From messages to frames.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use types::Layout;
+use types::{Layout, PieceIndex};
 
 use super::{
-    ALTERNATIVES_MAX, DATA_HEADER_LENGTH, Data, DeclineReason, GoodbyeReason, Hello, Inventory,
-    Kind, Message, PREFIX_LENGTH, REVOCATIONS_MAX, Runs, SlotHint,
+    ALTERNATIVES_MAX, DATA_HEADER_LENGTH, DeclineReason, GoodbyeReason, Hello, Inventory, Kind,
+    Message, PREFIX_LENGTH, REVOCATIONS_MAX, Runs, SlotHint, TaskNo,
 };
 
 /// The frame of `message`. What a receiver would refuse is not sent: alternatives and revocations beyond their bounds
@@ -22,17 +22,22 @@ pub fn encode(message: &Message) -> Bytes {
     frame.freeze()
 }
 
-/// Everything of a data frame before its bytes. The bytes of `data` themselves are not copied.
-pub fn piece_header(data: &Data) -> [u8; PREFIX_LENGTH + DATA_HEADER_LENGTH] {
+/// Everything of a data frame before its `length` bytes of content, at most [`super::DATA_MAX`].
+pub fn piece_header(
+    (no, piece): (TaskNo, PieceIndex),
+    offset: u32,
+    length: usize,
+    last: bool,
+) -> [u8; PREFIX_LENGTH + DATA_HEADER_LENGTH] {
     let mut header = [0; PREFIX_LENGTH + DATA_HEADER_LENGTH];
-    let length = u32::try_from(1 + DATA_HEADER_LENGTH + data.bytes.len()).expect("at most a frame");
+    let length = u32::try_from(1 + DATA_HEADER_LENGTH + length).expect("at most a frame");
     let mut to = &mut header[..];
     to.put_u32_le(length);
     to.put_u8(Kind::Piece as u8);
-    to.put_u32_le(data.no.0);
-    to.put_u32_le(data.piece.0);
-    to.put_u32_le(data.offset);
-    to.put_u8(u8::from(data.last));
+    to.put_u32_le(no.0);
+    to.put_u32_le(piece.0);
+    to.put_u32_le(offset);
+    to.put_u8(u8::from(last));
     header
 }
 

@@ -190,7 +190,13 @@ fn data_shares_its_bytes_with_the_frame() {
         last: true,
         bytes: bytes.clone(),
     };
-    let whole = Bytes::from([&piece_header(&data)[..], &bytes].concat());
+    let whole = Bytes::from(
+        [
+            &piece_header((TaskNo(1), PieceIndex(3)), 0, bytes.len(), true)[..],
+            &bytes,
+        ]
+        .concat(),
+    );
     let Ok(Received::Data { task, data: found }) = frame(&mut opened(), &whole) else {
         panic!("no data")
     };
