@@ -1,7 +1,7 @@
 //! From messages to frames.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use types::{Layout, PieceIndex};
+use types::{Layout, PieceIndex, Seal, Segment};
 
 use super::{
     ALTERNATIVES_MAX, DATA_HEADER_LENGTH, DeclineReason, GoodbyeReason, Hello, Inventory, Kind,
@@ -115,23 +115,8 @@ fn put(to: &mut BytesMut, message: &Message) {
                 .take(ALTERNATIVES_MAX)
                 .for_each(|host| to.put_slice(host.as_bytes()));
         }
-        Message::Segment { no, segment } => {
-            to.put_u32_le(no.0);
-            to.put_u64_le(segment.epoch.0);
-            to.put_u32_le(segment.first.0);
-            to.put_slice(segment.signer.as_bytes());
-            to.put_slice(&segment.signature);
-            segment
-                .digests
-                .iter()
-                .for_each(|digest| to.put_slice(digest.as_bytes()));
-        }
-        Message::Seal { no, seal } => {
-            to.put_u32_le(no.0);
-            to.put_slice(seal.root.as_bytes());
-            to.put_slice(seal.signer.as_bytes());
-            to.put_slice(&seal.signature);
-        }
+        Message::Segment { no, segment } => put_segment(to, *no, segment),
+        Message::Seal { no, seal } => put_seal(to, *no, seal),
         Message::Window { no, run } => {
             to.put_u32_le(no.0);
             to.put_u32_le(run.first.0);
@@ -140,6 +125,24 @@ fn put(to: &mut BytesMut, message: &Message) {
         Message::Ping(number) | Message::Pong(number) => to.put_u64_le(*number),
         Message::Goodbye(reason) => to.put_u8(goodbye_code(*reason)),
     }
+}
+
+fn put_segment(to: &mut BytesMut, no: TaskNo, segment: &Segment) {
+    to.put_u32_le(no.0);
+    to.put_u64_le(segment.epoch.0);
+    to.put_u32_le(segment.first.0);
+    to.put_slice(segment.signer.as_bytes());
+    to.put_slice(&segment.signature);
+    for digest in &segment.digests {
+        to.put_slice(digest.as_bytes());
+    }
+}
+
+fn put_seal(to: &mut BytesMut, no: TaskNo, seal: &Seal) {
+    to.put_u32_le(no.0);
+    to.put_slice(seal.root.as_bytes());
+    to.put_slice(seal.signer.as_bytes());
+    to.put_slice(&seal.signature);
 }
 
 fn put_hello(to: &mut BytesMut, hello: &Hello) {

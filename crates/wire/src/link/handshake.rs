@@ -14,7 +14,7 @@ use types::ClusterId;
 use super::{
     Config, LinkEnd, LinkReceiver, LinkSender, reader::Reader, receiver::Shared, writer::Writer,
 };
-use crate::codec::{Hello, Message, VERSION_MIN, Violation, encode};
+use crate::codec::{Hello, Message, PAYLOAD_MAX, PREFIX_LENGTH, VERSION_MIN, Violation, encode};
 
 /// A link that both sides agreed to.
 pub struct Link {
@@ -77,7 +77,9 @@ impl Link {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Arc::new(Shared::new(config.control_bytes));
+        let shared = Arc::new(Shared::new(
+            config.control_bytes.max(PREFIX_LENGTH + PAYLOAD_MAX),
+        ));
         let (from, to) = tokio::io::split(io);
         let mut reader = Reader::new(from, config.clone(), Arc::clone(&shared));
         let mut writer = Writer::new(to, config.clone(), Arc::clone(&shared));
@@ -149,6 +151,6 @@ where
         link.end(end);
     };
     tasks.spawn(writing.in_current_span());
-    let sender = LinkSender::new(Arc::clone(&shared), outcomes_in, config.control_bytes);
+    let sender = LinkSender::new(Arc::clone(&shared), outcomes_in);
     (sender, LinkReceiver::new(shared, events, outcomes, tasks))
 }

@@ -42,7 +42,7 @@ pub struct Config {
     pub progress_timeout: Duration,
     /// How long the last frames may take once the link ends.
     pub farewell_timeout: Duration,
-    /// Encoded control messages that may wait, in bytes.
+    /// Encoded control messages that may wait, in bytes; at least one largest frame.
     pub control_bytes: usize,
     /// Events that may wait for the caller; each holds at most one data frame.
     pub event_limit: usize,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use types::PieceRun;
 
@@ -13,7 +14,6 @@ use crate::codec::{GoodbyeReason, Message, TaskNo, encode};
 pub struct LinkSender {
     shared: Arc<Shared>,
     outcomes: mpsc::Sender<Event>,
-    control_bytes: usize,
 }
 
 /// Why a message was not queued.
@@ -31,16 +31,8 @@ pub enum SendError {
 }
 
 impl LinkSender {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        outcomes: mpsc::Sender<Event>,
-        control_bytes: usize,
-    ) -> Self {
-        Self {
-            shared,
-            outcomes,
-            control_bytes,
-        }
+    pub(super) fn new(shared: Arc<Shared>, outcomes: mpsc::Sender<Event>) -> Self {
+        Self { shared, outcomes }
     }
 
     /// Queues `message`, waiting while the queue is full. It leaves before any data frame that has not started, after
@@ -49,12 +41,7 @@ impl LinkSender {
     /// Must not be awaited by the task that takes the link's events: two hosts could wait for each other.
     pub async fn send(&self, message: Message) -> Result<(), SendError> {
         let frame = own(&message)?;
-        let room = self
-            .shared
-            .outbox
-            .room
-            .acquire_many(self.worth(frame.len()))
-            .await;
+        let room = self.shared.outbox.room.acquire_many(worth(&frame)).await;
         room.map_err(|_| SendError::Closed)?.forget();
         self.push(&message, frame)
     }
@@ -63,11 +50,7 @@ impl LinkSender {
     pub fn try_send(&self, message: &Message) -> Result<(), SendError> {
         use tokio::sync::TryAcquireError::{Closed, NoPermits};
         let frame = own(message)?;
-        let room = self
-            .shared
-            .outbox
-            .room
-            .try_acquire_many(self.worth(frame.len()));
+        let room = self.shared.outbox.room.try_acquire_many(worth(&frame));
         let room = room.map_err(|error| match error {
             Closed => SendError::Closed,
             NoPermits => SendError::Full,
@@ -111,21 +94,20 @@ impl LinkSender {
         self.shared.counters.read()
     }
 
-    fn push(&self, message: &Message, frame: bytes::Bytes) -> Result<(), SendError> {
+    fn push(&self, message: &Message, frame: Bytes) -> Result<(), SendError> {
         if self.shared.outbox.push(message, frame) {
             Ok(())
         } else {
             Err(SendError::Closed)
         }
     }
-
-    /// A frame larger than the whole queue waits for an empty one.
-    fn worth(&self, length: usize) -> u32 {
-        u32::try_from(length.min(self.control_bytes)).unwrap_or(u32::MAX)
-    }
 }
 
-fn own(message: &Message) -> Result<bytes::Bytes, SendError> {
+fn worth(frame: &Bytes) -> u32 {
+    u32::try_from(frame.len()).expect("a frame is below 4 GiB")
+}
+
+fn own(message: &Message) -> Result<Bytes, SendError> {
     match message {
         Message::Hello(_) | Message::Ping(_) | Message::Pong(_) | Message::Goodbye(_) => {
             Err(SendError::Reserved)
