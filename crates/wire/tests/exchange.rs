@@ -156,7 +156,7 @@ async fn control_goes_between_the_frames_of_large_pieces() {
         .await
         .expect("queued");
     let (mut at, mut frames) = (None, 2);
-    while frames < 32 {
+    while frames < 128 {
         match b.receiver.next().await.expect("a running link") {
             Event::Data { .. } => frames += 1,
             _ => at = Some(frames),
@@ -300,7 +300,7 @@ async fn an_unreadable_piece_fails_alone() {
     ) {
         events.push(b.receiver.next().await.expect("a running link"));
     }
-    assert_eq!(events.len(), 6, "open, four frames, close");
+    assert_eq!(events.len(), 18, "open, sixteen frames, close");
 }
 
 #[tokio::test]

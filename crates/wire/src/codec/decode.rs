@@ -163,6 +163,10 @@ impl Decoder {
                 let runs = from.runs()?;
                 Ok((self.tasks.admit(no, &runs)?, Message::Cancel { no, runs }))
             }
+            Kind::Reveal => {
+                let runs = from.runs()?;
+                Ok((self.tasks.admit(no, &runs)?, Message::Reveal { no, runs }))
+            }
             Kind::Missing => {
                 let runs = from.runs()?;
                 Ok((self.tasks.admit(no, &runs)?, Message::Missing { no, runs }))

@@ -48,6 +48,7 @@ fn kind_of(message: &Message) -> Kind {
         Message::Decline { .. } => Kind::Decline,
         Message::Close { .. } => Kind::Close,
         Message::Have { .. } => Kind::Have,
+        Message::Reveal { .. } => Kind::Reveal,
         Message::Slots(_) => Kind::Slots,
         Message::Want { .. } => Kind::Want,
         Message::Cancel { .. } => Kind::Cancel,
@@ -99,7 +100,9 @@ fn put(to: &mut BytesMut, message: &Message) {
             to.put_u8(u8::from(*urgent));
             put_runs(to, runs);
         }
-        Message::Cancel { no, runs } | Message::Missing { no, runs } => {
+        Message::Reveal { no, runs }
+        | Message::Cancel { no, runs }
+        | Message::Missing { no, runs } => {
             to.put_u32_le(no.0);
             put_runs(to, runs);
         }

@@ -26,6 +26,7 @@ pub enum Kind {
     Ping = 14,
     Pong = 15,
     Goodbye = 16,
+    Reveal = 17,
     Window = Kind::MAY_IGNORE | 1,
 }
 
@@ -33,7 +34,7 @@ impl Kind {
     /// Set in kinds that a host may skip when it does not know them.
     pub const MAY_IGNORE: u8 = 0x80;
 
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Hello,
         Self::Open,
         Self::Decline,
@@ -50,6 +51,7 @@ impl Kind {
         Self::Ping,
         Self::Pong,
         Self::Goodbye,
+        Self::Reveal,
         Self::Window,
     ];
 
@@ -65,7 +67,7 @@ impl Kind {
             // A later version may add fields to the hello: 1 KiB is spare.
             Self::Hello => REVOCATIONS_MAX + 1024,
             Self::Open => PAYLOAD_MAX,
-            Self::Have | Self::Want | Self::Cancel | Self::Missing => RUNS + 2,
+            Self::Have | Self::Reveal | Self::Want | Self::Cancel | Self::Missing => RUNS + 2,
             Self::Busy => RUNS + ALTERNATIVES_MAX * 32,
             Self::Piece => DATA_HEADER_LENGTH + DATA_MAX,
             Self::Segment => 4 + 8 + 4 + 2 + types::Segment::DIGESTS_MAX * 32 + 32 + 64,

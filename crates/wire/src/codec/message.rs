@@ -172,6 +172,13 @@ pub enum Message {
         /// My upload slots now.
         slots: SlotHint,
     },
+    /// I have these pieces too, and show them to you alone: a place is kept for your `Want`, whatever my slots.
+    Reveal {
+        /// The task.
+        no: TaskNo,
+        /// The pieces.
+        runs: Runs,
+    },
     /// My upload slots have changed.
     Slots(SlotHint),
     /// Send me these pieces.

@@ -7,7 +7,11 @@ use tokio::sync::mpsc::OwnedPermit;
 use types::{ByteRange, PieceIndex, PieceRun};
 
 use super::Event;
-use crate::codec::{DATA_MAX, TaskNo};
+use crate::codec::TaskNo;
+
+/// Content in one frame that we send, in bytes: large enough that frames cost little, small enough that the receiver
+/// sees a piece of 128 KiB half way and asks for the next in time.
+const SEND_MAX: u64 = 64 << 10;
 
 /// The future of one read.
 pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
@@ -76,7 +80,7 @@ impl Transfer {
     /// The content of the next frame, and whether it is the last.
     pub(super) fn next_range(&self) -> (ByteRange, bool) {
         let start = self.upload.range.start() + self.sent;
-        let end = self.upload.range.end().min(start + DATA_MAX as u64);
+        let end = self.upload.range.end().min(start + SEND_MAX);
         let range = ByteRange::new(start, end).expect("no more is sent than the piece has");
         (range, end == self.upload.range.end())
     }

@@ -96,6 +96,7 @@ fn messages() -> impl Strategy<Value = Message> {
         (runs(), any::<bool>()).prop_map(move |(runs, urgent)| Message::Want { no, runs, urgent }),
         runs().prop_map(move |runs| Message::Cancel { no, runs }),
         runs().prop_map(move |runs| Message::Missing { no, runs }),
+        runs().prop_map(move |runs| Message::Reveal { no, runs }),
         (runs(), vec(any::<[u8; 32]>(), 0..9)).prop_map(move |(runs, hosts)| Message::Busy {
             no,
             runs,
