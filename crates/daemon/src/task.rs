@@ -4,7 +4,7 @@
 //! short locks over plain data, never held while waiting.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,9 +14,9 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
-use types::{Digest, HostId, Layout, PieceIndex, Source, TaskId, Visibility};
+use types::{Digest, HostId, Layout, PieceIndex, Segment, Source, TaskId, Visibility};
 
-use crate::table::Table;
+use crate::table::{Accepted, Table};
 
 /// What a task is about: enough to start it anywhere.
 #[derive(Clone, Debug)]
@@ -55,6 +55,12 @@ pub enum TaskError {
         /// What it said.
         #[source]
         cause: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody has it, and this host may not read the origin.
+    #[error("no live host has the content, and none may read {origin}")]
+    NoSource {
+        /// The source, without secrets.
+        origin: String,
     },
     /// Nothing moved for too long.
     #[error("no source gave a byte for {seconds} s; see `pantala task` for what it waited for")]
@@ -96,7 +102,11 @@ pub struct Task {
     /// The digests its pieces are checked by, with who signed them.
     pub table: RwLock<Table>,
     /// Pieces that were asked for, by whom they were asked of: anything else that comes is dropped.
-    pub(crate) awaited: Mutex<BTreeMap<(HostId, PieceIndex), ()>>,
+    awaited: Mutex<BTreeSet<(HostId, PieceIndex)>>,
+    /// Hosts that the scheduler named importers of it: their word counts for its pieces.
+    importers: RwLock<BTreeSet<HostId>>,
+    /// What the origin said when it refused last.
+    refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
     news: watch::Sender<News>,
     local: AtomicU64,
     peer: AtomicU64,
@@ -104,6 +114,9 @@ pub struct Task {
 }
 
 impl Task {
+    /// Importers that one task may have had.
+    const IMPORTERS_MAX: usize = 256;
+
     /// A task over `content`, whose held pieces count as local.
     pub fn new(spec: TaskSpec, content: Content, table: Table) -> Self {
         let have = content.have();
@@ -116,6 +129,8 @@ impl Task {
             content,
             table: RwLock::new(table),
             awaited: Mutex::default(),
+            importers: RwLock::default(),
+            refusal: Mutex::default(),
             news: watch::Sender::new(News::default()),
             local: AtomicU64::new(local),
             peer: AtomicU64::new(0),
@@ -143,6 +158,57 @@ impl Task {
         };
         counter.fetch_add(bytes, Ordering::Relaxed);
         self.tell(|news| news.pieces = news.pieces.wrapping_add(1));
+    }
+
+    /// Keeps a segment whose signature was checked, for the pieces to come and for a restart.
+    pub(crate) fn keep_segment(&self, segment: Arc<Segment>) {
+        if self.table.write().accept(Arc::clone(&segment)) == Accepted::New
+            && let Err(cause) = self.content.put_segment(Segment::clone(&segment))
+        {
+            tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a segment was not stored");
+        }
+    }
+
+    /// Notes whether `piece` was asked of `host`.
+    pub(crate) fn awaited(&self, host: HostId, piece: PieceIndex, is_awaited: bool) {
+        let mut awaited = self.awaited.lock();
+        if is_awaited {
+            awaited.insert((host, piece));
+        } else {
+            awaited.remove(&(host, piece));
+        }
+    }
+
+    /// Whether `piece` was asked of `host` and not cancelled since.
+    pub(crate) fn is_awaited(&self, host: HostId, piece: PieceIndex) -> bool {
+        self.awaited.lock().contains(&(host, piece))
+    }
+
+    /// The scheduler named `host` its importer. Bounded: beyond it the word of further ones does not count.
+    pub(crate) fn name_importer(&self, host: HostId) {
+        let mut importers = self.importers.write();
+        if importers.len() < Self::IMPORTERS_MAX {
+            importers.insert(host);
+        }
+    }
+
+    /// Whether the scheduler named `host` an importer of it.
+    pub(crate) fn has_named(&self, host: &HostId) -> bool {
+        self.importers.read().contains(host)
+    }
+
+    /// Keeps what the origin said last, to be told if the task fails for it.
+    pub(crate) fn origin_failed(&self, cause: Arc<dyn std::error::Error + Send + Sync>) {
+        *self.refusal.lock() = Some(cause);
+    }
+
+    /// The failure of a task whose origin refused.
+    pub(crate) fn origin_failure(&self) -> TaskError {
+        let origin = self.spec.source.to_string();
+        match self.refusal.lock().clone() {
+            Some(cause) => TaskError::Origin { origin, cause },
+            None => TaskError::NoSource { origin },
+        }
     }
 
     /// Verified bytes by where they came from: local, peer, origin.

@@ -238,6 +238,11 @@ impl Download {
             .map(|request| (request.from, request.run, request.since))
     }
 
+    /// How many neighbours take part.
+    pub fn neighbours(&self) -> usize {
+        self.neighbours.iter().count()
+    }
+
     /// Whether this host holds the lease.
     pub fn is_importer(&self) -> bool {
         self.importing.lease.is_some()
