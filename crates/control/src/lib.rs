@@ -14,9 +14,11 @@
 )]
 
 mod admin;
+mod batch;
 mod client;
 mod decode;
 mod encode;
+mod encode_admin;
 mod host_message;
 mod proto;
 mod scheduler_message;
@@ -35,7 +37,7 @@ pub use host_message::{
 pub use scheduler_message::{
     FailCause, Introduce, Lease, Neighbour, Recruit, Refusal, SchedulerMessage, Term,
 };
-pub use server::{Caller, Denied, Handler, Incoming, Joiners, serve_host, serve_joiner};
+pub use server::{Answer, Caller, Denied, Handler, Incoming, Joiners, serve_host, serve_joiner};
 pub use session::{Connector, Disconnected, Event, Session, SessionConfig};
 
 /// A message and the moment its host sent it at, by the host's own clock. Each message of a stream has a larger one
