@@ -64,8 +64,13 @@ impl Problem {
     /// What was being done, and the chain of `error`.
     pub(crate) fn of(exit: Exit, doing: &str, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
-        let chain = error.chain().map(ToString::to_string);
-        let causes = std::iter::once(doing.to_owned()).chain(chain).collect();
+        let mut causes = vec![doing.to_owned()];
+        for cause in error.chain().map(ToString::to_string) {
+            // Some errors say their cause in their own words already.
+            if !causes.iter().any(|before| before.contains(&cause)) {
+                causes.push(cause);
+            }
+        }
         Self {
             exit,
             causes,

@@ -1,24 +1,22 @@
 //! From the checked configuration to running parts: the one place that knows what each part takes.
 
-use std::path::PathBuf;
+mod standing;
 
 use gateway::{
     local::{Access, Allowed},
     mirror::Registries,
 };
+use identity::{Role, Roles};
 use origin::{Budget, OriginConfig, Patience};
 use store::StoreConfig;
 use tokio_util::sync::CancellationToken;
 
+use self::standing::StandingError;
+pub(crate) use self::standing::identity_dir;
 use crate::{
     config::Config,
     problem::{Exit, Problem},
 };
-
-/// Where this host's key and certificate are.
-pub(crate) fn identity_dir(config: &Config) -> PathBuf {
-    config.host.data_dir.join("identity")
-}
 
 /// What the door to the outside takes.
 pub(crate) fn origin(config: &Config) -> OriginConfig {
@@ -81,26 +79,29 @@ pub(crate) fn access(config: &Config) -> Access {
 
 /// Runs a daemon until `stop`.
 pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    absent("daemon", config, stop)
+    let standing = standing::of_daemon(config).map_err(nobody)?;
+    absent("daemon", (config, format!("{standing:?}")), stop)
 }
 
 /// Runs a scheduler until `stop`.
 pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    absent("scheduler", config, stop)
+    let roles = Roles::default().with(Role::Scheduler);
+    let (_authority, identity) = standing::of_scheduler(config, roles).map_err(nobody)?;
+    absent("scheduler", (config, format!("{identity:?}")), stop)
 }
 
-/// Runs both until `stop`.
+/// Runs both until `stop`, as one host of the cluster that it holds the authority of.
 pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    absent("daemon", config, stop)
+    let (_authority, identity) = standing::of_scheduler(config, Roles::ALL).map_err(nobody)?;
+    absent("daemon", (config, format!("{identity:?}")), stop)
 }
 
-fn absent(part: &str, config: &Config, _stop: CancellationToken) -> Result<(), Problem> {
-    let _ = (
-        origin(config),
-        store(config),
-        registries(config),
-        access(config),
-    );
+fn nobody(error: StandingError) -> Problem {
+    let next = error.next_step();
+    Problem::of(Exit::Failed, "starting failed", error).next(next)
+}
+
+fn absent(part: &str, _: (&Config, String), _: CancellationToken) -> Result<(), Problem> {
     Err(Problem::new(
         Exit::Failed,
         format!("this build has no {part}"),
