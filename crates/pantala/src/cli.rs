@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Run the daemon of this host.
     #[command(
-        after_help = "Examples:\n  pantala daemon\n  pantala daemon --scheduler scheduler.corp:7470 --join-token-file /etc/pantala/join-token\n  pantala daemon --seed --set store.quota=2TiB"
+        after_help = "Examples:\n  pantala daemon\n  pantala daemon --scheduler scheduler.corp:7480 --join-token-file /etc/pantala/join-token\n  pantala daemon --seed --set store.quota=2TiB"
     )]
     Daemon(RoleArgs<DaemonFlags>),
     /// Run the scheduler of a cluster.
@@ -123,11 +123,11 @@ pub(crate) struct ListArgs {
 /// Flags of `get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "CONTENT is a URL (http, https) or a blob of a registry, REGISTRY/REPOSITORY@sha256:DIGEST. A whole image by\n\
-tag is pulled by a container runtime through the mirror, not by this command.\n\n\
+    after_help = "CONTENT is a URL (http, https) or a blob of a registry, REGISTRY/REPOSITORY@sha256:DIGEST.\n\
+A whole image by tag is pulled by a container runtime through the mirror, not by this command.\n\n\
 Examples:\n  pantala get https://example.com/model.safetensors -o model.safetensors\n  \
 pantala get https://example.com/data.tar -o - | tar -x\n  \
-pantala get https://example.com/f -o f --digest sha256:9f86... --header 'Authorization: Bearer ...'\n  \
+pantala get https://example.com/f -o f --digest sha256:9f86... --header 'Cookie: ...'\n  \
 pantala get docker.io/library/alpine@sha256:4abc... -o layer.tar.gz\n  \
 pantala get https://example.com/big -o part --range 0-1048575"
 )]

@@ -46,3 +46,55 @@ pub(crate) async fn run_until_stopped<T>(
     warn!(by = cut, "stopped before all was finished");
     Ok(Ended::CutOff)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn send() {
+        kill_process(getpid(), Signal::TERM).expect("sent to ourselves");
+    }
+
+    /// One test: signals reach everybody in the process.
+    #[tokio::test]
+    async fn the_first_signal_asks_and_the_second_or_the_limit_cuts_off() {
+        let stop = CancellationToken::new();
+        let work = async { 7 };
+        let ended = run_until_stopped(work, stop.clone(), LONG).await;
+        assert_eq!(
+            (ended.ok(), stop.is_cancelled()),
+            (Some(Ended::InOrder(7)), false)
+        );
+
+        let work = async {
+            send();
+            stop.cancelled().await;
+        };
+        let ended = run_until_stopped(work, stop.clone(), LONG).await;
+        assert_eq!(ended.ok(), Some(Ended::InOrder(())));
+
+        let stop = CancellationToken::new();
+        let work = async {
+            send();
+            stop.cancelled().await;
+            send();
+            pending::<()>().await;
+        };
+        let ended = run_until_stopped(work, stop.clone(), LONG).await;
+        assert_eq!(ended.ok(), Some(Ended::CutOff));
+
+        let stop = CancellationToken::new();
+        let work = async {
+            send();
+            pending::<()>().await;
+        };
+        let ended = run_until_stopped(work, stop.clone(), Duration::ZERO).await;
+        assert_eq!(ended.ok(), Some(Ended::CutOff));
+    }
+}

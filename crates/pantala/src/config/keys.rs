@@ -307,14 +307,14 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "scheduler.listen",
         Kind::Listener,
-        "\"[::]:7470\"",
-        "Where hosts reach the scheduler.",
+        "\"[::]:7480\"",
+        "Where hosts reach the scheduler, over mutual TLS. Another port than `peer.listen`, so that a daemon fits beside it.",
     ),
     key(
         "scheduler.status",
         Kind::Listener,
-        "\"127.0.0.1:7471\"",
-        "Where the scheduler's /metrics, /healthz and /readyz are. `off`: nowhere.",
+        "\"127.0.0.1:7481\"",
+        "Where the scheduler's /metrics, /healthz and /readyz are. `off`: nowhere. `pantala up` has `status.listen` for both.",
     ),
     key(
         "scheduler.ca_dir",
@@ -331,7 +331,7 @@ pub(crate) const KEYS: &[Key] = &[
     unset(
         "scheduler.advertise",
         Kind::Endpoint,
-        "\"scheduler-1.corp:7470\"",
+        "\"scheduler-1.corp:7480\"",
         "The address that hosts are told. Unset: the one they came by.",
     ),
     key(

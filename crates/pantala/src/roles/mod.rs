@@ -1,5 +1,10 @@
 //! From the checked configuration to running parts: the one place that knows what each part takes.
 
+#![expect(
+    dead_code,
+    reason = "they are given to a daemon or scheduler where one starts"
+)]
+
 mod standing;
 
 use gateway::{
