@@ -192,7 +192,7 @@ impl Download {
 
     /// The neighbours to tell of `piece`: those that lack it.
     pub fn audience(&self, piece: PieceIndex) -> impl Iterator<Item = HostNo> + '_ {
-        self.neighbours.lacking(piece)
+        self.neighbours.audience(piece)
     }
 
     /// What `host` may know of our pieces: all, or while we super-seed only what was revealed to it.
@@ -238,6 +238,7 @@ impl Download {
             .map(|request| (request.from, request.run, request.since))
     }
 
+    pub fn debug_import(&self) -> String { format!("unleft {} inflight {}", self.importing.seed.as_ref().map_or(0, |s| s.unleft()), self.importing.pieces().len()) }
     /// Whether this host holds the lease.
     pub fn is_importer(&self) -> bool {
         self.importing.lease.is_some()
