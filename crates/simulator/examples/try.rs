@@ -15,10 +15,12 @@ fn main() {
     download.ahead = get("ahead", 1.0) as u8;
     download.window = get("window", 8.0) as u32;
     download.read_ahead_pieces = get("ra", 8.0) as u32;
-    download.import_streams = get("streams", 4.0) as u8;
+    download.import_streams = get("streams", 2.0) as u8;
+    download.reveals = get("reveals", 2.0) as u8;
+    
     download.sticky = get("sticky", 1.0) > 0.0;
     let start = Instant::now();
-    let mut world = World::new(Setup { hosts: n, pieces: k, piece_length: len, rate, origin_rate: rate * get("origin", 1.0), delay: Duration::from_secs_f64(0.1 * get("delay", 0.1)), degree: get("deg", 30.0) as usize, quiet: get("quiet", 0.0) > 0.0, pick: get("pick", 3.0) as u8, tell: get("tell", 0.03), offer: get("offer", 2.0) as usize, seed: get("seed", 1.0) as u64, upload, download, in_order: get("order", 1.0) > 0.0 });
+    let mut world = World::new(Setup { hosts: n, pieces: k, piece_length: len, rate, origin_rate: rate * get("origin", 1.0), delay: Duration::from_secs_f64(0.1 * get("delay", 0.1)), degree: get("deg", 30.0) as usize, quiet: get("quiet", 0.0) > 0.0, pick: get("pick", 3.0) as u8, tell: get("tell", 0.02), offer: get("offer", 1.0) as usize, seed: get("seed", 1.0) as u64, upload, download, in_order: get("order", 1.0) > 0.0 });
     let times = world.run();
     let unit = k as f64 * len as f64 / rate;
     let mut t: Vec<f64> = times.iter().skip(1).filter_map(|t| t.map(|t| t / unit)).collect();
