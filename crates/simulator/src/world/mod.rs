@@ -172,6 +172,7 @@ impl World {
     fn send(&mut self, from: HostNo, to: HostNo, message: Message) {
         let kind = match message { Message::Have{..} => 0, Message::Slots(_) => 1, Message::Want{..} => 2, Message::Busy(_) => 3, Message::Cancel(_) => 4, Message::Lacks(_) => 5, _ => 6 };
         self.messages[kind] += 1;
+        if std::env::var_os("MSG").is_some() && self.now.0 > 36_100_000_000 { eprintln!("{} {from:?} {to:?} {message:?}", self.now); }
         self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to, message });
     }
 
@@ -190,7 +191,6 @@ impl World {
             }
             Happening::Near(flow) => self.near(flow),
             Happening::Imported { host, piece } => {
-                if std::env::var_os("IMP").is_some() { eprintln!("{:.3} imported {piece:?} flights {} {}", self.now.0 as f64/1e9, self.loads.values().filter(|l| matches!(l, Load::Import{..})).count(), self.hosts[0].download.debug_import()); }
                 self.story[piece.0 as usize][0] = self.now.0 as f64 / 1e9;
                 self.drive(host, Event::Verified { piece, from: Supplier::Origin });
                 self.advance_reader(host);

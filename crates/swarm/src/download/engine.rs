@@ -238,7 +238,11 @@ impl Download {
             .map(|request| (request.from, request.run, request.since))
     }
 
-    pub fn debug_import(&self) -> String { format!("unleft {} inflight {}", self.importing.seed.as_ref().map_or(0, |s| s.unleft()), self.importing.pieces().len()) }
+    /// How many neighbours take part.
+    pub fn neighbours(&self) -> usize {
+        self.neighbours.iter().count()
+    }
+
     /// Whether this host holds the lease.
     pub fn is_importer(&self) -> bool {
         self.importing.lease.is_some()

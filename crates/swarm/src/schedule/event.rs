@@ -21,7 +21,7 @@ pub enum Event {
         /// echoed to that host, in a [`Term`].
         sent: Moment,
     },
-    /// What a host has, holds and wants, after it joined.
+    /// What a host has, holds and wants, once after it joined.
     Inventory(Inventory),
     /// A host says it leaves: it has stopped importing.
     Goodbye {

@@ -144,9 +144,18 @@ impl Schedule {
         Next::Wake(Some(until.min(patience)))
     }
 
-    /// Nobody can import. Waits a moment for somebody who can, then tells all who wait.
+    /// Nobody can import. While there is hope that the members have it all among them, they are left to it; else they
+    /// are told, after a moment in which somebody who can import may come.
     fn give_up(&mut self, now: Moment, no: TaskNo) -> Next {
         let task = self.tasks.at_mut(no);
+        let patience = task.motion.patience_ends(&self.policy);
+        if task.sources > 0 || task.covered_by.is_some() {
+            task.in_doubt = false;
+            return Next::Wake(Some(patience));
+        }
+        if task.motion.has_moved() && now < patience {
+            return Next::Wake(Some(patience));
+        }
         let since = *task.orphan_since.get_or_insert(now);
         let due = since + self.policy.orphan_wait;
         if task.refusals.is_empty() && now < due {

@@ -133,7 +133,7 @@ impl Tokens {
     }
 }
 
-/// Connections a host keeps (DESIGN: 256, least recently used). One slot per other host's low bits.
+/// Connections a host keeps (256, least recently used: ARCHITECTURE.md, "Scheduling"). One slot per other host's low bits.
 const LINKS: usize = 256;
 
 /// One host.
@@ -152,6 +152,8 @@ pub(super) struct Host {
     pub(super) tasks: BTreeMap<TaskNo, Seat>,
     /// How many of them it waits for.
     pub(super) running: usize,
+    /// Whether its inventory came: one per stream, as it is not paid for like asks.
+    pub(super) has_told: bool,
     /// Lowered by blame until then.
     pub(super) low_until: Option<Moment>,
     /// The host last introduced, per low bits of its number: a guess at who is connected, of bounded size, never wrong
@@ -232,6 +234,7 @@ impl Hosts {
             tokens,
             tasks: BTreeMap::new(),
             running: 0,
+            has_told: false,
             low_until: None,
             links: Box::new([u32::MAX; LINKS]),
         });

@@ -85,6 +85,11 @@ impl Motion {
         self.at + (usual * (1 << u32::from(self.stalls))).min(policy.stall_max)
     }
 
+    /// Whether somebody got a piece, ever.
+    pub(super) fn has_moved(&self) -> bool {
+        self.gap > Duration::ZERO
+    }
+
     pub(super) const fn at(&self) -> Moment {
         self.at
     }

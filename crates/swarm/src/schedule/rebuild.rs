@@ -32,6 +32,9 @@ impl Schedule {
         let Some(no) = self.hosts.find(host) else {
             return;
         };
+        if std::mem::replace(&mut self.hosts.at_mut(no).has_told, true) {
+            return;
+        }
         let holdings = inventory.holdings.iter().map(|task| Ask::holding(*task));
         let mut touched = Vec::new();
         for ask in holdings.chain(inventory.running.iter().cloned()) {

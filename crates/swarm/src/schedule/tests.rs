@@ -206,6 +206,20 @@ fn complete_content_has_no_lease() {
 }
 
 #[test]
+fn content_that_is_here_but_reaches_nobody_is_imported_all_the_same() {
+    check("join a, join b, hold a t, ask b t, +3100", "b:a a:b b!1");
+    check("join a, join b, hold a t, ask b t no, +90000", "b:a a:b");
+}
+
+#[test]
+fn members_that_still_exchange_pieces_are_not_told_that_nobody_can_import() {
+    check(
+        "join a, join b, ask a t, ask b t no, +30, import b t, bye a, +2000, +2000",
+        "a!1 b:a a:b b:-a b?",
+    );
+}
+
+#[test]
 fn what_is_covered_is_imported_again_when_its_only_holder_leaves() {
     check(
         "join a, join b, ask a t, ask b t, +30, done a t 1, back a t 1, bye a",

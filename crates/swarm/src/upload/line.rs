@@ -264,6 +264,13 @@ impl Uploads {
         self.served.forget(host);
     }
 
+    /// A child left a task: what waits of it there is dropped, what runs is returned for the shell to stop.
+    pub fn forget_of(&mut self, host: HostNo, task: TaskId) -> Vec<Transfer> {
+        let is_meant = |transfer: &Transfer| transfer.to == host && transfer.task == task;
+        self.waiting.retain(|waiting| !is_meant(&waiting.transfer));
+        self.running.iter().map(|running| running.transfer).filter(is_meant).collect()
+    }
+
     /// A task is gone: requests that wait for it are returned, to be refused.
     pub fn forget_task(&mut self, task: TaskId) -> Vec<Transfer> {
         let gone = self

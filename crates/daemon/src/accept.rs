@@ -1,0 +1,62 @@
+//! The peer port: links that other hosts of the cluster open to this one.
+
+use identity::{Accepted, Links};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use wire::{Config, Hello, settle::Direction};
+
+use crate::core::{Event, Events};
+
+/// Accepts links until stopped.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    pub(crate) links: Links,
+    pub(crate) wire: Config,
+    pub(crate) hello: Hello,
+    pub(crate) events: Events,
+}
+
+/// Handshakes that may be under way: strangers beyond it wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 256;
+
+impl Acceptor {
+    /// Takes connections from `listener`. A stranger costs one bounded handshake and nothing else.
+    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let mut handshakes = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = handshakes.join_next() => {}
+                accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
+                    Ok((tcp, _)) => {
+                        handshakes.spawn(self.clone().greet(tcp));
+                    }
+                    Err(cause) => warn!(error = &cause as &dyn std::error::Error, "accepting a peer failed"),
+                },
+            }
+        }
+    }
+
+    async fn greet(self, tcp: TcpStream) {
+        if let Err(cause) = wire::link::tune(&tcp) {
+            debug!(error = &cause as &dyn std::error::Error, "socket options were refused");
+        }
+        let link = match self.links.accept(tcp).await {
+            Ok(Accepted::Host(link)) => link,
+            Ok(Accepted::Joiner(_)) => return debug!("a joiner knocked at a daemon: only a scheduler enrols"),
+            Err(cause) => return debug!(error = &cause as &dyn std::error::Error, "a peer was refused"),
+        };
+        let host = link.remote().host;
+        match wire::Link::start(link, self.wire, self.hello).await {
+            Ok(link) => {
+                let event = Event::LinkUp { host, direction: Direction::Incoming, link: Box::new(link) };
+                self.events.tell(event).await;
+            }
+            Err(cause) => debug!(%host, error = &cause as &dyn std::error::Error, "a peer's hello failed"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What can happen to the core.
+
+use std::sync::Arc;
+
+use store::WriteError;
+use swarm::download::ReaderNo;
+use tokio::sync::mpsc;
+use types::{Digest, HostId, PieceIndex, TaskId};
+use wire::{LinkEnd, Message, TaskNo, link::UploadEnd, settle::Direction};
+
+use crate::{access::SourceError, import::ImportError, task::TaskSpec};
+
+/// A link of this host, numbered in the order of their beginnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkNo(pub(crate) u64);
+
+/// The way events come to the core: bounded, so that a busy core slows those who bring them.
+#[derive(Clone)]
+pub(crate) struct Events(mpsc::Sender<Event>);
+
+impl Events {
+    pub(crate) fn new(sender: mpsc::Sender<Event>) -> Self {
+        Self(sender)
+    }
+
+    /// Waits for a place in the queue. An event for a core that has stopped is dropped.
+    pub(crate) async fn tell(&self, event: Event) {
+        drop(self.0.send(event).await);
+    }
+}
+
+/// Something happened.
+pub(crate) enum Event {
+    /// A link is up: hello was exchanged.
+    LinkUp { host: HostId, direction: Direction, link: Box<wire::Link> },
+    /// A dial came to nothing.
+    DialFailed { host: HostId },
+    /// A link ended.
+    LinkDown { link: LinkNo, end: LinkEnd },
+    /// A remote said something.
+    Said { link: LinkNo, task: Option<TaskId>, message: Message },
+    /// One of our uploads ended.
+    Uploaded { link: LinkNo, no: TaskNo, piece: PieceIndex, end: UploadEnd },
+    /// The first bytes of a piece came.
+    Progress { link: LinkNo, task: TaskId, piece: PieceIndex },
+    /// Half of a piece came.
+    Ending { link: LinkNo, task: TaskId, piece: PieceIndex },
+    /// A piece came, was verified and stored.
+    Received { link: LinkNo, task: TaskId, piece: PieceIndex },
+    /// A piece came that is not needed, or that nothing vouches for.
+    Dropped { link: LinkNo, task: TaskId, piece: PieceIndex },
+    /// A piece came and is wrong.
+    Corrupt { link: LinkNo, task: TaskId, piece: PieceIndex },
+    /// The store did not take a piece.
+    StoreFailed { task: TaskId, piece: PieceIndex, cause: WriteError },
+    /// A piece came from the origin.
+    Imported { task: TaskId, piece: PieceIndex, leased: bool },
+    /// An import ended early.
+    ImportFailed { task: TaskId, run: types::PieceRun, epoch: Option<types::Epoch>, cause: Arc<ImportError> },
+    /// The whole was hashed.
+    Proven { task: TaskId, result: Result<Digest, store::ReadError> },
+    /// A reader is gone.
+    ReaderGone { task: TaskId, reader: ReaderNo },
+    /// A source that the scheduler named was looked up.
+    Recruited { task: TaskId, result: Result<TaskSpec, SourceError> },
+    /// The scheduler said something, or the way to it changed.
+    Scheduler(control::Event),
+}

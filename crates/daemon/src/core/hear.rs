@@ -1,0 +1,279 @@
+//! What happens outside: links come and go, remotes speak, pieces and imports come in.
+
+use std::{sync::Arc, time::Duration};
+
+use swarm::{
+    HostNo, SlotHint,
+    download::{Event as Swarm, Supplier},
+};
+use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, TaskId};
+use wire::{
+    Inventory, LinkEnd, Message,
+    codec::{DeclineReason, GoodbyeReason},
+    settle::{Direction, keep},
+};
+
+use super::{Core, Event, LinkNo, peers::LinkHandle};
+use crate::{
+    import::ImportError,
+    link::Incoming,
+    metrics::PieceFailure,
+    task::{From, TaskError},
+};
+
+impl Core {
+    pub(super) fn happened(&mut self, event: Event) {
+        match event {
+            Event::LinkUp { host, direction, link } => self.link_up(host, direction, *link),
+            Event::DialFailed { host } => self.dial_failed(host),
+            Event::LinkDown { link, end } => self.link_down(link, &end),
+            Event::Said { link, task, message } => self.said(link, task, message),
+            Event::Uploaded { link, no, piece, end } => self.uploaded(link, (no, piece), &end),
+            Event::Progress { link, task, piece } => self.of_piece(link, task, |host| Swarm::Progress { host, piece }),
+            Event::Ending { link, task, piece } => self.of_piece(link, task, |host| Swarm::Ending { host, piece }),
+            Event::Received { link, task, piece } => self.received(link, task, piece),
+            Event::Dropped { link, task, piece } => {
+                self.of_piece(link, task, |host| Swarm::Lacks { host, run: PieceRun::one(piece) });
+            }
+            Event::Corrupt { link, task, piece } => {
+                self.parts.metrics.piece_failed(PieceFailure::Corrupt);
+                self.of_piece(link, task, |host| Swarm::Corrupt { piece, host });
+            }
+            Event::StoreFailed { task, cause, .. } => self.fail(task, TaskError::Store(Arc::new(cause))),
+            Event::Imported { task, piece, leased } => self.imported(task, piece, leased),
+            Event::ImportFailed { task, run, epoch, cause } => self.import_failed(task, (run, epoch), &cause),
+            Event::Proven { task, result } => self.proven(task, result),
+            Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
+            Event::Recruited { task, result } => self.recruited(task, result),
+            Event::Scheduler(event) => self.scheduler_said(event),
+        }
+    }
+
+    fn of_piece(&mut self, link: LinkNo, task: TaskId, event: impl FnOnce(HostNo) -> Swarm) {
+        if let Some(host) = self.peers.of(link) {
+            self.drive(task, event(host));
+        }
+    }
+
+    fn link_up(&mut self, id: HostId, direction: Direction, link: wire::Link) {
+        let host = self.peers.number(id);
+        let number = self.peers.next_link();
+        let before = self.peers.get(host).and_then(|peer| peer.link.as_ref().map(|link| link.direction));
+        let me = self.parts.signer.key.host_id();
+        if before.is_some_and(|before| before != direction && !keep(direction, me, id)) {
+            // The other dial stays; dropping the receiver ends this one.
+            link.sender.goodbye(GoodbyeReason::Duplicate);
+            if let Some(peer) = self.peers.get_mut(host) {
+                peer.is_dialling = false;
+            }
+            return;
+        }
+        let incoming = Incoming {
+            link: number,
+            host: id,
+            cluster: self.parts.signer.cluster.clone(),
+            tasks: Arc::clone(&self.tasks),
+            events: self.events.clone(),
+            receiving: std::collections::BTreeMap::new(),
+        };
+        self.io.spawn(incoming.run(link.receiver));
+        if let Some(old) = self.peers.connect(host, LinkHandle::new(number, direction, link.sender)) {
+            old.sender.goodbye(GoodbyeReason::Duplicate);
+            self.forget_host(host);
+        }
+        self.parts.metrics.connections(self.peers.connected().count());
+        let tasks: Vec<TaskId> = self.peers.get(host).map(|peer| peer.introduced.iter().copied().collect()).unwrap_or_default();
+        tasks.into_iter().for_each(|task| self.open_with(task, host));
+    }
+
+    fn dial_failed(&mut self, id: HostId) {
+        let Some(host) = self.peers.find(&id) else { return };
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.is_dialling = false;
+        }
+        self.peers.tidy(host);
+    }
+
+    fn link_down(&mut self, link: LinkNo, end: &LinkEnd) {
+        let Some(host) = self.peers.disconnect(link) else { return };
+        tracing::debug!(host = ?host, end = end as &dyn std::error::Error, "a link ended");
+        self.forget_host(host);
+        self.parts.metrics.connections(self.peers.connected().count());
+        self.peers.tidy(host);
+    }
+
+    /// The link to `host` is gone: nothing of it is left in any brain.
+    fn forget_host(&mut self, host: HostNo) {
+        self.uploads.forget(host);
+        self.serving.forget(host);
+        let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
+        tasks.into_iter().for_each(|task| self.drive(task, Swarm::Left { host }));
+        self.serve();
+    }
+
+    /// Takes part in `task` on the link to `host`, if there is one and we did not yet.
+    pub(super) fn open_with(&mut self, task: TaskId, host: HostNo) {
+        let Some(job) = self.jobs.get(&task) else { return };
+        let layout = job.task.spec.layout;
+        let (have, more) = Inventory::of(&job.download.shown_to(host));
+        let importer = job.download.is_importer();
+        let slots = self.hint();
+        let Some(link) = self.peers.link_mut(host) else { return };
+        if link.no(&task).is_some() {
+            return;
+        }
+        let no = link.number(task);
+        let open = Message::Open { no, task, layout, have, importer };
+        if link.sender.try_send(&open).is_err() {
+            link.close(&task);
+            return;
+        }
+        for runs in more {
+            self.peers.say(host, &task, |no| Message::Have { no, runs, slots });
+        }
+    }
+
+    fn said(&mut self, link: LinkNo, task: Option<TaskId>, message: Message) {
+        let Some(host) = self.peers.of(link) else { return };
+        let slots = |hint: wire::SlotHint| SlotHint { free: hint.free, opening: hint.opening };
+        match (task, message) {
+            (_, Message::Open { task, layout, have, .. }) => self.opened(host, task, (layout, have)),
+            (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
+                let waiting = self.uploads.forget_of(host, task);
+                self.stop_uploads(host, &waiting);
+                self.drive(task, Swarm::Left { host });
+            }
+            (Some(task), Message::Have { runs, slots: hint, .. }) => {
+                for run in runs.as_slice() {
+                    self.drive(task, Swarm::Has { host, run: *run, slots: slots(hint) });
+                }
+            }
+            (Some(task), Message::Reveal { runs, .. }) => {
+                let pieces = runs.as_slice().iter().flat_map(|run| run.pieces()).take(64);
+                for piece in pieces.collect::<Vec<PieceIndex>>() {
+                    self.drive(task, Swarm::Revealed { host, piece });
+                }
+            }
+            (_, Message::Slots(hint)) => {
+                let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
+                tasks.into_iter().for_each(|task| self.drive(task, Swarm::Slots { host, slots: slots(hint) }));
+            }
+            (Some(task), Message::Want { runs, urgent, .. }) => {
+                runs.as_slice().iter().for_each(|run| self.wanted(host, task, (*run, urgent)));
+            }
+            (Some(task), Message::Cancel { runs, .. }) => {
+                runs.as_slice().iter().for_each(|run| self.unwanted(host, task, *run));
+            }
+            (Some(task), Message::Busy { runs, .. }) => {
+                runs.as_slice().iter().for_each(|run| self.drive(task, Swarm::Busy { host, run: *run }));
+            }
+            (Some(task), Message::Missing { runs, .. }) => {
+                runs.as_slice().iter().for_each(|run| self.drive(task, Swarm::Lacks { host, run: *run }));
+            }
+            _ => {}
+        }
+    }
+
+    /// A remote takes part in a task: we answer, if we do too or hold it.
+    fn opened(&mut self, host: HostNo, task: TaskId, (layout, have): (Layout, Inventory)) {
+        let is_here = self.take_up(task);
+        let differs = self.jobs.get(&task).is_some_and(|job| job.task.spec.layout != layout);
+        if !is_here || differs {
+            let reason = if differs { DeclineReason::LayoutDiffers } else { DeclineReason::NotTaking };
+            if let Some(link) = self.peers.link_mut(host) {
+                // A link that does not take an answer ends by itself.
+                drop(link.sender.try_send(&Message::Decline { task, reason }));
+            }
+            return;
+        }
+        let slots = SlotHint { free: 1, opening: 0 };
+        let was_open = self.peers.get(host).and_then(|peer| peer.link.as_ref()).is_some_and(|link| link.no(&task).is_some());
+        self.drive(task, Swarm::Joined { host, have: have.into_set(&layout), slots });
+        if was_open {
+            // What came between our own `Open` and theirs was announced to nobody.
+            self.show_all(task, host);
+        } else {
+            self.open_with(task, host);
+        }
+    }
+
+    /// Leaves `task` on every link.
+    pub(super) fn close_everywhere(&mut self, task: TaskId) {
+        let hosts: Vec<HostNo> = self.peers.connected().map(|(host, _)| host).collect();
+        for host in hosts {
+            self.close_with(task, host);
+        }
+    }
+
+    /// Leaves `task` on the link to `host`.
+    pub(super) fn close_with(&mut self, task: TaskId, host: HostNo) {
+        self.uploads.forget_of(host, task);
+        self.serving.forget_task(host, task);
+        if let Some(link) = self.peers.link_mut(host)
+            && let Some(no) = link.close(&task)
+        {
+            // A link that does not take it ends by itself.
+            drop(link.sender.try_send(&Message::Close { no }));
+        }
+    }
+
+    fn received(&mut self, link: LinkNo, task: TaskId, piece: PieceIndex) {
+        if let Some(job) = self.jobs.get(&task) {
+            job.task.verified(piece, From::Peer);
+            self.parts.metrics.body(From::Peer, job.task.spec.layout.length_of(piece).0);
+        }
+        let from = self.peers.of(link).map_or(Supplier::Origin, Supplier::Host);
+        self.drive(task, Swarm::Verified { piece, from });
+    }
+
+    fn imported(&mut self, task: TaskId, piece: PieceIndex, leased: bool) {
+        if let Some(job) = self.jobs.get(&task) {
+            let bytes = job.task.spec.layout.length_of(piece).0;
+            job.task.verified(piece, From::Origin);
+            self.parts.metrics.body(From::Origin, bytes);
+            if !leased {
+                self.parts.metrics.unleased(bytes);
+            }
+        }
+        self.drive(task, Swarm::Verified { piece, from: Supplier::Origin });
+    }
+
+    fn import_failed(&mut self, task: TaskId, (run, epoch): (PieceRun, Option<Epoch>), cause: &Arc<ImportError>) {
+        /// Between two tries when the origin named no time: the import itself already retried with a growing pause.
+        const PAUSE: Duration = Duration::from_millis(500);
+        tracing::info!(task = ?task, %run, ?epoch, error = cause as &dyn std::error::Error, "an import ended early");
+        let Some(job) = self.jobs.get(&task) else { return };
+        job.task.origin_failed(Arc::clone(cause));
+        let retry_at = (!cause.is_permanent()).then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
+        if retry_at.is_none()
+            && let Some(epoch) = epoch
+        {
+            self.scheduling.lease_failed(task, epoch, cause);
+        }
+        self.drive(task, Swarm::ImportFailed { run, retry_at });
+    }
+
+    /// The whole was hashed: it is what was asked for, or nothing of it may be believed.
+    fn proven(&mut self, task: TaskId, result: Result<Digest, store::ReadError>) {
+        let Some(job) = self.jobs.get_mut(&task) else { return };
+        let digest = match result {
+            Ok(digest) => digest,
+            Err(cause) => return self.fail(task, TaskError::Store(Arc::new(cause))),
+        };
+        if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
+            let signers = job.task.table.write().void();
+            tracing::error!(task = ?task, %expected, found = %digest, ?signers, "the whole does not match its digest; its signers are not believed again");
+            signers.into_iter().for_each(|signer| self.scheduling.blame(signer));
+            if let Err(cause) = tokio::task::block_in_place(|| job.task.content.void_all()) {
+                tracing::error!(task = ?task, error = &cause as &dyn std::error::Error, "voiding failed");
+            }
+            return self.fail(task, TaskError::Corrupt { expected });
+        }
+        if let Err(cause) = job.task.content.set_complete(digest) {
+            tracing::warn!(task = ?task, error = &cause as &dyn std::error::Error, "completion was not noted");
+        }
+        job.is_proven = true;
+        job.task.tell(|news| news.proven = Some(digest));
+        self.scheduling.holds(task);
+    }
+}

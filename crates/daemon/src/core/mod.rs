@@ -1,0 +1,175 @@
+//! The one task that decides: it owns the brains, and everything that happens comes to it as an [`Event`].
+//!
+//! It never waits for anything but its next event: links, imports, proofs and dials run beside it and tell it how they
+//! went. What it says to others goes into bounded queues without waiting; a link that does not take it is ended.
+//!
+//! * `event`: what happens.
+//! * `peers`: the remote hosts, their addresses, and the link to each.
+//! * `job`: one running task: its brain, its readers, its imports.
+//! * `act`: carrying out what a download's brain decided.
+//! * `hear`: what links say.
+//! * `serve`: uploads.
+//! * `plan`: what the scheduler says, and what it is told.
+
+mod act;
+mod event;
+mod hear;
+mod job;
+mod open;
+mod peers;
+mod plan;
+mod serve;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use identity::Links;
+use store::Store;
+use swarm::upload::Uploads;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use types::{Chance, Moment, TaskId};
+
+pub(crate) use event::{Event, Events, LinkNo};
+use job::Job;
+use peers::Peers;
+use plan::Scheduling;
+use serve::Serving;
+
+use crate::{
+    access::Accesses, clock::Clock, config::Limits, handle::Command, import::Signer, metrics::Metrics, tasks::Tasks,
+};
+
+/// What the core is built from.
+pub(crate) struct Parts {
+    pub(crate) links: Links,
+    pub(crate) signer: Signer,
+    pub(crate) is_seed: bool,
+    /// Whether a scheduler is configured: without one this host imports on its own word.
+    pub(crate) is_scheduled: bool,
+    pub(crate) listen_port: u16,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) accesses: Arc<Accesses>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+}
+
+/// The state of everything that is decided here.
+pub(crate) struct Core {
+    parts: Parts,
+    tasks: Arc<Tasks>,
+    jobs: BTreeMap<TaskId, Job>,
+    /// When each job wants to be woken.
+    timers: BTreeSet<(Moment, TaskId)>,
+    peers: Peers,
+    uploads: Uploads,
+    serving: Serving,
+    scheduling: Scheduling,
+    events: Events,
+    io: JoinSet<()>,
+    chance: Chance,
+    readers: u32,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts, events: Events) -> Self {
+        let now = parts.clock.now();
+        Self {
+            tasks: Arc::default(),
+            jobs: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            peers: Peers::default(),
+            uploads: parts.limits.uploads(now),
+            serving: Serving::default(),
+            scheduling: Scheduling::new(parts.is_scheduled),
+            events,
+            io: JoinSet::new(),
+            chance: Chance::seeded(parts.seed),
+            readers: 0,
+            parts,
+        }
+    }
+
+    /// Runs until told to stop; then says goodbye and lets running uploads end, within the caller's patience.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut events: mpsc::Receiver<Event>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(event) = events.recv() => self.happened(event),
+                Some(command) = commands.recv() => self.asked(command),
+                Some(_) = self.io.join_next() => {}
+                () = self.parts.clock.until(deadline) => self.woken(),
+            }
+            self.scheduling.flush();
+        }
+        self.leave();
+        self.io.abort_all();
+        while self.io.join_next().await.is_some() {}
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let job = self.timers.first().map(|(at, _)| *at);
+        let uploads = self.uploads.deadline(self.parts.clock.now());
+        [job, uploads, self.scheduling.deadline()].into_iter().flatten().min()
+    }
+
+    fn woken(&mut self) {
+        let now = self.parts.clock.now();
+        while let Some((at, task)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, task));
+            if let Some(job) = self.jobs.get_mut(&task) {
+                job.timer = None;
+            }
+            self.drive(task, swarm::download::Event::Tick);
+        }
+        self.serve();
+        self.nudge_scheduler();
+    }
+
+    /// Tells a job's brain what happened and carries out what it decides.
+    fn drive(&mut self, task: TaskId, event: swarm::download::Event) {
+        let now = self.parts.clock.now();
+        if let Some(job) = self.jobs.get_mut(&task) {
+            job.download.handle(now, event);
+            self.settle(task);
+        }
+    }
+
+    fn settle(&mut self, task: TaskId) {
+        let now = self.parts.clock.now();
+        while let Some(action) = self.jobs.get_mut(&task).and_then(|job| job.download.next_action(now)) {
+            self.act(task, action);
+        }
+        let Some(job) = self.jobs.get_mut(&task) else { return };
+        let at = job.download.deadline(now);
+        if at != job.timer {
+            if let Some(old) = job.timer {
+                self.timers.remove(&(old, task));
+            }
+            if let Some(at) = at {
+                self.timers.insert((at, task));
+            }
+            job.timer = at;
+        }
+    }
+
+    /// Says goodbye to everybody, so that nobody waits for us.
+    fn leave(&mut self) {
+        for job in self.jobs.values() {
+            job.task.tell(|news| news.failed = Some(Arc::new(crate::task::TaskError::Stopping)));
+        }
+        self.scheduling.leave();
+        self.peers.goodbye();
+    }
+}

@@ -1,0 +1,223 @@
+//! Starting and joining tasks, for local readers and for remotes that ask for what the store holds.
+
+use std::sync::Arc;
+
+use store::{CreateError, DiskError, NewContent, Reserve};
+use swarm::{
+    download::{Event as Swarm, ReaderNo},
+    retain,
+};
+use tokio::sync::oneshot;
+use types::{ByteCount, PieceRun, TaskId, Visibility};
+
+use super::{Core, Event, job::Job};
+use crate::{
+    handle::{Command, TaskStatus, Wait},
+    prove::prove,
+    table::Table,
+    task::{Task, TaskError, TaskSpec},
+};
+
+/// What a local reader asks for.
+pub(super) struct Demand {
+    pub(super) run: PieceRun,
+    pub(super) whole: bool,
+    pub(super) background: bool,
+    pub(super) closed: oneshot::Receiver<()>,
+}
+
+impl Core {
+    pub(super) fn asked(&mut self, command: Command) {
+        match command {
+            Command::Open { spec, run, whole, background, closed, reply } => {
+                let opened = self.open(spec, Demand { run, whole, background, closed });
+                // A reader that is gone by now has dropped its end, which `closed` tells.
+                drop(reply.send(opened));
+            }
+            Command::ReadAt { task, reader, at } => self.drive(task, Swarm::ReadAt { reader, at }),
+            Command::Tasks { reply } => drop(reply.send(self.statuses())),
+        }
+    }
+
+    fn open(&mut self, spec: TaskSpec, demand: Demand) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
+        let id = spec.task;
+        let task = self.begin(spec)?;
+        self.readers = self.readers.wrapping_add(1);
+        let reader = ReaderNo(self.readers);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.readers.insert(reader, ());
+        }
+        let events = self.events.clone();
+        self.io.spawn(async move {
+            // Ends when the reader drops its end.
+            drop(demand.closed.await);
+            events.tell(Event::ReaderGone { task: id, reader }).await;
+        });
+        if demand.background {
+            tracing::debug!(task = ?id, "a background reader joins");
+        }
+        self.drive(id, Swarm::Read { reader, run: demand.run });
+        if demand.whole {
+            self.drive(id, Swarm::WantAll(true));
+        }
+        self.ask_scheduler(id);
+        Ok((task, reader))
+    }
+
+    /// The live task of `spec`, begun if it was not.
+    pub(super) fn begin(&mut self, spec: TaskSpec) -> Result<Arc<Task>, Arc<TaskError>> {
+        if let Some(job) = self.jobs.get(&spec.task) {
+            return Ok(Arc::clone(&job.task));
+        }
+        let content = self.create(&spec).map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))?;
+        let table = Table::stored(content.segments());
+        let task = Arc::new(Task::new(spec, content, table));
+        self.adopt(Arc::clone(&task));
+        Ok(task)
+    }
+
+    /// Makes `task` live: its brain, its proof, its place among the tasks that links write into.
+    fn adopt(&mut self, task: Arc<Task>) {
+        let id = task.spec.task;
+        let now = self.parts.clock.now();
+        let mut job = Job::new(Arc::clone(&task), self.parts.limits.download, (now, self.chance.fork()));
+        self.tasks.insert(Arc::clone(&task));
+        if task.content.is_complete() {
+            job.is_proven = true;
+            task.tell(|news| news.proven = task.spec.digest.or_else(|| task.content.digest()));
+        } else {
+            let events = self.events.clone();
+            self.io.spawn(async move {
+                if let Some(result) = prove(task).await {
+                    events.tell(Event::Proven { task: id, result }).await;
+                }
+            });
+        }
+        self.jobs.insert(id, job);
+        self.settle(id);
+    }
+
+    fn create(&self, spec: &TaskSpec) -> Result<store::Content, CreateError> {
+        let new = || NewContent {
+            task: spec.task,
+            layout: spec.layout,
+            digest: spec.digest,
+            source: Some(spec.source.clone()),
+            visibility: spec.visibility,
+            pinned: false,
+            name: Some(spec.source.to_string()),
+            reserve: Reserve::Whole,
+        };
+        let store = &self.parts.store;
+        tokio::task::block_in_place(|| match store.create(new()) {
+            Err(CreateError::Disk(DiskError::NoSpace { .. })) => {
+                self.make_room(spec.layout.length());
+                store.create(new())
+            }
+            other => other,
+        })
+    }
+
+    /// Evicts whole contents that are worth least, never one that is in use.
+    fn make_room(&self, wanted: ByteCount) {
+        let now = self.parts.clock.now();
+        let choose = |infos: &[store::ContentInfo], short: ByteCount| {
+            let candidates: Vec<retain::Candidate> = infos.iter().map(|info| candidate(info, now)).collect();
+            retain::choose(&candidates, short, now).tasks
+        };
+        match self.parts.store.make_room(wanted, choose) {
+            Ok(freed) => tracing::info!(%freed, "evicted content to make room"),
+            Err(cause) => tracing::warn!(error = &cause as &dyn std::error::Error, "making room failed"),
+        }
+    }
+
+    /// Takes up content that the store holds, because a remote asks for it. False if there is nothing to give.
+    pub(super) fn take_up(&mut self, task: TaskId) -> bool {
+        if self.jobs.contains_key(&task) {
+            return true;
+        }
+        let Ok(Some(content)) = tokio::task::block_in_place(|| self.parts.store.content(task)) else { return false };
+        let held = self.parts.store.list().into_iter().find(|info| info.task == task);
+        let Some((info, source)) = held.and_then(|info| info.source.clone().map(|source| (info, source))) else { return false };
+        if info.visibility != Visibility::Public {
+            return false;
+        }
+        let spec = TaskSpec { task, layout: info.layout, digest: info.digest, source, visibility: info.visibility };
+        let table = Table::stored(content.segments());
+        self.adopt(Arc::new(Task::new(spec, content, table)));
+        true
+    }
+
+    pub(super) fn reader_gone(&mut self, task: TaskId, reader: ReaderNo) {
+        if let Some(job) = self.jobs.get_mut(&task) {
+            job.readers.remove(&reader);
+        }
+        self.drive(task, Swarm::ReadEnded { reader });
+        let is_abandoned = self
+            .jobs
+            .get(&task)
+            .is_some_and(|job| job.readers.is_empty() && !job.task.content.have().is_full());
+        if is_abandoned {
+            self.drive(task, Swarm::WantAll(false));
+        }
+    }
+
+    /// Ends a task for good: its readers hear why.
+    pub(super) fn fail(&mut self, task: TaskId, cause: TaskError) {
+        tracing::warn!(task = ?task, error = &cause as &dyn std::error::Error, "a task failed");
+        self.drop_job(task, Some(Arc::new(cause)));
+    }
+
+    pub(super) fn drop_job(&mut self, task: TaskId, failed: Option<Arc<TaskError>>) {
+        let Some(mut job) = self.jobs.remove(&task) else { return };
+        if let Some(at) = job.timer.take() {
+            self.timers.remove(&(at, task));
+        }
+        job.imports.values().for_each(tokio_util::sync::CancellationToken::cancel);
+        self.tasks.remove(&task);
+        self.close_everywhere(task);
+        self.scheduling.left(task);
+        job.task.tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
+    }
+
+    fn statuses(&self) -> Vec<TaskStatus> {
+        let now = self.parts.clock.now();
+        self.jobs
+            .values()
+            .map(|job| {
+                let (local, peer, origin) = job.task.bytes();
+                let wait = |(host, run, since): (swarm::HostNo, PieceRun, types::Moment)| Wait {
+                    host: self.peers.get(host).map_or(types::HostId::from_bytes([0; 32]), |peer| peer.id),
+                    run,
+                    since_ms: u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX),
+                };
+                TaskStatus {
+                    task: job.task.spec.task,
+                    source: job.task.spec.source.to_string(),
+                    length: job.task.spec.layout.length().0,
+                    local,
+                    peer,
+                    origin,
+                    pieces: (job.download.have().len(), job.task.spec.layout.piece_count()),
+                    neighbours: job.download.neighbours(),
+                    is_importer: job.download.is_importer(),
+                    waits: job.download.waits().map(wait).collect(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// A content as the retention policy judges it.
+fn candidate(info: &store::ContentInfo, now: types::Moment) -> retain::Candidate {
+    retain::Candidate {
+        task: info.task,
+        bytes: info.held,
+        last_used: now - info.last_used.elapsed().unwrap_or_default(),
+        is_pinned: info.pinned,
+        is_leased: info.leased,
+        is_complete: info.complete,
+        copies_elsewhere: 1,
+        class: retain::Class::Normal,
+    }
+}

@@ -1,0 +1,179 @@
+//! The remote hosts that this one knows: small numbers for the brains, addresses, and the link to each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use swarm::HostNo;
+use types::{HostId, PieceSet, TaskId};
+use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason, settle::Direction};
+
+use super::LinkNo;
+
+/// A live link as the core uses it.
+pub(super) struct LinkHandle {
+    pub(super) number: LinkNo,
+    pub(super) direction: Direction,
+    pub(super) sender: LinkSender,
+    next_no: u32,
+    /// Tasks that we opened on it, by our number.
+    ours: BTreeMap<TaskId, TaskNo>,
+    /// Segments that the remote got from us, by piece.
+    vouched: BTreeMap<TaskId, PieceSet>,
+}
+
+impl LinkHandle {
+    pub(super) fn new(number: LinkNo, direction: Direction, sender: LinkSender) -> Self {
+        Self { number, direction, sender, next_no: 0, ours: BTreeMap::new(), vouched: BTreeMap::new() }
+    }
+
+    /// Our number for `task`, if we opened it.
+    pub(super) fn no(&self, task: &TaskId) -> Option<TaskNo> {
+        self.ours.get(task).copied()
+    }
+
+    /// A number for `task`, to open it with.
+    pub(super) fn number(&mut self, task: TaskId) -> TaskNo {
+        self.next_no += 1;
+        let no = TaskNo(self.next_no);
+        self.ours.insert(task, no);
+        no
+    }
+
+    /// We leave `task` on this link.
+    pub(super) fn close(&mut self, task: &TaskId) -> Option<TaskNo> {
+        self.vouched.remove(task);
+        self.ours.remove(task)
+    }
+
+    /// The task that our number `no` stands for.
+    pub(super) fn task_of(&self, no: TaskNo) -> Option<TaskId> {
+        self.ours.iter().find(|(_, known)| **known == no).map(|(task, _)| *task)
+    }
+
+    /// Which pieces of `task` the remote has our segments for.
+    pub(super) fn vouched(&mut self, task: TaskId, piece_count: u32) -> &mut PieceSet {
+        self.vouched.entry(task).or_insert_with(|| PieceSet::empty(piece_count))
+    }
+}
+
+/// A remote host.
+pub(super) struct Peer {
+    pub(super) id: HostId,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) link: Option<LinkHandle>,
+    pub(super) is_dialling: bool,
+    /// Tasks for which the scheduler introduced it.
+    pub(super) introduced: BTreeSet<TaskId>,
+}
+
+/// All remote hosts that matter now: those with a link, and those that were introduced for a live task.
+#[derive(Default)]
+pub(super) struct Peers {
+    numbers: BTreeMap<HostId, HostNo>,
+    peers: BTreeMap<HostNo, Peer>,
+    by_link: BTreeMap<LinkNo, HostNo>,
+    next_host: u32,
+    next_link: u64,
+}
+
+impl Peers {
+    /// The number of `id`, known or new.
+    pub(super) fn number(&mut self, id: HostId) -> HostNo {
+        if let Some(no) = self.numbers.get(&id) {
+            return *no;
+        }
+        self.next_host += 1;
+        let no = HostNo(self.next_host);
+        self.numbers.insert(id, no);
+        let peer = Peer { id, addresses: Vec::new(), link: None, is_dialling: false, introduced: BTreeSet::new() };
+        self.peers.insert(no, peer);
+        no
+    }
+
+    pub(super) fn find(&self, id: &HostId) -> Option<HostNo> {
+        self.numbers.get(id).copied()
+    }
+
+    pub(super) fn get(&self, host: HostNo) -> Option<&Peer> {
+        self.peers.get(&host)
+    }
+
+    pub(super) fn get_mut(&mut self, host: HostNo) -> Option<&mut Peer> {
+        self.peers.get_mut(&host)
+    }
+
+    /// The host at the other end of a live link.
+    pub(super) fn of(&self, link: LinkNo) -> Option<HostNo> {
+        self.by_link.get(&link).copied()
+    }
+
+    pub(super) fn link_mut(&mut self, host: HostNo) -> Option<&mut LinkHandle> {
+        self.peers.get_mut(&host)?.link.as_mut()
+    }
+
+    pub(super) fn next_link(&mut self) -> LinkNo {
+        self.next_link += 1;
+        LinkNo(self.next_link)
+    }
+
+    /// Puts a new link in its place; the one it replaces is returned.
+    pub(super) fn connect(&mut self, host: HostNo, link: LinkHandle) -> Option<LinkHandle> {
+        let peer = self.peers.get_mut(&host)?;
+        peer.is_dialling = false;
+        self.by_link.insert(link.number, host);
+        let before = peer.link.replace(link);
+        if let Some(before) = &before {
+            self.by_link.remove(&before.number);
+        }
+        before
+    }
+
+    /// Forgets a link that ended: whose it was, if it was still the one in use.
+    pub(super) fn disconnect(&mut self, link: LinkNo) -> Option<HostNo> {
+        let host = self.by_link.remove(&link)?;
+        self.peers.get_mut(&host)?.link = None;
+        Some(host)
+    }
+
+    /// Forgets a host that has no link, no dial and no task: numbers are not kept for ever.
+    pub(super) fn tidy(&mut self, host: HostNo) {
+        let is_idle =
+            |peer: &Peer| peer.link.is_none() && !peer.is_dialling && peer.introduced.is_empty();
+        if self.peers.get(&host).is_some_and(is_idle)
+            && let Some(peer) = self.peers.remove(&host)
+        {
+            self.numbers.remove(&peer.id);
+        }
+    }
+
+    /// Says something about a task that we opened on the link to `host`. A remote that does not take what we say is
+    /// not worth keeping: its link is ended, and the end comes as an event.
+    pub(super) fn say(&mut self, host: HostNo, task: &TaskId, message: impl FnOnce(TaskNo) -> Message) -> bool {
+        let Some(link) = self.link_mut(host) else { return false };
+        let Some(no) = link.no(task) else { return false };
+        match link.sender.try_send(&message(no)) {
+            Ok(()) => true,
+            Err(cause) => {
+                tracing::debug!(host = ?host, error = %cause, "a link does not take what is said");
+                link.sender.goodbye(GoodbyeReason::Other);
+                false
+            }
+        }
+    }
+
+    /// Hosts with a link.
+    pub(super) fn connected(&self) -> impl Iterator<Item = (HostNo, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.link.is_some()).map(|(host, peer)| (*host, peer))
+    }
+
+    /// Ends every link.
+    pub(super) fn goodbye(&mut self) {
+        for peer in self.peers.values() {
+            if let Some(link) = &peer.link {
+                link.sender.goodbye(GoodbyeReason::Leaving);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The way to the core from everywhere else in the daemon: bounded commands, answered in order.
+
+use std::sync::Arc;
+
+use swarm::download::ReaderNo;
+use tokio::sync::{mpsc, oneshot};
+use types::{HostId, PieceIndex, PieceRun, TaskId};
+
+use crate::{
+    reader::TaskReader,
+    task::{Task, TaskError, TaskSpec},
+};
+
+/// What anybody may ask of the core.
+pub(crate) enum Command {
+    /// Start or join a task and read `run` of it (all of it, if whole).
+    Open {
+        spec: TaskSpec,
+        run: PieceRun,
+        whole: bool,
+        background: bool,
+        closed: oneshot::Receiver<()>,
+        reply: oneshot::Sender<Result<(Arc<Task>, ReaderNo), Arc<TaskError>>>,
+    },
+    /// A reader moved.
+    ReadAt {
+        task: TaskId,
+        reader: ReaderNo,
+        at: PieceIndex,
+    },
+    /// What runs, for people.
+    Tasks {
+        reply: oneshot::Sender<Vec<TaskStatus>>,
+    },
+}
+
+/// A live task, for people.
+#[derive(Clone, Debug)]
+pub struct TaskStatus {
+    /// Which.
+    pub task: TaskId,
+    /// Where it comes from, without secrets.
+    pub source: String,
+    /// Bytes of the content.
+    pub length: u64,
+    /// Verified bytes by where they came from.
+    pub local: u64,
+    /// See `local`.
+    pub peer: u64,
+    /// See `local`.
+    pub origin: u64,
+    /// Pieces held and pieces in all.
+    pub pieces: (u32, u32),
+    /// Connected hosts that take part.
+    pub neighbours: usize,
+    /// Whether this host is the importer.
+    pub is_importer: bool,
+    /// What it waits for now: on whom, for which pieces, for how many milliseconds.
+    pub waits: Vec<Wait>,
+}
+
+/// One live wait of a task.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// The parent.
+    pub host: HostId,
+    /// What was asked.
+    pub run: PieceRun,
+    /// Since when, in milliseconds.
+    pub since_ms: u64,
+}
+
+/// A cheap way to the core.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands }
+    }
+
+    /// Starts or joins the task of `spec` and reads `run` of it; `whole` fetches the rest too. A background task gives
+    /// way to others.
+    pub async fn open(
+        &self,
+        spec: TaskSpec,
+        run: PieceRun,
+        fetch: Fetch,
+    ) -> Result<TaskReader, Arc<TaskError>> {
+        let (open, closed) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let Fetch { whole, background } = fetch;
+        self.tell(Command::Open {
+            spec,
+            run,
+            whole,
+            background,
+            closed,
+            reply,
+        })
+        .await;
+        let (task, number) = answer
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(TaskError::Stopping)))?;
+        Ok(TaskReader::new(task, self.clone(), number, open))
+    }
+
+    /// All live tasks.
+    pub async fn tasks(&self) -> Vec<TaskStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Tasks { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Queues a command; one for a core that has stopped is dropped, its reply too.
+    pub(crate) async fn tell(&self, command: Command) {
+        drop(self.commands.send(command).await);
+    }
+}
+
+/// How much to fetch, and how urgently.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fetch {
+    /// Everything, not just what is read.
+    pub whole: bool,
+    /// Give way to tasks that somebody waits for.
+    pub background: bool,
+}

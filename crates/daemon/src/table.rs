@@ -1,0 +1,129 @@
+//! The piece table of one task as it grows: which digest each piece must have, and who says so.
+//!
+//! Pure. Signatures are checked, and signers found entitled, before a segment comes here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use types::{HostId, PieceDigest, PieceIndex, Segment};
+
+/// Accepted digests, with the segment that each came in.
+#[derive(Debug, Default)]
+pub struct Table {
+    pieces: BTreeMap<PieceIndex, Arc<Segment>>,
+    /// Signers whose segments turned out wrong: nothing of theirs is accepted again.
+    liars: Vec<HostId>,
+}
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It told something new.
+    New,
+    /// All of it was known, from the same or a newer epoch.
+    Known,
+    /// Its signer lied before.
+    Liar,
+}
+
+impl Table {
+    /// The table of stored segments, whose signatures were checked when they came.
+    pub fn stored(segments: Vec<Segment>) -> Self {
+        let mut table = Self::default();
+        for segment in segments {
+            table.accept(Arc::new(segment));
+        }
+        table
+    }
+
+    /// Takes a well-formed segment whose signature was checked. A newer epoch replaces an older one.
+    pub fn accept(&mut self, segment: Arc<Segment>) -> Accepted {
+        if self.liars.contains(&segment.signer) {
+            return Accepted::Liar;
+        }
+        let mut accepted = Accepted::Known;
+        for piece in segment.run().pieces() {
+            let is_news = self
+                .pieces
+                .get(&piece)
+                .is_none_or(|known| known.epoch < segment.epoch);
+            if is_news {
+                self.pieces.insert(piece, Arc::clone(&segment));
+                accepted = Accepted::New;
+            }
+        }
+        accepted
+    }
+
+    /// The digest that `piece` must have.
+    pub fn digest_of(&self, piece: PieceIndex) -> Option<PieceDigest> {
+        let segment = self.pieces.get(&piece)?;
+        segment
+            .digests
+            .get((piece.0 - segment.first.0) as usize)
+            .copied()
+    }
+
+    /// The segment that vouches for `piece`, to be passed on with it.
+    pub fn segment_of(&self, piece: PieceIndex) -> Option<&Arc<Segment>> {
+        self.pieces.get(&piece)
+    }
+
+    /// The whole turned out wrong: every digest is void, and its signers are not believed again. Returns who they were.
+    pub fn void(&mut self) -> Vec<HostId> {
+        let mut signers: Vec<HostId> = self.pieces.values().map(|segment| segment.signer).collect();
+        signers.sort();
+        signers.dedup();
+        self.pieces.clear();
+        self.liars.extend(&signers);
+        signers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{ByteCount, Epoch, Layout, TaskId};
+
+    use super::*;
+
+    fn segment(epoch: u64, first: u32, digests: &[u8], signer: u8) -> Arc<Segment> {
+        Arc::new(Segment {
+            task: TaskId::from_bytes([0; 32]),
+            layout: Layout::of(ByteCount::mib(1)).expect("a layout"),
+            epoch: Epoch(epoch),
+            first: PieceIndex(first),
+            digests: digests
+                .iter()
+                .map(|byte| PieceDigest::from_bytes([*byte; 32]))
+                .collect(),
+            signer: HostId::from_bytes([signer; 32]),
+            signature: [0; 64],
+        })
+    }
+
+    #[test]
+    fn a_newer_epoch_wins_and_an_older_one_changes_nothing() {
+        let mut table = Table::default();
+        assert_eq!(table.accept(segment(2, 0, &[1, 2, 3], 9)), Accepted::New);
+        assert_eq!(table.accept(segment(1, 1, &[7], 8)), Accepted::Known);
+        assert_eq!(table.accept(segment(3, 2, &[5, 6], 8)), Accepted::New);
+        let digest = |piece| {
+            table
+                .digest_of(PieceIndex(piece))
+                .map(|digest| digest.as_bytes()[0])
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(digest),
+            [Some(1), Some(2), Some(5), Some(6), None]
+        );
+    }
+
+    #[test]
+    fn nobody_believes_the_signers_of_a_void_table() {
+        let mut table = Table::default();
+        table.accept(segment(1, 0, &[1], 9));
+        assert_eq!(table.void(), [HostId::from_bytes([9; 32])]);
+        assert_eq!(table.accept(segment(5, 0, &[1], 9)), Accepted::Liar);
+        assert_eq!(table.digest_of(PieceIndex(0)), None);
+        assert_eq!(table.accept(segment(6, 0, &[2], 7)), Accepted::New);
+    }
+}

@@ -1,0 +1,219 @@
+//! A task as the rest of the daemon sees it: its content, the digests its pieces are checked by, and news of it.
+//!
+//! The core decides about it, links write into it, imports too, readers wait on it. What they share is here and small:
+//! short locks over plain data, never held while waiting.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use store::Content;
+use tokio::sync::watch;
+use types::{Digest, HostId, Layout, PieceIndex, Segment, Source, TaskId, Visibility};
+
+use crate::table::{Accepted, Table};
+
+/// What a task is about: enough to start it anywhere.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// Its identity.
+    pub task: TaskId,
+    /// How the content is cut.
+    pub layout: Layout,
+    /// What the whole must hash to, if it is known by a digest.
+    pub digest: Option<Digest>,
+    /// Where it can be imported from.
+    pub source: Source,
+    /// Who may have it. Only public content is distributed.
+    pub visibility: Visibility,
+}
+
+/// Where a task stands, for those who wait on it.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// Changes with every piece, so that waiting for a change is enough.
+    pub pieces: u32,
+    /// The digest of the whole, computed on this host; set once everything is here and checked.
+    pub proven: Option<Digest>,
+    /// Why it can't go on.
+    pub failed: Option<Arc<TaskError>>,
+}
+
+/// Why a task ended without its content.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The origin refused.
+    #[error("reading {origin}")]
+    Origin {
+        /// The source, without secrets.
+        origin: String,
+        /// What it said.
+        #[source]
+        cause: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody has it, and this host may not read the origin.
+    #[error("no live host has the content, and none may read {origin}")]
+    NoSource {
+        /// The source, without secrets.
+        origin: String,
+    },
+    /// Nothing moved for too long.
+    #[error("no source gave a byte for {seconds} s; see `pantala task` for what it waited for")]
+    Stalled {
+        /// How long.
+        seconds: u64,
+    },
+    /// The whole does not have its digest, from whatever source.
+    #[error("the content does not match {expected}")]
+    Corrupt {
+        /// What it was asked by.
+        expected: Digest,
+    },
+    /// The store can't take it.
+    #[error("storing the content")]
+    Store(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// Where verified bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum From {
+    /// They were here when the task began.
+    Store,
+    /// Another host.
+    Peer,
+    /// The origin.
+    Origin,
+}
+
+/// A running task.
+pub struct Task {
+    /// What it is about.
+    pub spec: TaskSpec,
+    /// Its bytes. Holding it protects them from eviction.
+    pub content: Content,
+    /// The digests its pieces are checked by, with who signed them.
+    pub table: RwLock<Table>,
+    /// Pieces that were asked for, by whom they were asked of: anything else that comes is dropped.
+    awaited: Mutex<BTreeSet<(HostId, PieceIndex)>>,
+    /// Hosts that the scheduler named importers of it: their word counts for its pieces.
+    importers: RwLock<BTreeSet<HostId>>,
+    /// What the origin said when it refused last.
+    refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
+    news: watch::Sender<News>,
+    local: AtomicU64,
+    peer: AtomicU64,
+    origin: AtomicU64,
+}
+
+impl Task {
+    /// Importers that one task may have had.
+    const IMPORTERS_MAX: usize = 256;
+
+    /// A task over `content`, whose held pieces count as local.
+    pub fn new(spec: TaskSpec, content: Content, table: Table) -> Self {
+        let have = content.have();
+        let local = have
+            .iter()
+            .map(|piece| spec.layout.length_of(piece).0)
+            .sum();
+        Self {
+            spec,
+            content,
+            table: RwLock::new(table),
+            awaited: Mutex::default(),
+            importers: RwLock::default(),
+            refusal: Mutex::default(),
+            news: watch::Sender::new(News::default()),
+            local: AtomicU64::new(local),
+            peer: AtomicU64::new(0),
+            origin: AtomicU64::new(0),
+        }
+    }
+
+    /// News from now on.
+    pub fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Tells those who wait.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut News)) {
+        self.news.send_modify(change);
+    }
+
+    /// Counts a verified piece and tells those who wait.
+    pub(crate) fn verified(&self, piece: PieceIndex, from: From) {
+        let bytes = self.spec.layout.length_of(piece).0;
+        let counter = match from {
+            From::Store => &self.local,
+            From::Peer => &self.peer,
+            From::Origin => &self.origin,
+        };
+        counter.fetch_add(bytes, Ordering::Relaxed);
+        self.tell(|news| news.pieces = news.pieces.wrapping_add(1));
+    }
+
+    /// Keeps a segment whose signature was checked, for the pieces to come and for a restart.
+    pub(crate) fn keep_segment(&self, segment: Arc<Segment>) {
+        if self.table.write().accept(Arc::clone(&segment)) == Accepted::New
+            && let Err(cause) = self.content.put_segment(Segment::clone(&segment))
+        {
+            tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a segment was not stored");
+        }
+    }
+
+    /// Notes whether `piece` was asked of `host`.
+    pub(crate) fn awaited(&self, host: HostId, piece: PieceIndex, is_awaited: bool) {
+        let mut awaited = self.awaited.lock();
+        if is_awaited {
+            awaited.insert((host, piece));
+        } else {
+            awaited.remove(&(host, piece));
+        }
+    }
+
+    /// Whether `piece` was asked of `host` and not cancelled since.
+    pub(crate) fn is_awaited(&self, host: HostId, piece: PieceIndex) -> bool {
+        self.awaited.lock().contains(&(host, piece))
+    }
+
+    /// The scheduler named `host` its importer. Bounded: beyond it the word of further ones does not count.
+    pub(crate) fn name_importer(&self, host: HostId) {
+        let mut importers = self.importers.write();
+        if importers.len() < Self::IMPORTERS_MAX {
+            importers.insert(host);
+        }
+    }
+
+    /// Whether the scheduler named `host` an importer of it.
+    pub(crate) fn has_named(&self, host: &HostId) -> bool {
+        self.importers.read().contains(host)
+    }
+
+    /// Keeps what the origin said last, to be told if the task fails for it.
+    pub(crate) fn origin_failed(&self, cause: Arc<dyn std::error::Error + Send + Sync>) {
+        *self.refusal.lock() = Some(cause);
+    }
+
+    /// The failure of a task whose origin refused.
+    pub(crate) fn origin_failure(&self) -> TaskError {
+        let origin = self.spec.source.to_string();
+        match self.refusal.lock().clone() {
+            Some(cause) => TaskError::Origin { origin, cause },
+            None => TaskError::NoSource { origin },
+        }
+    }
+
+    /// Verified bytes by where they came from: local, peer, origin.
+    pub fn bytes(&self) -> (u64, u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.local), read(&self.peer), read(&self.origin))
+    }
+}
