@@ -48,6 +48,7 @@ pub(super) enum Happening {
     /// A piece from the origin has arrived.
     Imported { host: HostNo, piece: PieceIndex },
     Acknowledge(HostNo),
+    Tell(HostNo),
     /// The number of a fault in the scenario.
     Fault(u32),
 }

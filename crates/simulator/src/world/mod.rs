@@ -26,6 +26,8 @@ pub struct Setup {
     pub delay: Duration,
     pub degree: usize,
     pub offer: usize,
+    pub pick: u8,
+    pub tell: f64,
     pub quiet: bool,
     pub seed: u64,
     pub upload: UploadPolicy,
@@ -40,6 +42,8 @@ struct Host {
     down: LinkNo,
     tick_at: Moment,
     told: u8,
+    told_at: Moment,
+    width: usize,
     head: u32,
     finished: Option<Moment>,
     incoming: Vec<FlowNo>,
@@ -68,6 +72,8 @@ pub struct World {
     pub sent: u64,
     pub wasted: u64,
     done: u32,
+    pub story: Vec<[f64; 4]>,
+    copies: Vec<u32>,
 }
 
 impl World {
@@ -83,7 +89,7 @@ impl World {
                 up: net.add_link(Rate(setup.rate as u64)),
                 down: net.add_link(Rate(setup.rate as u64)),
                 tick_at: Moment::NEVER,
-                told: 0,
+                told: 0, told_at: Moment::ZERO, width: 1,
                 head: 0,
                 finished: None,
                 incoming: Vec::new(),
@@ -91,7 +97,7 @@ impl World {
             .collect();
         Self {
             setup, layout, now: Moment::ZERO, queue: Queue::new(), net, hosts, loads: BTreeMap::new(), origin, chance,
-            task: TaskId::from_bytes([0; 32]), messages: [0; 8], imported: 0, requests: 0, sent: 0, wasted: 0, done: 0,
+            task: TaskId::from_bytes([0; 32]), messages: [0; 8], imported: 0, requests: 0, sent: 0, wasted: 0, done: 0, story: vec![[0.0; 4]; 4096], copies: vec![0; 4096],
         }
     }
 
@@ -166,6 +172,7 @@ impl World {
     fn send(&mut self, from: HostNo, to: HostNo, message: Message) {
         let kind = match message { Message::Have{..} => 0, Message::Slots(_) => 1, Message::Want{..} => 2, Message::Busy(_) => 3, Message::Cancel(_) => 4, Message::Lacks(_) => 5, _ => 6 };
         self.messages[kind] += 1;
+        if std::env::var_os("MSG").is_some() && self.now.0 > 36_100_000_000 { eprintln!("{} {from:?} {to:?} {message:?}", self.now); }
         self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to, message });
     }
 
@@ -184,9 +191,11 @@ impl World {
             }
             Happening::Near(flow) => self.near(flow),
             Happening::Imported { host, piece } => {
+                self.story[piece.0 as usize][0] = self.now.0 as f64 / 1e9;
                 self.drive(host, Event::Verified { piece, from: Supplier::Origin });
                 self.advance_reader(host);
             }
+            Happening::Tell(host) => self.tell(host),
             Happening::Acknowledge(host) => self.drive(host, Event::Acknowledged),
             _ => {}
         }
@@ -207,7 +216,12 @@ impl World {
             Message::Ending(piece) => Event::Ending { host: from, piece },
             Message::Begun(piece) => Event::Progress { host: from, piece },
             Message::Piece { piece, .. } => {
-                if self.hosts[to.0 as usize].download.have().contains(piece) { self.wasted += 1; }
+                if self.hosts[to.0 as usize].download.have().contains(piece) { self.wasted += 1; } else {
+                    let c = &mut self.copies[piece.0 as usize]; *c += 1; let t = self.now.0 as f64 / 1e9;
+                    if *c == 1 { self.story[piece.0 as usize][1] = t; }
+                    if *c == self.setup.hosts / 2 { self.story[piece.0 as usize][2] = t; }
+                    if *c == self.setup.hosts { self.story[piece.0 as usize][3] = t; }
+                }
                 self.drive(to, Event::Verified { piece, from: Supplier::Host(from) });
                 self.advance_reader(to);
                 return;
@@ -259,17 +273,28 @@ impl World {
     }
 
     fn tell(&mut self, parent: HostNo) {
+        let interval = Duration::from_secs_f64(self.setup.tell);
         let host = &mut self.hosts[parent.0 as usize];
         let hint = host.uploads.hint();
         let room = hint.room();
-        let more = room > host.told;
+        if room == 0 { host.told = 0; return; }
+        if room <= host.told && self.now < host.told_at + interval { return; }
+        if room > host.told { host.width = self.setup.offer; } else { host.width = (host.width * 2).min(64); }
         host.told = room;
-        if more {
-            let mut interested: Vec<HostNo> = host.download.interested().collect();
-            self.chance.shuffle(&mut interested);
-            if self.setup.offer > 0 { interested.truncate(self.setup.offer); }
-            for to in interested { self.send(parent, to, Message::Slots(hint)); }
+        host.told_at = self.now;
+        let interested: Vec<HostNo> = host.download.interested().collect();
+        let away: Vec<HostNo> = host.uploads.turned_away().iter().rev().copied().filter(|h| interested.contains(h)).collect();
+        let mut rest: Vec<HostNo> = interested.into_iter().filter(|h| !away.contains(h)).collect();
+        self.chance.shuffle(&mut rest);
+        match self.setup.pick {
+            1 => { let mut all: Vec<HostNo> = away.iter().copied().chain(rest).collect(); let hosts = &self.hosts; all.sort_by_key(|h| hosts[h.0 as usize].download.have().len()); rest = all; }
+            2 => { let all: Vec<HostNo> = away.iter().copied().chain(rest).collect(); let hosts = &self.hosts; let (hungry, full): (Vec<HostNo>, Vec<HostNo>) = all.into_iter().partition(|h| hosts[h.0 as usize].download.waits().count() < 2); rest = hungry; rest.extend(full); }
+            3 => { let mut all = away; all.extend(rest); rest = all; }
+            _ => { rest.extend(away); }
         }
+        rest.truncate(self.hosts[parent.0 as usize].width * usize::from(room));
+        for to in rest { self.send(parent, to, Message::Slots(hint)); }
+        self.queue.push(self.now + interval, Happening::Tell(parent));
     }
 
     fn start(&mut self, parent: HostNo, transfer: Transfer, piece: PieceIndex) {
@@ -291,8 +316,9 @@ impl World {
             return;
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
-            self.hosts[from.0 as usize].uploads.ending(&transfer);
-            if !self.setup.download.sticky || !self.hosts[from.0 as usize].download.is_interesting_to(transfer.to) { self.tell(from); }
+            let keep = self.setup.download.sticky && self.hosts[from.0 as usize].download.is_interesting_to(transfer.to);
+            self.hosts[from.0 as usize].uploads.ending(&transfer, keep);
+            if !keep { self.tell(from); }
         }
         self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to: transfer.to, message: Message::Ending(piece) });
     }

@@ -192,7 +192,7 @@ impl Download {
 
     /// The neighbours to tell of `piece`: those that lack it.
     pub fn audience(&self, piece: PieceIndex) -> impl Iterator<Item = HostNo> + '_ {
-        self.neighbours.lacking(piece)
+        self.neighbours.audience(piece)
     }
 
     /// What `host` may know of our pieces: all, or while we super-seed only what was revealed to it.

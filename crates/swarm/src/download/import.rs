@@ -174,15 +174,15 @@ impl Importing {
     /// Pieces that may be read ahead of what has left this host, shared among the streams.
     fn room(&self, view: &ImportView<'_>) -> u32 {
         let per_stream = pieces_in(view.policy.read_ahead_bytes, view.layout);
-        if !view.neighbours.anyone_incomplete() {
-            return per_stream;
-        }
         let ahead = view.policy.read_ahead_pieces.min(per_stream);
+        if !view.neighbours.anyone_incomplete() {
+            return ahead;
+        }
         let unleft = self.seed.as_ref().map_or(0, SuperSeed::unleft);
-        let in_flight_max = (ahead / 2).max(1);
-        let room = ahead.saturating_sub(u32::try_from(unleft).unwrap_or(u32::MAX));
-        let room = room.min(in_flight_max.saturating_sub(self.pieces.len()));
-        room.min((in_flight_max / u32::from(view.policy.import_streams.max(1))).max(1))
+        let room = ahead
+            .saturating_sub(u32::try_from(unleft).unwrap_or(u32::MAX))
+            .saturating_sub(self.pieces.len());
+        room.div_ceil(2)
     }
 
     /// What a blocked reader needs next from the origin without a lease: from its head, at most its window.

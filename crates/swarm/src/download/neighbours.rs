@@ -17,6 +17,8 @@ pub(crate) struct Neighbour {
     pub(crate) doubt_at: Moment,
     /// Pieces it keeps a place for: they may be asked for whatever its slots. Bounded.
     pub(crate) revealed: Vec<PieceIndex>,
+    /// It super-seeds: it waits to hear that what it revealed has arrived, although it has it itself.
+    pub(crate) super_seeds: bool,
     pub(crate) health: Health,
 }
 
@@ -67,6 +69,7 @@ impl Neighbours {
                 room: slots.room(),
                 doubt_at: Moment::ZERO,
                 revealed: Vec::new(),
+                super_seeds: false,
                 health,
             },
         );
@@ -109,6 +112,7 @@ impl Neighbours {
             && neighbour.revealed.len() < Self::REVEALED_MAX
         {
             neighbour.revealed.push(piece);
+            neighbour.super_seeds = true;
         }
     }
 
@@ -157,6 +161,14 @@ impl Neighbours {
         self.list
             .iter()
             .filter(move |neighbour| !neighbour.have.contains(piece))
+            .map(|neighbour| neighbour.host)
+    }
+
+    /// The neighbours to tell that `piece` is here.
+    pub(crate) fn audience(&self, piece: PieceIndex) -> impl Iterator<Item = HostNo> + '_ {
+        self.list
+            .iter()
+            .filter(move |neighbour| neighbour.super_seeds || !neighbour.have.contains(piece))
             .map(|neighbour| neighbour.host)
     }
 

@@ -72,7 +72,20 @@ struct Waiting {
 #[derive(Debug)]
 struct Running {
     transfer: Transfer,
-    is_ending: bool,
+    place: Place,
+}
+
+/// Who may have the slot of a running transfer next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nobody yet.
+    Taken,
+    /// The same child, whose next request is expected before the transfer ends.
+    Kept,
+    /// The same child, which has asked.
+    Followed,
+    /// Anybody: the transfer is about to end.
+    Opening,
 }
 
 /// All uploads of one host.
@@ -87,6 +100,7 @@ pub struct Uploads {
     /// Bytes promised to each child and each task of late: who got least goes first. Halved as it grows.
     served: Served,
     arrivals: u64,
+    turned_away: Vec<HostNo>,
     is_draining: bool,
 }
 
@@ -103,6 +117,7 @@ impl Uploads {
             waiting: Vec::new(),
             served: Served::default(),
             arrivals: 0,
+            turned_away: Vec::new(),
             is_draining: false,
         }
     }
@@ -126,12 +141,30 @@ impl Uploads {
         }) {
             return Err(Refusal::Duplicate);
         }
+        if let Some(own) = self.running.iter_mut().find(|running| {
+            running.place == Place::Kept && running.transfer.to == transfer.to
+        }) {
+            own.place = Place::Followed;
+            self.enter(transfer, class, standing);
+            return Ok(None);
+        }
         let displaced = match standing {
             Standing::Invited if self.waiting.len() < Self::INVITED_MAX => None,
             _ if self.waiting.len() < self.capacity() => None,
             Standing::Urgent => Some(self.displace().ok_or(Refusal::Busy)?),
-            _ => return Err(Refusal::Busy),
+            _ => {
+                self.turned_away.retain(|host| *host != transfer.to);
+                if self.turned_away.len() >= 8 { self.turned_away.remove(0); }
+                self.turned_away.push(transfer.to);
+                return Err(Refusal::Busy);
+            }
         };
+        self.enter(transfer, class, standing);
+        Ok(displaced)
+    }
+
+    fn enter(&mut self, transfer: Transfer, class: Class, standing: Standing) {
+        self.turned_away.retain(|host| *host != transfer.to);
         self.arrivals += 1;
         self.waiting.push(Waiting {
             transfer,
@@ -139,8 +172,10 @@ impl Uploads {
             standing,
             number: self.arrivals,
         });
-        Ok(displaced)
     }
+
+    /// Children that were refused of late, the last one last.
+    pub fn turned_away(&self) -> &[HostNo] { &self.turned_away }
 
     /// Sends the last usual request in line away.
     fn displace(&mut self) -> Option<Transfer> {
@@ -150,16 +185,11 @@ impl Uploads {
         Some(self.waiting.remove(last).transfer)
     }
 
-    /// Requests that may wait now: the line, and the slots that are free.
+    /// Requests that may wait now: the line, the slots that are free, and those about to be.
     fn capacity(&self) -> usize {
-        let ending = self
-            .running
-            .iter()
-            .filter(|running| running.is_ending)
-            .count();
-        ending
-            + usize::from(self.policy.waiting_max)
-            + usize::from(self.policy.slots).saturating_sub(self.running.len())
+        let count = |place: Place| self.running.iter().filter(|r| r.place == place).count();
+        usize::from(self.policy.waiting_max)
+            + (usize::from(self.policy.slots) + count(Place::Opening) + count(Place::Followed)).saturating_sub(self.running.len())
     }
 
     /// The next transfer to start, if a slot is free and the rate allows. Call until `None`; `length_of` tells a run's
@@ -180,7 +210,7 @@ impl Uploads {
             (
                 waiting.class,
                 waiting.standing,
-                self.served.by(&waiting.transfer),
+                if waiting.standing == Standing::Invited { (0, 0) } else { self.served.by(&waiting.transfer) },
                 waiting.number,
             )
         })?;
@@ -190,19 +220,19 @@ impl Uploads {
         self.served.add(&transfer, length);
         self.running.push(Running {
             transfer,
-            is_ending: false,
+            place: Place::Taken,
         });
         Some(transfer)
     }
 
-    /// A running transfer has about one round trip left: its slot counts as opening.
-    pub fn ending(&mut self, transfer: &Transfer) {
+    /// A running transfer has about one round trip left: its slot is kept for the same child if `keep`.
+    pub fn ending(&mut self, transfer: &Transfer, keep: bool) {
         if let Some(running) = self
             .running
             .iter_mut()
             .find(|running| running.transfer == *transfer)
         {
-            running.is_ending = true;
+            running.place = if keep { Place::Kept } else { Place::Opening };
         }
     }
 
@@ -268,15 +298,10 @@ impl Uploads {
             return SlotHint::default();
         }
         let slots = usize::from(self.policy.slots);
-        let waiting = self.waiting.len();
-        let free = slots.saturating_sub(self.running.len() + waiting);
-        let ending = self
-            .running
-            .iter()
-            .filter(|running| running.is_ending)
-            .count();
-        let opening =
-            (slots.saturating_sub(self.running.len()) + ending).saturating_sub(waiting + free);
+        let line = usize::from(self.policy.waiting_max);
+        let room = self.capacity().saturating_sub(line + self.waiting.len());
+        let free = room.min(slots.saturating_sub(self.running.len()));
+        let opening = room - free;
         let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
         SlotHint {
             free: small(free),
