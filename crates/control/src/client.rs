@@ -214,6 +214,12 @@ impl ControlSender {
         let stamped = Stamped { sent, message };
         self.0.send(stamped).await.map_err(|_| SendError)
     }
+
+    /// Queues a message if there is room for it now; gives it back if there is not, or the stream has ended.
+    pub fn try_send(&self, sent: Moment, message: HostMessage) -> Result<(), HostMessage> {
+        let queued = self.0.try_send(Stamped { sent, message });
+        queued.map_err(|unsent| unsent.into_inner().message)
+    }
 }
 
 impl ControlReceiver {

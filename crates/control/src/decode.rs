@@ -370,6 +370,10 @@ impl TryFrom<proto::SchedulerMessage> for SchedulerMessage {
             Scheduler::Members(members) => Self::Members {
                 seeds: neighbours(&members.seeds)?,
             },
+            Scheduler::Importer(named) => Self::Importer {
+                task: task(&named.task)?,
+                host: host(&named.host)?,
+            },
             Scheduler::Revocations(bytes) => {
                 bounded(&bytes, REVOCATIONS_MAX, "revocations are too long")?;
                 Self::Revocations(bytes)

@@ -281,6 +281,10 @@ impl From<SchedulerMessage> for proto::SchedulerMessage {
             SchedulerMessage::Members { seeds } => Scheduler::Members(proto::Members {
                 seeds: seeds.into_iter().map(neighbour).collect(),
             }),
+            SchedulerMessage::Importer { task, host } => Scheduler::Importer(proto::Importer {
+                task: name(task),
+                host: host.as_bytes().to_vec(),
+            }),
             SchedulerMessage::Revocations(bytes) => Scheduler::Revocations(bytes),
             SchedulerMessage::Pong { sent } => Scheduler::Pong(proto::Pong { sent: sent.0 }),
         };

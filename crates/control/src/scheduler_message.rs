@@ -68,6 +68,13 @@ pub enum SchedulerMessage {
     },
     /// A seed is asked to join a task it does not take part in; it decides by its own policy, and asks if it will.
     Recruit(Recruit),
+    /// A host became the task's importer: its word counts for the task's pieces.
+    Importer {
+        /// The task.
+        task: TaskId,
+        /// Who.
+        host: HostId,
+    },
     /// The seeds that are here: for the host's disk, against the day no scheduler answers.
     Members {
         /// At most [`Introduce::HOSTS_MAX`].
