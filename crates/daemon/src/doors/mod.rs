@@ -1,0 +1,76 @@
+//! What the doors of this host need: consumers' requests become tasks of the core, or go past it.
+//!
+//! * `resolve`: what a request is about, and whether it may be shared.
+//! * `content`: readers for what was found; `stream_through`: for what is not shared.
+//! * `bypass`: the operator's switch past everything.
+//! * `refusal`: what a consumer is told when it fails.
+
+mod bypass;
+mod content;
+mod refusal;
+mod resolve;
+mod stream_through;
+
+use std::{io, path::PathBuf};
+
+use bypass::Bypass;
+use origin::Origins;
+use resolve::Resolver;
+use store::Store;
+
+use crate::{access::Accesses, handle::Handle, metrics::Metrics};
+
+/// What the doors work with.
+pub struct DoorsParts {
+    /// The way to the core.
+    pub handle: Handle,
+    /// The way outside.
+    pub origins: Origins,
+    /// What this host holds.
+    pub store: Store,
+    /// Shared with the core, which imports by it.
+    pub accesses: Accesses,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// How the doors behave.
+#[derive(Clone, Debug)]
+pub struct DoorsConfig {
+    /// The store's directory: the bypass is kept in it, and what is streamed goes through it.
+    pub data_dir: PathBuf,
+    /// Whether a request for a part fetches the whole.
+    pub ranges_whole: bool,
+    /// This host, for people.
+    pub host: String,
+    /// Its cluster, for people.
+    pub cluster: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// Everything that the doors of the gateway ask the daemon for.
+pub struct Doors {
+    handle: Handle,
+    resolver: Resolver,
+    bypass: Bypass,
+    metrics: Metrics,
+    config: DoorsConfig,
+}
+
+impl Doors {
+    /// Doors to `parts`. An error means that the data directory can't be read.
+    pub fn new(parts: DoorsParts, config: DoorsConfig) -> io::Result<Self> {
+        Ok(Self {
+            bypass: Bypass::load(&config.data_dir)?,
+            resolver: Resolver {
+                origins: parts.origins,
+                store: parts.store,
+                accesses: parts.accesses,
+            },
+            handle: parts.handle,
+            metrics: parts.metrics,
+            config,
+        })
+    }
+}
