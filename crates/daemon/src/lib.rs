@@ -16,7 +16,7 @@ mod table;
 mod task;
 
 pub use access::{Access, AccessError, Accesses};
-pub use doors::{Doors, DoorsConfig, DoorsParts};
+pub use doors::{Doors, DoorsConfig, DoorsParts, Health, Severity};
 pub use handle::{Fetch, Handle, TaskStatus, Wait};
 pub use metrics::{Metrics, PieceFailure};
 pub use reader::TaskReader;

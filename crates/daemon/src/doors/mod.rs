@@ -3,20 +3,28 @@
 //! * `resolve`: what a request is about, and whether it may be shared.
 //! * `content`: readers for what was found; `stream_through`: for what is not shared.
 //! * `bypass`: the operator's switch past everything.
+//! * `upstream`, `manifests`: what the mirror needs beside blobs.
+//! * `local`, `vitals`: what people and their monitoring ask.
 //! * `refusal`: what a consumer is told when it fails.
 
 mod bypass;
 mod content;
+mod local;
+mod manifests;
 mod refusal;
 mod resolve;
 mod stream_through;
+mod upstream;
+mod vitals;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bypass::Bypass;
+use manifests::Held;
 use origin::Origins;
 use resolve::Resolver;
 use store::Store;
+pub use vitals::{Health, Severity};
 
 use crate::{access::Accesses, handle::Handle, metrics::Metrics};
 
@@ -32,6 +40,8 @@ pub struct DoorsParts {
     pub accesses: Accesses,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the parts of the daemon report of themselves.
+    pub health: Health,
 }
 
 /// How the doors behave.
@@ -53,8 +63,10 @@ pub struct DoorsConfig {
 pub struct Doors {
     handle: Handle,
     resolver: Resolver,
-    bypass: Bypass,
+    bypass: Arc<Bypass>,
+    manifests: Held,
     metrics: Metrics,
+    health: Health,
     config: DoorsConfig,
 }
 
@@ -62,7 +74,8 @@ impl Doors {
     /// Doors to `parts`. An error means that the data directory can't be read.
     pub fn new(parts: DoorsParts, config: DoorsConfig) -> io::Result<Self> {
         Ok(Self {
-            bypass: Bypass::load(&config.data_dir)?,
+            bypass: Arc::new(Bypass::load(&config.data_dir)?),
+            manifests: Held::default(),
             resolver: Resolver {
                 origins: parts.origins,
                 store: parts.store,
@@ -70,6 +83,7 @@ impl Doors {
             },
             handle: parts.handle,
             metrics: parts.metrics,
+            health: parts.health,
             config,
         })
     }
