@@ -29,7 +29,7 @@ pub enum Access {
     /// A registry's blob.
     Blob {
         /// Whom to ask, for nobody in particular.
-        client: RegistryClient,
+        client: Box<RegistryClient>,
         /// Within the registry.
         repository: RepoName,
         /// Which blob.
@@ -177,7 +177,7 @@ impl Accesses {
                 repository,
                 digest,
             } => {
-                let client = self.origins.registry(registry).anonymous();
+                let client = Box::new(self.origins.registry(registry).anonymous());
                 let head = client.blob_head(repository, digest).await?;
                 let access = Access::Blob {
                     client,

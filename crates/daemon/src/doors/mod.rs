@@ -17,6 +17,11 @@ mod stream_through;
 mod upstream;
 mod vitals;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::{io, path::PathBuf, sync::Arc};
 
 use bypass::Bypass;

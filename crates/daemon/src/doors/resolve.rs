@@ -251,7 +251,7 @@ impl BlobName<'_> {
 
     fn access(&self, client: RegistryClient) -> Access {
         Access::Blob {
-            client,
+            client: Box::new(client),
             repository: self.repository.clone(),
             digest: self.digest,
         }
