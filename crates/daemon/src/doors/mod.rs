@@ -1,6 +1,6 @@
 //! What the doors of this host need: consumers' requests become tasks of the core, or go past it.
 //!
-//! * `resolve`: what a request is about, and whether it may be shared.
+//! * `resolve`: what a request is about, and whether it may be shared; `secluded`: what lately might not.
 //! * `content`: readers for what was found; `stream_through`: for what is not shared.
 //! * `bypass`: the operator's switch past everything.
 //! * `upstream`, `manifests`: what the mirror needs beside blobs.
@@ -13,6 +13,7 @@ mod local;
 mod manifests;
 mod refusal;
 mod resolve;
+mod secluded;
 mod stream_through;
 mod upstream;
 mod vitals;
@@ -28,6 +29,7 @@ use bypass::Bypass;
 use manifests::Held;
 use origin::Origins;
 use resolve::Resolver;
+use secluded::Secluded;
 use store::Store;
 pub use vitals::{Health, Severity};
 
@@ -85,6 +87,7 @@ impl Doors {
                 origins: parts.origins,
                 store: parts.store,
                 accesses: parts.accesses,
+                secluded: Secluded::default(),
             },
             handle: parts.handle,
             metrics: parts.metrics,

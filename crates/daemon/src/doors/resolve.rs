@@ -3,7 +3,7 @@
 //! Only what an origin gives to nobody in particular becomes a task. Whatever needs credentials is read with the
 //! caller's own and goes to this caller: it is neither kept nor shared.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use gateway::{ContentAsk, OpenError, Wanted};
 use origin::{
@@ -16,7 +16,7 @@ use types::{
     Visibility,
 };
 
-use super::refusal;
+use super::{refusal, secluded::Secluded};
 use crate::{
     access::{Access, Accesses, key_of},
     task::TaskSpec,
@@ -61,6 +61,7 @@ pub(super) struct Resolver {
     pub(super) origins: Origins,
     pub(super) store: Store,
     pub(super) accesses: Accesses,
+    pub(super) secluded: Secluded,
 }
 
 impl Resolver {
@@ -131,6 +132,9 @@ impl Resolver {
             self.accesses.insert(task, access);
             return Ok(shared((task, layout), Some(name.digest), name.source()));
         }
+        if self.secluded.contains(&name.key(), Instant::now()) {
+            return self.blob_alone(name, headers).await;
+        }
         match client.blob_head(name.repository, &name.digest).await {
             Ok(BlobHead {
                 length: Some(length),
@@ -142,7 +146,13 @@ impl Resolver {
                 Ok(shared((task, layout), Some(name.digest), name.source()))
             }
             Ok(BlobHead { length: None, .. }) => Ok(Found::Alone(name.alone(access, None))),
-            Err(error) if may_be_private(&error) => self.blob_alone(name, headers).await,
+            Err(error) if may_be_private(&error) => {
+                let found = self.blob_alone(name, headers).await;
+                if found.is_ok() {
+                    self.secluded.note(name.key(), Instant::now());
+                }
+                found
+            }
             Err(error) => Err(refusal::of_ask(error)),
         }
     }
@@ -241,6 +251,11 @@ impl Resolver {
 }
 
 impl BlobName<'_> {
+    fn key(&self) -> (RegistryHost, RepoName, Digest) {
+        let (registry, repository) = (self.registry.clone(), self.repository.clone());
+        (registry, repository, self.digest)
+    }
+
     fn source(&self) -> Source {
         Source::Blob {
             registry: self.registry.clone(),

@@ -118,6 +118,19 @@ async fn private_content_goes_to_its_caller_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn private_content_is_asked_for_with_credentials_from_the_second_time_on() {
+    let (bytes, digest) = content(100);
+    let world = private(bytes).await;
+    for requests in [3, 5] {
+        let opened = world.doors.open(&world.blob(digest, ANN)).await;
+        drop(opened.expect("ann may"));
+        assert_eq!(world.server.seen().len(), requests);
+    }
+    let opened = world.doors.open(&world.blob(digest, None)).await;
+    assert!(matches!(opened, Err(OpenError::Denied(_))));
+}
+
+#[tokio::test]
 async fn a_part_of_private_content_is_asked_as_a_part() {
     let (bytes, digest) = content(LENGTH);
     let world = private(bytes.clone()).await;
