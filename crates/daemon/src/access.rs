@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use origin::{
-    AskError, Body, Origins, ReadError, RegistryClient, Request, ResolveError, Resolved,
-    SecretHeaders,
+    AskError, Body, BodyStream, Origins, ReadError, RegistryClient, Request, ResolveError,
+    Resolved, SecretHeaders,
 };
 use parking_lot::Mutex;
 use types::{
@@ -29,7 +29,7 @@ pub enum Access {
     /// A registry's blob.
     Blob {
         /// Whom to ask, for nobody in particular.
-        client: RegistryClient,
+        client: Box<RegistryClient>,
         /// Within the registry.
         repository: RepoName,
         /// Which blob.
@@ -54,6 +54,20 @@ impl Access {
                 repository,
                 digest,
             } => client.blob(repository, digest, Some(range)).await,
+        }
+    }
+
+    /// Reads everything, whatever its length. Dropped early, the request is cancelled.
+    pub(crate) async fn all(&self) -> Result<BodyStream, ReadError> {
+        match self {
+            Self::Web { origins, resolved } => origins.spool(resolved).await,
+            Self::Blob {
+                client,
+                repository,
+                digest,
+            } => match client.blob(repository, digest, None).await? {
+                Body::Range(stream) | Body::Whole(stream) => Ok(stream),
+            },
         }
     }
 }
@@ -163,7 +177,7 @@ impl Accesses {
                 repository,
                 digest,
             } => {
-                let client = self.origins.registry(registry).anonymous();
+                let client = Box::new(self.origins.registry(registry).anonymous());
                 let head = client.blob_head(repository, digest).await?;
                 let access = Access::Blob {
                     client,

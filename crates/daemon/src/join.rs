@@ -3,19 +3,16 @@
 use std::{path::Path, time::SystemTime};
 
 use control::{CallError, ControlClient};
-use identity::{
-    AnswerError, Bootstrap, EnrolAnswer, Identity, JoinToken, LinkError, LinkLimits, LoadError,
-    NodeKey,
-};
+use identity::{AnswerError, Bootstrap, EnrolAnswer, Identity, LinkError, LinkLimits, LoadError};
 
 use crate::scheduler::{SchedulerLinkError, dial_scheduler};
 
 /// Why a host could not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The key on disk.
-    #[error("loading this host's key")]
-    Key(#[from] LoadError),
+    /// The certificate on disk.
+    #[error("keeping this host's certificate")]
+    Save(#[from] LoadError),
     /// No scheduler answered; the last one's reason.
     #[error("reaching the scheduler")]
     Unreachable(#[from] SchedulerLinkError),
@@ -33,17 +30,16 @@ pub enum JoinError {
     NoScheduler,
 }
 
-/// Joins the cluster of `token` at the first of `schedulers` that answers, and keeps the identity in `dir`.
+/// Joins the cluster of the token at the first of `schedulers` that answers, and keeps the identity in `dir`, beside its
+/// key.
 pub async fn join(
     dir: &Path,
-    token: JoinToken,
+    bootstrap: &Bootstrap,
     schedulers: &[String],
 ) -> Result<Identity, JoinError> {
-    let key = tokio::task::block_in_place(|| NodeKey::load_or_create(dir))?;
-    let bootstrap = Bootstrap::new(token, key);
     let mut last = JoinError::NoScheduler;
     for scheduler in schedulers {
-        match join_at(&bootstrap, scheduler).await {
+        match join_at(bootstrap, scheduler).await {
             Ok(identity) => {
                 tokio::task::block_in_place(|| identity.save(dir))?;
                 return Ok(identity);

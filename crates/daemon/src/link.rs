@@ -132,11 +132,7 @@ impl Incoming {
         {
             receiving.writer = None;
             self.events
-                .tell(Event::StoreFailed {
-                    task: id,
-                    piece: data.piece,
-                    cause,
-                })
+                .tell(Event::StoreFailed { task: id, cause })
                 .await;
             return Ok(());
         }
@@ -210,11 +206,7 @@ impl Incoming {
                     piece,
                 }
             }
-            Err(cause) => Event::StoreFailed {
-                task: id,
-                piece,
-                cause,
-            },
+            Err(cause) => Event::StoreFailed { task: id, cause },
         };
         self.events.tell(event).await;
     }

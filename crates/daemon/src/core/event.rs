@@ -85,11 +85,7 @@ pub(crate) enum Event {
         piece: PieceIndex,
     },
     /// The store did not take a piece.
-    StoreFailed {
-        task: TaskId,
-        piece: PieceIndex,
-        cause: WriteError,
-    },
+    StoreFailed { task: TaskId, cause: WriteError },
     /// A piece came from the origin.
     Imported {
         task: TaskId,

@@ -59,7 +59,7 @@ impl Core {
                 self.parts.metrics.piece_failed(PieceFailure::Corrupt);
                 self.of_piece(link, task, |host| Swarm::Corrupt { piece, host });
             }
-            Event::StoreFailed { task, cause, .. } => {
+            Event::StoreFailed { task, cause } => {
                 self.fail(task, TaskError::Store(Arc::new(cause)))
             }
             Event::Imported {
