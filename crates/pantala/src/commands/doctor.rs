@@ -121,7 +121,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.push(space(config));
     findings.push(certificate(config));
     let listeners = [
-        ("peer port", config.peer.listen),
+        ("peer port", Some(config.peer.listen)),
         ("mirror port", config.mirror.listen),
         ("status port", config.status),
     ];
