@@ -4,11 +4,12 @@
 //! - `config`: flags, environment and file, checked;
 //! - `roles`: from the configuration to running parts;
 //! - `problem`: how a command fails: message, causes, next step, exit code;
-//! - `logs`, `signals`, `show`: log lines, leaving, tables.
+//! - `logs`, `signals`, `show`, `dial`: log lines, leaving, tables, what the doctor tries.
 
 mod cli;
 mod commands;
 mod config;
+mod dial;
 mod logs;
 mod problem;
 mod roles;

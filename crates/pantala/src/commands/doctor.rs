@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use gateway::local::{StatusReport, client::Client};
@@ -15,7 +15,6 @@ use identity::Identity;
 use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 use types::ByteCount;
@@ -24,12 +23,10 @@ use super::{block_on, load};
 use crate::{
     cli::{JsonFlag, RoleArgs},
     config::Config,
+    dial::{PATIENCE, try_reach},
     problem::{Exit, Problem},
     roles, show,
 };
-
-/// For an answer from the network: a person waits.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -121,7 +118,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.push(space(config));
     findings.push(certificate(config));
     let listeners = [
-        ("peer port", config.peer.listen),
+        ("peer port", Some(config.peer.listen)),
         ("mirror port", config.mirror.listen),
         ("status port", config.status),
     ];
@@ -342,7 +339,7 @@ async fn mirror(config: &Config, is_running: bool) -> Finding {
 
 /// The first line of the answer to a `GET /v2/`.
 async fn first_line(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = try_reach(&address.ip().to_string(), address.port()).await?;
     let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -361,13 +358,11 @@ async fn schedulers(config: &Config) -> Finding {
     }
     let mut silent = Vec::new();
     for end in &config.control.schedulers {
-        let connecting = TcpStream::connect((end.host.as_str(), end.port));
-        match timeout(PATIENCE, connecting).await {
-            Ok(Ok(_)) => {
+        match try_reach(&end.host, end.port).await {
+            Ok(_) => {
                 return Finding::new("scheduler", Health::Good, format!("{end} can be reached"));
             }
-            Ok(Err(error)) => silent.push(format!("{end}: {error}")),
-            Err(_) => silent.push(format!("{end}: no answer")),
+            Err(error) => silent.push(format!("{end}: {error}")),
         }
     }
     Finding::new("scheduler", Health::Bad, silent.join("; "))

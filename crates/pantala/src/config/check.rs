@@ -63,23 +63,12 @@ fn config(from: &mut Reader) -> Option<Config> {
 }
 
 fn host(from: &mut Reader) -> Option<HostConfig> {
-    let name = from.maybe("host.name", |text| {
-        let fits = (1..=253).contains(&text.len()) && !text.contains(|c: char| c.is_control());
-        if fits {
-            Ok(text.to_owned())
-        } else {
-            Err("a name has 1 to 253 printable characters")
-        }
-    });
     let data_dir = from.path("host.data_dir");
-    let run_dir = from.path("host.run_dir");
     let topology = from.maybe("host.topology", str::parse::<Topology>);
     let seed = from.flag("host.seed");
     let stop_timeout = from.duration("host.stop_timeout", Duration::from_secs(1));
     Some(HostConfig {
-        name: name?,
         data_dir: data_dir?,
-        run_dir: run_dir?,
         topology: topology?.unwrap_or_default(),
         seed: seed?,
         stop_timeout: stop_timeout?,
@@ -87,10 +76,10 @@ fn host(from: &mut Reader) -> Option<HostConfig> {
 }
 
 fn peer(from: &mut Reader) -> Option<PeerConfig> {
-    let listen = from.listener("peer.listen");
-    let advertise = from.maybe("peer.advertise", str::parse);
+    let listen = from.address("peer.listen");
+    let advertise = from.maybe("peer.advertise", str::parse::<SocketAddr>);
     let connections_max = from.whole("peer.connections_max", 8_usize, 4096);
-    let slots = from.whole("peer.slots", 1_u32, 16);
+    let slots = from.whole("peer.slots", 1_u8, 16);
     let upload_rate = from.limit("peer.upload_rate");
     let download_rate = from.limit("peer.download_rate");
     Some(PeerConfig {
@@ -197,17 +186,15 @@ fn local(from: &mut Reader) -> Option<LocalConfig> {
 }
 
 fn scheduler(from: &mut Reader) -> Option<SchedulerConfig> {
-    let listen = from.listener("scheduler.listen");
+    let listen = from.address("scheduler.listen");
     let status = from.listener("scheduler.status");
     let ca_dir = from.path("scheduler.ca_dir");
     let cluster = from.must("scheduler.cluster", str::parse);
-    let advertise = from.maybe("scheduler.advertise", str::parse);
     Some(SchedulerConfig {
         listen: listen?,
         status: status?,
         ca_dir: ca_dir?,
         cluster: cluster?,
-        advertise: advertise?,
     })
 }
 
@@ -232,7 +219,7 @@ fn log(from: &mut Reader) -> Option<LogConfig> {
 /// What single values cannot know of each other.
 fn together(from: &mut Reader, config: &Config) {
     let listeners = [
-        ("peer.listen", config.peer.listen),
+        ("peer.listen", Some(config.peer.listen)),
         ("status.listen", config.status),
         ("mirror.listen", config.mirror.listen),
     ];
@@ -245,8 +232,8 @@ fn together(from: &mut Reader, config: &Config) {
             from.fault(key, format!("{address} is the port of {other} too"));
         }
     }
-    if let (Some(listen), Some(status)) = (config.scheduler.listen, config.scheduler.status)
-        && collide(listen, status)
+    if let Some(status) = config.scheduler.status
+        && collide(config.scheduler.listen, status)
     {
         from.fault(
             "scheduler.status",

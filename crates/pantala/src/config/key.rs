@@ -22,8 +22,8 @@ pub(crate) enum Kind {
     Text,
     /// A path.
     Path,
-    /// `HOST:PORT`.
-    Endpoint,
+    /// `ADDRESS:PORT`.
+    Address,
     /// `ADDRESS:PORT`, or `off`.
     Listener,
     /// `30s`.
@@ -50,7 +50,7 @@ impl Kind {
         match self {
             Self::Text => "a text in quotes",
             Self::Path => "a path in quotes",
-            Self::Endpoint => "\"HOST:PORT\"",
+            Self::Address => "\"ADDRESS:PORT\"",
             Self::Listener => "\"ADDRESS:PORT\" or \"off\"",
             Self::Duration => "a duration in quotes, such as \"30s\"",
             Self::Size => "a size in quotes, such as \"4MiB\"",

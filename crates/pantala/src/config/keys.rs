@@ -64,23 +64,11 @@ pub(crate) const KEYS: &[Key] = &[
         "1",
         "The version of this format. Only 1 exists.",
     ),
-    unset(
-        "host.name",
-        Kind::Text,
-        "\"node-17\"",
-        "The host's name in tables and logs. Unset: the system's host name.",
-    ),
     key(
         "host.data_dir",
         Kind::Path,
         "\"/var/lib/pantala\"",
         "Content, keys and certificate live here. It must belong to the daemon's user alone (mode 0700); a link is refused.",
-    ),
-    key(
-        "host.run_dir",
-        Kind::Path,
-        "\"/run/pantala\"",
-        "For what need not outlive a reboot.",
     ),
     unset(
         "host.topology",
@@ -102,13 +90,13 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "peer.listen",
-        Kind::Listener,
+        Kind::Address,
         "\"[::]:7470\"",
-        "Where other hosts reach this one, over mutual TLS. `off`: this host only fetches.",
+        "Where other hosts reach this one, over mutual TLS.",
     ),
     unset(
         "peer.advertise",
-        Kind::Endpoint,
+        Kind::Address,
         "\"10.0.0.17:7470\"",
         "The address that others are told. Unset: the address from which this host reaches its scheduler, with the port of `peer.listen`.",
     ),
@@ -306,7 +294,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "scheduler.listen",
-        Kind::Listener,
+        Kind::Address,
         "\"[::]:7480\"",
         "Where hosts reach the scheduler, over mutual TLS. Another port than `peer.listen`, so that a daemon fits beside it.",
     ),
@@ -327,12 +315,6 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Text,
         "\"pantala\"",
         "The cluster's name: 1 to 40 of a-z, 0-9 and '-'. It cannot change once the authority exists.",
-    ),
-    unset(
-        "scheduler.advertise",
-        Kind::Endpoint,
-        "\"scheduler-1.corp:7480\"",
-        "The address that hosts are told. Unset: the one they came by.",
     ),
     key(
         "log.format",

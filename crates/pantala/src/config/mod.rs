@@ -62,9 +62,7 @@ pub(crate) struct Config {
 /// This host.
 #[derive(Clone, Debug)]
 pub(crate) struct HostConfig {
-    pub(crate) name: Option<String>,
     pub(crate) data_dir: PathBuf,
-    pub(crate) run_dir: PathBuf,
     pub(crate) topology: Topology,
     pub(crate) seed: bool,
     pub(crate) stop_timeout: Duration,
@@ -73,10 +71,10 @@ pub(crate) struct HostConfig {
 /// Exchanging pieces. Rates are bytes per second.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerConfig {
-    pub(crate) listen: Option<SocketAddr>,
-    pub(crate) advertise: Option<Endpoint>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) advertise: Option<SocketAddr>,
     pub(crate) connections_max: usize,
-    pub(crate) slots: u32,
+    pub(crate) slots: u8,
     pub(crate) upload_rate: Option<ByteCount>,
     pub(crate) download_rate: Option<ByteCount>,
 }
@@ -138,11 +136,10 @@ pub(crate) struct LocalConfig {
 /// For the scheduler.
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerConfig {
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: SocketAddr,
     pub(crate) status: Option<SocketAddr>,
     pub(crate) ca_dir: PathBuf,
     pub(crate) cluster: ClusterId,
-    pub(crate) advertise: Option<Endpoint>,
 }
 
 /// Logs.

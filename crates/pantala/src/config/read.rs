@@ -191,6 +191,14 @@ impl Reader {
         Some(rate)
     }
 
+    /// An address to listen at.
+    pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        self.must(key, |text| {
+            text.parse()
+                .map_err(|_| "an address to listen at is ADDRESS:PORT, such as [::]:7470")
+        })
+    }
+
     /// An address to listen at; the inner none if it is off.
     pub(super) fn listener(&mut self, key: &str) -> Option<Option<SocketAddr>> {
         self.must(key, |text| match text {

@@ -60,99 +60,102 @@ fn the_default_file_is_the_default_configuration_with_and_without_its_comments()
     assert_eq!(faults(&bare.join("\n")), Vec::<String>::new(), "{bare:#?}");
 }
 
+/// A text, and how the first words of what is wrong with it are.
+const CORPUS: &[(&str, &str)] = &[
+    (
+        "[host]\ndatadir = \"/x\"",
+        "2: host.datadir: there is no such key: did you mean host.data_dir?",
+    ),
+    (
+        "[hosts]\n",
+        "1: [hosts]: there is no such section: did you mean [host]?",
+    ),
+    (
+        "socket = \"/x\"",
+        "1: socket: there is no such key: did you mean local.socket?",
+    ),
+    (
+        "\n[peer]\nslots = \"2\"",
+        "3: peer.slots: this must be a whole number, not a string",
+    ),
+    (
+        "[peer]\nslots = -1",
+        "2: peer.slots: this must be a whole number, not an integer",
+    ),
+    (
+        "[peer]\nslots = 99",
+        "2: peer.slots: \"99\": a whole number from 1 to 16",
+    ),
+    (
+        "[host]\nseed = \"yes\"",
+        "2: host.seed: this must be true or false, not a string",
+    ),
+    (
+        "[host]\ndata_dir = \"x\"",
+        "2: host.data_dir: \"x\": a path here is absolute: it starts with /",
+    ),
+    (
+        "[mirror]\nlisten = \"7472\"",
+        "2: mirror.listen: \"7472\": an address to listen at is",
+    ),
+    (
+        "[control]\nschedulers = [\"a:1\", \"b\"]",
+        "2: control.schedulers: \"b\": an endpoint is HOST:PORT",
+    ),
+    (
+        "[control]\nschedulers = \"a:1\"",
+        "2: control.schedulers: this must be a list of texts",
+    ),
+    (
+        "[control]\nexpiry_grace = \"73h\"",
+        "2: control.expiry_grace: \"73h\": certificates may live on",
+    ),
+    (
+        "[peer]\nupload_rate = \"0MB/s\"",
+        "2: peer.upload_rate: nothing would ever move",
+    ),
+    (
+        "[peer]\nupload_rate = \"fast\"",
+        "2: peer.upload_rate: \"fast\": a rate is a number and a unit",
+    ),
+    (
+        "[memory]\nbudget = \"1MiB\"",
+        "2: memory.budget: \"1MiB\": it is 16MiB at least",
+    ),
+    (
+        "[log]\nlevel = \"loud=very\"",
+        "2: log.level: \"loud=very\": a level is",
+    ),
+    (
+        "[status]\nlisten = \"127.0.0.1:7470\"",
+        "2: status.listen: 127.0.0.1:7470 is the port of peer.listen too",
+    ),
+    (
+        "[origin]\nlisted_only = true",
+        "2: origin.listed_only: no origin is listed",
+    ),
+    (
+        "[origin]\nallow = [\"ftp://h\"]",
+        "2: origin.allow: \"ftp://h\": an origin is reached over http",
+    ),
+    (
+        "[local]\ngroup = \"no-such-group-here\"",
+        "2: local.group: \"no-such-group-here\": there is no such group",
+    ),
+    (
+        "version = 2",
+        "1: version: \"2\": a whole number from 1 to 1",
+    ),
+    ("[host\nseed = true", "1: : no TOML:"),
+    (
+        "[host]\nseed = true\nseed = false",
+        "3: : no TOML: duplicate key",
+    ),
+];
+
 #[test]
 fn a_fault_is_told_with_its_line_its_key_and_a_hint() {
-    for (text, told) in [
-        (
-            "[host]\ndatadir = \"/x\"",
-            "2: host.datadir: there is no such key: did you mean host.data_dir?",
-        ),
-        (
-            "[hosts]\n",
-            "1: [hosts]: there is no such section: did you mean [host]?",
-        ),
-        (
-            "socket = \"/x\"",
-            "1: socket: there is no such key: did you mean local.socket?",
-        ),
-        (
-            "\n[peer]\nslots = \"2\"",
-            "3: peer.slots: this must be a whole number, not a string",
-        ),
-        (
-            "[peer]\nslots = -1",
-            "2: peer.slots: this must be a whole number, not an integer",
-        ),
-        (
-            "[peer]\nslots = 99",
-            "2: peer.slots: \"99\": a whole number from 1 to 16",
-        ),
-        (
-            "[host]\nseed = \"yes\"",
-            "2: host.seed: this must be true or false, not a string",
-        ),
-        (
-            "[host]\ndata_dir = \"x\"",
-            "2: host.data_dir: \"x\": a path here is absolute: it starts with /",
-        ),
-        (
-            "[mirror]\nlisten = \"7472\"",
-            "2: mirror.listen: \"7472\": an address to listen at is",
-        ),
-        (
-            "[control]\nschedulers = [\"a:1\", \"b\"]",
-            "2: control.schedulers: \"b\": an endpoint is HOST:PORT",
-        ),
-        (
-            "[control]\nschedulers = \"a:1\"",
-            "2: control.schedulers: this must be a list of texts",
-        ),
-        (
-            "[control]\nexpiry_grace = \"73h\"",
-            "2: control.expiry_grace: \"73h\": certificates may live on",
-        ),
-        (
-            "[peer]\nupload_rate = \"0MB/s\"",
-            "2: peer.upload_rate: nothing would ever move",
-        ),
-        (
-            "[peer]\nupload_rate = \"fast\"",
-            "2: peer.upload_rate: \"fast\": a rate is a number and a unit",
-        ),
-        (
-            "[memory]\nbudget = \"1MiB\"",
-            "2: memory.budget: \"1MiB\": it is 16MiB at least",
-        ),
-        (
-            "[log]\nlevel = \"loud=very\"",
-            "2: log.level: \"loud=very\": a level is",
-        ),
-        (
-            "[status]\nlisten = \"127.0.0.1:7470\"",
-            "2: status.listen: 127.0.0.1:7470 is the port of peer.listen too",
-        ),
-        (
-            "[origin]\nlisted_only = true",
-            "2: origin.listed_only: no origin is listed",
-        ),
-        (
-            "[origin]\nallow = [\"ftp://h\"]",
-            "2: origin.allow: \"ftp://h\": an origin is reached over http",
-        ),
-        (
-            "[local]\ngroup = \"no-such-group-here\"",
-            "2: local.group: \"no-such-group-here\": there is no such group",
-        ),
-        (
-            "version = 2",
-            "1: version: \"2\": a whole number from 1 to 1",
-        ),
-        ("[host\nseed = true", "1: : no TOML:"),
-        (
-            "[host]\nseed = true\nseed = false",
-            "3: : no TOML: duplicate key",
-        ),
-    ] {
+    for (text, told) in CORPUS {
         let faults = faults(text);
         assert!(
             faults.iter().any(|fault| fault.starts_with(told)),

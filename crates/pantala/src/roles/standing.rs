@@ -7,9 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use identity::{
-    Bootstrap, ClusterCa, Identity, JoinToken, LoadError, LoadFault, NodeKey, Role, Roles,
-};
+use identity::{ClusterCa, Identity, JoinToken, LoadError, LoadFault, NodeKey, Role, Roles};
 use types::{ClusterId, Secret};
 
 use crate::config::Config;
@@ -22,8 +20,8 @@ const ALONE: &str = "alone";
 pub(crate) enum Standing {
     /// It has a certificate.
     Member(Identity),
-    /// It has a key and a token, and asks a scheduler for a certificate.
-    Joining(Bootstrap),
+    /// It has a token, and asks a scheduler for a certificate.
+    Joining(JoinToken),
 }
 
 /// Why nobody can say who this process is.
@@ -102,11 +100,7 @@ pub(crate) fn of_daemon(config: &Config) -> Result<Standing, StandingError> {
         Err(error) => return Err(error.into()),
     }
     if let Some(path) = &config.control.join_token_file {
-        let token = token(path)?;
-        return Ok(Standing::Joining(Bootstrap::new(
-            token,
-            NodeKey::load_or_create(&dir)?,
-        )));
+        return Ok(Standing::Joining(token(path)?));
     }
     if !config.control.schedulers.is_empty() {
         return Err(StandingError::NoToken);
@@ -225,6 +219,8 @@ mod tests {
         fs::write(&file, format!("{}\n", minted.text.expose())).expect("written");
         for _ in 0..2 {
             assert!(matches!(of_daemon(&joining), Ok(Standing::Joining(_))));
+            // Stopped on its way in, it has a key and no certificate.
+            NodeKey::load_or_create(&identity_dir(&joining)).expect("a key");
         }
     }
 }
