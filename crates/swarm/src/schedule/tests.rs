@@ -130,6 +130,7 @@ fn told(action: &Action) -> Option<String> {
         Action::Renew { epoch, .. } => format!("{to}+{}", epoch.0),
         Action::Revoke { epoch, .. } => format!("{to}x{}", epoch.0),
         Action::Fail { .. } => format!("{to}?"),
+        Action::Recruit { .. } => format!("{to}*"),
         Action::Refused { .. } => format!("{to}#"),
     })
 }
