@@ -5,65 +5,19 @@
     reason = "they are given to a daemon or scheduler where one starts"
 )]
 
+mod parts;
 mod standing;
 
-use gateway::{
-    local::{Access, Allowed},
-    mirror::Registries,
-};
-use identity::{Role, Roles};
-use origin::{Budget, OriginConfig, Patience};
-use store::StoreConfig;
+use gateway::local::{Access, Allowed};
+use identity::{Identity, JoinToken, Role, Roles};
 use tokio_util::sync::CancellationToken;
 
-use self::standing::StandingError;
 pub(crate) use self::standing::identity_dir;
+use self::standing::{Standing, StandingError};
 use crate::{
     config::Config,
     problem::{Exit, Problem},
 };
-
-/// What the door to the outside takes.
-pub(crate) fn origin(config: &Config) -> OriginConfig {
-    let limits = &config.origin;
-    OriginConfig {
-        origins: limits.allow.clone(),
-        listed_only: limits.listed_only,
-        ca_files: limits.ca_files.clone(),
-        patience: Patience {
-            connect: limits.connect_timeout,
-            progress: limits.progress_timeout,
-        },
-        budget: Budget {
-            concurrency: limits.concurrency,
-            requests_per_second: limits.requests_per_second,
-            bytes_per_second: limits.bytes_per_second,
-            ..Budget::default()
-        },
-        dropped_parameters: limits.dropped_parameters.clone(),
-        docker_config: limits.docker_config.clone(),
-        realms: limits.realms.clone(),
-        ..OriginConfig::default()
-    }
-}
-
-/// What the store takes.
-pub(crate) fn store(config: &Config) -> StoreConfig {
-    StoreConfig {
-        quota: config.store.quota,
-        free_floor: config.store.free_floor,
-        ..StoreConfig::new(config.host.data_dir.join("store"))
-    }
-}
-
-/// What the mirror takes.
-pub(crate) fn registries(config: &Config) -> Registries {
-    Registries {
-        known: config.mirror.registries.clone(),
-        default: config.mirror.default_registry.clone(),
-        any: config.mirror.any_registry,
-    }
-}
 
 /// Who may do what over the local socket.
 pub(crate) fn access(config: &Config) -> Access {
@@ -84,8 +38,35 @@ pub(crate) fn access(config: &Config) -> Access {
 
 /// Runs a daemon until `stop`.
 pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    let standing = standing::of_daemon(config).map_err(nobody)?;
-    absent("daemon", (config, format!("{standing:?}")), stop)
+    let identity = match standing::of_daemon(config).map_err(nobody)? {
+        Standing::Member(identity) => identity,
+        Standing::Joining(token) => join(config, token).await?,
+    };
+    run(parts::daemon(config, identity), stop).await
+}
+
+/// Asks the configured schedulers for a certificate, until one gives it or says no.
+async fn join(config: &Config, token: JoinToken) -> Result<Identity, Problem> {
+    let schedulers: Vec<String> = config
+        .control
+        .schedulers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let joined = daemon::join(&identity_dir(config), token, &schedulers).await;
+    joined.map_err(|error| {
+        Problem::of(Exit::Failed, "joining the cluster failed", error)
+            .next("check the token (`pantala token list` on the scheduler's host) and that the scheduler can be reached (`pantala doctor`)")
+    })
+}
+
+async fn run(config: daemon::config::Config, stop: CancellationToken) -> Result<(), Problem> {
+    let daemon = daemon::Daemon::start(config).await.map_err(|error| {
+        Problem::of(Exit::Failed, "starting the daemon failed", error)
+            .next("`pantala doctor` looks at folders and ports")
+    })?;
+    daemon.until_stopped(stop).await;
+    Ok(())
 }
 
 /// Runs a scheduler until `stop`.
