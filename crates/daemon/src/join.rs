@@ -3,15 +3,18 @@
 use std::{path::Path, time::SystemTime};
 
 use control::{CallError, ControlClient};
-use identity::{AnswerError, Bootstrap, EnrolAnswer, Identity, LinkError, LinkLimits, LoadError};
+use identity::{
+    AnswerError, Bootstrap, EnrolAnswer, Identity, JoinToken, LinkError, LinkLimits, LoadError,
+    NodeKey,
+};
 
 use crate::scheduler::{SchedulerLinkError, dial_scheduler};
 
 /// Why a host could not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The certificate on disk.
-    #[error("keeping this host's certificate")]
+    /// Key or certificate on disk.
+    #[error("keeping this host's key and certificate")]
     Save(#[from] LoadError),
     /// No scheduler answered; the last one's reason.
     #[error("reaching the scheduler")]
@@ -34,12 +37,14 @@ pub enum JoinError {
 /// key.
 pub async fn join(
     dir: &Path,
-    bootstrap: &Bootstrap,
+    token: JoinToken,
     schedulers: &[String],
 ) -> Result<Identity, JoinError> {
+    let key = tokio::task::block_in_place(|| NodeKey::load_or_create(dir))?;
+    let bootstrap = Bootstrap::new(token, key);
     let mut last = JoinError::NoScheduler;
     for scheduler in schedulers {
-        match join_at(bootstrap, scheduler).await {
+        match join_at(&bootstrap, scheduler).await {
             Ok(identity) => {
                 tokio::task::block_in_place(|| identity.save(dir))?;
                 return Ok(identity);

@@ -311,11 +311,38 @@ impl Desk {
 
     fn act(&mut self) {
         while let Some(action) = self.owner.brain.next_action() {
-            let host = action.host();
+            let (host, named) = (action.host(), self.importers(&action));
             if let Some(message) = self.message(action) {
                 self.send(host, message);
             }
+            for (host, message) in named {
+                self.send(host, message);
+            }
         }
+    }
+
+    /// Whom to tell which host imports a task: all its members when that changes, a newcomer when it is introduced.
+    fn importers(&self, action: &Action) -> Vec<(HostId, SchedulerMessage)> {
+        let (Action::Grant { host, task, .. } | Action::Introduce { host, task, .. }) = action
+        else {
+            return Vec::new();
+        };
+        let mut told = Vec::new();
+        for view in self.owner.brain.task_view(task) {
+            let Some(lease) = view.lease else { continue };
+            let message = || SchedulerMessage::Importer {
+                task: *task,
+                host: lease.holder,
+            };
+            let is_grant = matches!(action, Action::Grant { .. });
+            let members = view
+                .members
+                .iter()
+                .map(|member| member.host)
+                .filter(|member| is_grant || member == host);
+            told.extend(members.map(|member| (member, message())));
+        }
+        told
     }
 
     fn message(&self, action: Action) -> Option<SchedulerMessage> {

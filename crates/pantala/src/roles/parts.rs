@@ -1,6 +1,12 @@
 //! From the checked configuration to what a daemon takes.
 
+use std::fs;
+
 use daemon::config::{Config as DaemonConfig, Limits, Local, Mirror};
+use gateway::{
+    local::{Access, Allowed},
+    mirror::Registries,
+};
 use identity::Identity;
 use origin::{Budget, OriginConfig, Patience};
 use store::StoreConfig;
@@ -29,6 +35,8 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
         status: config.status,
         local: Some(local(config)),
         limits: limits(config),
+        advertise: config.peer.advertise.into_iter().collect(),
+        name: name(),
     }
 }
 
@@ -37,7 +45,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         upload: UploadPolicy {
             slots,
-            waiting_max: slots,
+            ..UploadPolicy::default()
         },
         download: DownloadPolicy {
             slots,
@@ -83,9 +91,11 @@ fn mirror(config: &Config) -> Option<Mirror> {
     let mirror = &config.mirror;
     Some(Mirror {
         listen: mirror.listen?,
-        registries: mirror.registries.clone(),
-        default_registry: mirror.default_registry.clone(),
-        any: mirror.any_registry,
+        registries: Registries {
+            known: mirror.registries.clone(),
+            default: mirror.default_registry.clone(),
+            any: mirror.any_registry,
+        },
     })
 }
 
@@ -93,5 +103,29 @@ fn local(config: &Config) -> Local {
     Local {
         path: config.local.socket.clone(),
         group: config.local.group,
+        access: access(config),
     }
+}
+
+/// Who may do what over the local socket.
+fn access(config: &Config) -> Access {
+    let mut access = Access::default();
+    if let Allowed::Users(users) = &mut access.manage {
+        users.extend(&config.local.manage_uids);
+    }
+    if !config.local.allow_uids.is_empty() {
+        // Who may manage may read as well.
+        let mut users = config.local.allow_uids.iter().copied().collect();
+        if let Allowed::Users(managers) = &access.manage {
+            users = &users | managers;
+        }
+        access.read = Allowed::Users(users);
+    }
+    access
+}
+
+/// What people call this machine.
+fn name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }

@@ -112,15 +112,13 @@ pub(crate) fn of_daemon(config: &Config) -> Result<Standing, StandingError> {
     Ok(Standing::Member(certified(&authority, &dir, roles)?))
 }
 
-/// The authority of a scheduler's cluster, and the scheduler's identity with `roles` under it.
-pub(crate) fn of_scheduler(
+/// A host that is a member because it runs the authority itself.
+pub(crate) fn of_member(
     config: &Config,
-    roles: Roles,
-) -> Result<(ClusterCa, Identity), StandingError> {
-    let scheduler = &config.scheduler;
-    let authority = ClusterCa::load_or_create(&scheduler.ca_dir, &scheduler.cluster)?;
-    let identity = certified(&authority, &scheduler.ca_dir.join("host"), roles)?;
-    Ok((authority, identity))
+    (authority, roles): (&ClusterCa, Roles),
+) -> Result<Identity, StandingError> {
+    make_private(&config.host.data_dir)?;
+    certified(authority, &identity_dir(config), roles)
 }
 
 fn certified(authority: &ClusterCa, dir: &Path, roles: Roles) -> Result<Identity, StandingError> {
@@ -209,8 +207,9 @@ mod tests {
         let error = of_daemon(&joining).expect_err("no token");
         assert!(!format!("{:#}", anyhow::Error::from(error)).contains("hunter2"));
 
-        let (authority, _) =
-            of_scheduler(&joining, Roles::default().with(Role::Scheduler)).expect("founded");
+        let section = &joining.scheduler;
+        let authority =
+            ClusterCa::load_or_create(&section.ca_dir, &section.cluster).expect("founded");
         let day = Duration::from_secs(86_400);
         let minted = authority
             .tokens()
