@@ -7,13 +7,19 @@ use gateway::{
     local::{BypassChange, LocalService},
 };
 use http::HeaderMap;
+use swarm::download::ReaderNo;
 use types::{ByteCount, ByteRange, ContentKey, Digest, Layout, Source, Visibility};
 
 use super::{
     resolve::Found,
     testing::{Answer, Seen, World, content, read},
 };
-use crate::{access::AccessError, handle::Command, task::TaskError};
+use crate::{
+    access::AccessError,
+    handle::Command,
+    table::Table,
+    task::{From, Task, TaskError},
+};
 
 const LENGTH: usize = 3 << 20;
 const ANN: Option<&str> = Some("Bearer ann");
@@ -221,6 +227,63 @@ async fn while_the_bypass_is_on_nothing_is_asked_but_the_origin() {
     assert!(world.accesses.get(&opened.description.task).is_none());
     let seen = world.server.seen();
     assert!(seen.iter().all(|seen| seen.line("authorization") == ANN));
+}
+
+#[tokio::test]
+async fn a_task_is_read_as_its_pieces_are_verified_and_ends_with_its_proof() {
+    let (bytes, digest) = content(LENGTH);
+    let mut world = public(bytes.clone()).await;
+    let ask = world.blob(digest, None);
+    let store = world.store.clone();
+    let start = async {
+        let Some(Command::Open {
+            reply,
+            spec,
+            whole,
+            run,
+            ..
+        }) = world.commands.recv().await
+        else {
+            panic!("the task is opened first");
+        };
+        assert!(whole && run == spec.layout.all());
+        let new = store::NewContent {
+            task: spec.task,
+            layout: spec.layout,
+            digest: spec.digest,
+            source: Some(spec.source.clone()),
+            visibility: spec.visibility,
+            pinned: false,
+            name: None,
+            reserve: store::Reserve::Whole,
+        };
+        let held = store.create(new).expect("created");
+        let task = Arc::new(Task::new(spec, held, Table::default()));
+        drop(reply.send(Ok((Arc::clone(&task), ReaderNo(0)))));
+        task
+    };
+    let (opened, task) = tokio::join!(world.doors.open(&ask), start);
+    let mut opened = opened.expect("opened");
+    for piece in task.spec.layout.all().pieces() {
+        let range = task.spec.layout.range_of(piece);
+        let at = |offset| usize::try_from(offset).expect("small");
+        let part = at(range.start())..at(range.end());
+        let mut writer = task.content.writer(piece).expect("free");
+        writer.write(&bytes[part.clone()]).expect("written");
+        writer.finish(None).expect("marked");
+        task.verified(piece, From::Peer);
+        assert_eq!(read(&mut opened, range).await, bytes[part]);
+        let told = world
+            .commands
+            .try_recv()
+            .expect("the reader says where it is");
+        assert!(matches!(told, Command::ReadAt { at, .. } if at == piece));
+    }
+    assert_eq!(opened.reader.sources().peer, LENGTH as u64);
+    assert!(opened.reader.descriptor().is_ok());
+    task.tell(|news| news.proven = Some(digest));
+    let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
+    assert_eq!(proved, Some(digest));
 }
 
 #[tokio::test]
