@@ -103,6 +103,17 @@ pub enum AccessError {
     },
 }
 
+impl AccessError {
+    /// Whether looking again would fare the same.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Resolve(cause) => cause.is_permanent(),
+            Self::Ask(cause) => cause.is_permanent(),
+            Self::Url(_) | Self::Unversioned { .. } | Self::Layout(_) | Self::Other { .. } => true,
+        }
+    }
+}
+
 /// The accesses of recent tasks. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Accesses {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use types::{ClusterId, Epoch, PieceDigest, PieceIndex, PieceRun, Segment};
 
 use crate::{
-    access::Access,
+    access::{Access, AccessError, Accesses},
     core::{Event, Events},
     task::Task,
 };
@@ -51,7 +51,7 @@ impl Signer {
 /// One run to import.
 pub(crate) struct Import {
     pub(crate) task: Arc<Task>,
-    pub(crate) access: Arc<Access>,
+    pub(crate) accesses: Accesses,
     pub(crate) run: PieceRun,
     /// The lease under which it is read; `None` for a blocked reader without one.
     pub(crate) epoch: Option<Epoch>,
@@ -64,6 +64,8 @@ pub(crate) struct Import {
 pub(crate) enum ImportError {
     #[error("reading the origin")]
     Origin(#[from] origin::ReadError),
+    #[error("looking at the origin again")]
+    Access(#[from] AccessError),
     #[error("the origin's body ended before {piece} was whole")]
     Short { piece: PieceIndex },
     #[error("storing {piece}")]
@@ -75,10 +77,19 @@ pub(crate) enum ImportError {
 }
 
 impl ImportError {
+    /// The cause as a task's failure tells it: what the origin said, if it said something.
+    pub(crate) fn told(self: &Arc<Self>) -> Arc<dyn std::error::Error + Send + Sync> {
+        match &**self {
+            Self::Origin(cause) => Arc::new(cause.clone()),
+            _ => Arc::<Self>::clone(self),
+        }
+    }
+
     /// Whether another try makes no sense.
     pub(crate) fn is_permanent(&self) -> bool {
         match self {
             Self::Origin(cause) => cause.is_permanent(),
+            Self::Access(cause) => cause.is_permanent(),
             Self::Short { .. } => false,
             Self::Store { .. } => true,
         }
@@ -98,7 +109,9 @@ impl ImportError {
             Self::Origin(origin::ReadError::Ask(AskError::Auth(_))) => OriginFailure::Denied,
             Self::Origin(origin::ReadError::Ask(AskError::Refused(_))) => OriginFailure::Forbidden,
             Self::Origin(cause) if cause.is_permanent() => OriginFailure::Mismatch,
-            Self::Origin(_) | Self::Short { .. } | Self::Store { .. } => OriginFailure::Unreachable,
+            Self::Origin(_) | Self::Access(_) | Self::Short { .. } | Self::Store { .. } => {
+                OriginFailure::Unreachable
+            }
         }
     }
 
@@ -106,7 +119,7 @@ impl ImportError {
     pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             Self::Origin(cause) => cause.retry_after(),
-            Self::Short { .. } | Self::Store { .. } => None,
+            Self::Access(_) | Self::Short { .. } | Self::Store { .. } => None,
         }
     }
 }
@@ -135,7 +148,7 @@ impl Import {
 
     async fn read(&self, events: &Events) -> Result<(), ImportError> {
         let range = self.task.spec.layout.range_of_run(self.run);
-        match self.access.read(range).await? {
+        match self.access().await?.read(range).await? {
             Body::Range(stream) => self.store(stream, self.run, events).await,
             // The origin ignores ranges: what comes before the run is taken too, once, instead of being thrown away.
             Body::Whole(stream) => {
@@ -150,6 +163,19 @@ impl Import {
                 )
                 .await
             }
+        }
+    }
+
+    /// The way to the origin, looked up anew for a task that an earlier process began.
+    async fn access(&self) -> Result<Arc<Access>, ImportError> {
+        let spec = &self.task.spec;
+        match self.accesses.get(&spec.task) {
+            Some(access) => Ok(access),
+            None => Ok(self
+                .accesses
+                .for_source(spec.task, &spec.source, spec.digest)
+                .await?
+                .1),
         }
     }
 

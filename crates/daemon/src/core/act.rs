@@ -99,15 +99,6 @@ impl Core {
     }
 
     fn import(&mut self, task: TaskId, run: PieceRun, epoch: Option<Epoch>) {
-        let Some(access) = self.parts.accesses.get(&task) else {
-            return self.drive(
-                task,
-                Swarm::ImportFailed {
-                    run,
-                    retry_at: None,
-                },
-            );
-        };
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
@@ -115,7 +106,7 @@ impl Core {
         let may_sign = epoch.is_some_and(|epoch| epoch > Epoch::default()) || self.parts.is_seed;
         let import = Import {
             task: Arc::clone(&job.task),
-            access,
+            accesses: self.parts.accesses.clone(),
             run,
             epoch,
             signer: may_sign.then(|| self.parts.signer.clone()),

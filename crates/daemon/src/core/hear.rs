@@ -380,7 +380,7 @@ impl Core {
         let Some(job) = self.jobs.get(&task) else {
             return;
         };
-        job.task.origin_failed(Arc::<ImportError>::clone(cause));
+        job.task.origin_failed(cause.told());
         let retry_at = (!cause.is_permanent())
             .then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
         if retry_at.is_none()

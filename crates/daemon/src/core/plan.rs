@@ -207,11 +207,7 @@ impl Core {
             source: Some(spec.source.clone()),
             layout: Some(spec.layout),
             digest: spec.digest,
-            can_import: if self.parts.accesses.get(&task).is_some() {
-                CanImport::Anonymous
-            } else {
-                CanImport::No
-            },
+            can_import: CanImport::Anonymous,
             have: match have.len() {
                 0 => Have::None,
                 _ if have.is_full() => Have::All,
