@@ -24,6 +24,8 @@ mod proto;
 mod scheduler_message;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{
     EnrolAnswer, EnrolRequest, HostView, MintToken, MintedToken, TaskMember, TaskView, Token,

@@ -31,14 +31,19 @@ impl Core {
                 });
             }
             Action::RevealAll { to } => self.show_all(task, to),
-            Action::Ask => self.scheduling.ask_again(task),
+            Action::Ask => self.ask_again(task),
             Action::Import { run, epoch } => self.import(task, run, epoch),
             Action::StopImport { epoch } => self.stop_import(task, epoch),
             Action::Report {
-                epoch,
-                imported,
-                left,
-            } => self.scheduling.progress(task, epoch, (imported, left)),
+                epoch, imported, ..
+            } => {
+                let pieces = self
+                    .jobs
+                    .get(&task)
+                    .map_or(imported, |job| job.task.spec.layout.piece_count());
+                self.scheduling
+                    .progress(task, epoch, (imported, pieces - imported));
+            }
             Action::GiveUpLease { epoch } => self.scheduling.give_up(task, epoch),
             Action::Blame { host } => {
                 if let Some(peer) = self.peers.get(host) {

@@ -44,8 +44,10 @@ pub(super) struct Scheduling {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     epoch: Epoch,
-    imported: u32,
-    left: u32,
+    /// Pieces held.
+    have: u32,
+    /// Pieces not held: with none the lease ends.
+    missing: u32,
     until: Moment,
 }
 
@@ -102,28 +104,26 @@ impl Scheduling {
         [renewal, alone].into_iter().flatten().min()
     }
 
-    pub(super) fn ask_again(&mut self, task: TaskId) {
-        self.say(HostMessage::Progress(self.report(task, 0)));
-    }
-
-    fn report(&self, task: TaskId, have: u32) -> Progress {
+    fn report(&self, task: TaskId) -> Progress {
         let held = self.leases.get(&task);
+        let (have, left) = held.map_or((0, 0), |held| (held.have, held.missing));
         Progress {
             task,
-            have: held.map_or(have, |held| held.imported),
+            have,
             lease: held.map(|held| held.epoch),
-            imported: held.map_or(0, |held| held.imported),
-            left: held.map_or(0, |held| held.left),
+            imported: have,
+            left,
         }
     }
 
-    pub(super) fn progress(&mut self, task: TaskId, epoch: Epoch, (imported, left): (u32, u32)) {
+    /// The holder of `epoch` has this many pieces and lacks these.
+    pub(super) fn progress(&mut self, task: TaskId, epoch: Epoch, (have, missing): (u32, u32)) {
         if let Some(held) = self
             .leases
             .get_mut(&task)
             .filter(|held| held.epoch == epoch)
         {
-            (held.imported, held.left) = (imported, left);
+            (held.have, held.missing) = (have, missing);
         }
     }
 
@@ -198,6 +198,13 @@ impl Core {
             .for_each(|ask| self.scheduling.say(HostMessage::Ask(ask)));
     }
 
+    /// Asks once more: the answer tells that somebody cares.
+    pub(super) fn ask_again(&mut self, task: TaskId) {
+        let ask = self.ask_of(task);
+        ask.into_iter()
+            .for_each(|ask| self.scheduling.say(HostMessage::Ask(ask)));
+    }
+
     fn ask_of(&self, task: TaskId) -> Option<Ask> {
         let job = self.jobs.get(&task)?;
         let spec = &job.task.spec;
@@ -250,7 +257,7 @@ impl Core {
             self.scheduling.told_at = now;
             let tasks: Vec<TaskId> = self.scheduling.leases.keys().copied().collect();
             for task in tasks {
-                let report = self.scheduling.report(task, 0);
+                let report = self.scheduling.report(task);
                 self.scheduling.say(HostMessage::Progress(report));
             }
         }
@@ -402,12 +409,14 @@ impl Core {
         job.task.name_importer(me);
         self.scheduling.unacknowledged.remove(&task);
         let until = term.ends();
+        let have = job.download.have().len();
+        let missing = job.task.spec.layout.piece_count() - have;
         self.scheduling.leases.insert(
             task,
             Held {
                 epoch,
-                imported: job.download.have().len(),
-                left: 0,
+                have,
+                missing,
                 until,
             },
         );

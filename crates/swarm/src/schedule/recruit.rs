@@ -15,10 +15,15 @@ use super::{
 };
 
 impl Schedule {
-    /// Recruits a seed if that was not tried yet. Until the returned moment no lease is to be granted.
+    /// Recruits a seed if that was not tried yet. Until the returned moment no lease is to be granted, unless the seed asks.
     pub(super) fn recruit(&mut self, now: Moment, no: TaskNo) -> Option<Moment> {
         let task = self.tasks.at(no);
-        if task.was_seed_sought || self.policy.recruit_wait.is_zero() {
+        if task.was_seed_sought {
+            let best = task.best_candidate(self.policy.failure_voices);
+            let is_seed = best.is_some_and(|seat| self.hosts.at(task.member(seat).host).is_seed);
+            return (now < task.seed_until && !is_seed).then_some(task.seed_until);
+        }
+        if self.policy.recruit_wait.is_zero() {
             return None;
         }
         let seed = self.seed_for(no, task);
@@ -26,12 +31,12 @@ impl Schedule {
         task.was_seed_sought = true;
         let host = seed?;
         let until = now + self.policy.recruit_wait;
-        task.not_before = task.not_before.max(until);
+        task.seed_until = until;
         self.outbox.push(Action::Recruit {
             host,
             task: task.id,
         });
-        Some(task.not_before)
+        Some(until)
     }
 
     /// The seed that reads this task's origin, unless one takes part already. Walks over the seeds, which are few.

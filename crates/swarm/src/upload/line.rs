@@ -141,9 +141,11 @@ impl Uploads {
         }) {
             return Err(Refusal::Duplicate);
         }
-        if let Some(own) = self.running.iter_mut().find(|running| {
-            running.place == Place::Kept && running.transfer.to == transfer.to
-        }) {
+        if let Some(own) = self
+            .running
+            .iter_mut()
+            .find(|running| running.place == Place::Kept && running.transfer.to == transfer.to)
+        {
             own.place = Place::Followed;
             self.enter(transfer, class, standing);
             return Ok(None);
@@ -154,7 +156,9 @@ impl Uploads {
             Standing::Urgent => Some(self.displace().ok_or(Refusal::Busy)?),
             _ => {
                 self.turned_away.retain(|host| *host != transfer.to);
-                if self.turned_away.len() >= 8 { self.turned_away.remove(0); }
+                if self.turned_away.len() >= 8 {
+                    self.turned_away.remove(0);
+                }
                 self.turned_away.push(transfer.to);
                 return Err(Refusal::Busy);
             }
@@ -175,7 +179,9 @@ impl Uploads {
     }
 
     /// Children that were refused of late, the last one last.
-    pub fn turned_away(&self) -> &[HostNo] { &self.turned_away }
+    pub fn turned_away(&self) -> &[HostNo] {
+        &self.turned_away
+    }
 
     /// Sends the last usual request in line away.
     fn displace(&mut self) -> Option<Transfer> {
@@ -189,7 +195,8 @@ impl Uploads {
     fn capacity(&self) -> usize {
         let count = |place: Place| self.running.iter().filter(|r| r.place == place).count();
         usize::from(self.policy.waiting_max)
-            + (usize::from(self.policy.slots) + count(Place::Opening) + count(Place::Followed)).saturating_sub(self.running.len())
+            + (usize::from(self.policy.slots) + count(Place::Opening) + count(Place::Followed))
+                .saturating_sub(self.running.len())
     }
 
     /// The next transfer to start, if a slot is free and the rate allows. Call until `None`; `length_of` tells a run's
@@ -210,7 +217,11 @@ impl Uploads {
             (
                 waiting.class,
                 waiting.standing,
-                if waiting.standing == Standing::Invited { (0, 0) } else { self.served.by(&waiting.transfer) },
+                if waiting.standing == Standing::Invited {
+                    (0, 0)
+                } else {
+                    self.served.by(&waiting.transfer)
+                },
                 waiting.number,
             )
         })?;
@@ -268,7 +279,11 @@ impl Uploads {
     pub fn forget_of(&mut self, host: HostNo, task: TaskId) -> Vec<Transfer> {
         let is_meant = |transfer: &Transfer| transfer.to == host && transfer.task == task;
         self.waiting.retain(|waiting| !is_meant(&waiting.transfer));
-        self.running.iter().map(|running| running.transfer).filter(is_meant).collect()
+        self.running
+            .iter()
+            .map(|running| running.transfer)
+            .filter(is_meant)
+            .collect()
     }
 
     /// A task is gone: requests that wait for it are returned, to be refused.
