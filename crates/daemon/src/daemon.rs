@@ -70,6 +70,69 @@ pub enum StartError {
     Origin(#[from] OriginSetupError),
 }
 
+/// What everything else stands on.
+struct Ground {
+    store: Store,
+    origins: Origins,
+    accesses: Accesses,
+    metrics: Metrics,
+    health: Health,
+}
+
+impl Ground {
+    fn open(config: &Config) -> Result<Self, StartError> {
+        let (store, recovery) = tokio::task::block_in_place(|| Store::open(config.store.clone()))?;
+        info!(
+            contents = recovery.contents,
+            held = recovery.held.0,
+            unclean = recovery.unclean,
+            "the store is open"
+        );
+        let origins = Origins::new(config.origin.clone())?;
+        Ok(Self {
+            store,
+            accesses: Accesses::new(origins.clone()),
+            origins,
+            metrics: Metrics::default(),
+            health: Health::default(),
+        })
+    }
+
+    /// What the core takes of it.
+    fn core(&self, config: &Config, (links, dialler, peer): (Links, Dialler, SocketAddr)) -> Parts {
+        Parts {
+            links,
+            signer: Signer {
+                key: config.identity.key().clone(),
+                cluster: config.identity.cluster().clone(),
+            },
+            is_seed: config.is_seed,
+            is_scheduled: !config.schedulers.is_empty(),
+            dialler,
+            join: config.join(peer),
+            limits: config.limits.clone(),
+            store: self.store.clone(),
+            accesses: self.accesses.clone(),
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            clock: Clock::start(),
+            seed: rand::random(),
+        }
+    }
+
+    /// What the doors take of it.
+    fn doors(&self, handle: &Handle) -> DoorsParts {
+        DoorsParts {
+            handle: handle.clone(),
+            origins: self.origins.clone(),
+            store: self.store.clone(),
+            accesses: self.accesses.clone(),
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+        }
+    }
+}
+
 /// A running daemon.
 pub struct Daemon {
     peer: SocketAddr,
@@ -88,63 +151,29 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the store and every listener, then runs. Any failure ends the start: a daemon is never half there.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config {
-            identity,
-            identity_dir,
-            peer,
-            schedulers,
-            limits,
-            ..
-        } = &config;
-        let (store, recovery) = tokio::task::block_in_place(|| Store::open(config.store.clone()))?;
-        info!(contents = recovery.contents, held = ?recovery.held, unclean = recovery.unclean, "the store is open");
-        let origins = Origins::new(config.origin.clone())?;
-        let (accesses, metrics) = (Accesses::new(origins.clone()), Metrics::default());
+        let ground = Ground::open(&config)?;
         let on_peer = |cause| StartError::Peer {
-            address: *peer,
+            address: config.peer,
             cause,
         };
-        let listener = TcpListener::bind(peer).await.map_err(on_peer)?;
+        let listener = TcpListener::bind(config.peer).await.map_err(on_peer)?;
         let peer = listener.local_addr().map_err(on_peer)?;
 
         let (events_in, events) = mpsc::channel(QUEUE);
         let (commands_in, commands) = mpsc::channel(QUEUE);
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
-        let links = Links::new(identity.clone());
+        let links = Links::new(config.identity.clone());
         let (dialler, acceptor) = ends(&links, peer.port(), &events_in);
-        let parts = Parts {
-            links: links.clone(),
-            signer: Signer {
-                key: identity.key().clone(),
-                cluster: identity.cluster().clone(),
-            },
-            is_seed: config.is_seed,
-            is_scheduled: !schedulers.is_empty(),
-            dialler,
-            join: config.join(peer),
-            limits: limits.clone(),
-            store: store.clone(),
-            accesses: accesses.clone(),
-            metrics: metrics.clone(),
-            clock: Clock::start(),
-            seed: rand::random(),
-        };
+        let parts = ground.core(&config, (links.clone(), dialler, peer));
         let session = ToScheduler {
             links,
-            identity_dir: identity_dir.clone(),
-            schedulers: schedulers.clone(),
+            identity_dir: config.identity_dir.clone(),
+            schedulers: config.schedulers.clone(),
             events: events_in.clone(),
             seed: rand::random(),
         };
-        let parts_of_doors = DoorsParts {
-            handle: handle.clone(),
-            origins: origins.clone(),
-            store: store.clone(),
-            accesses,
-            metrics,
-            health: Health::default(),
-        };
-        let doors = Arc::new(Doors::new(parts_of_doors, config.doors())?);
+        let doors = Arc::new(Doors::new(ground.doors(&handle), config.doors())?);
+        let Ground { store, origins, .. } = ground;
         let mut daemon = Self {
             peer,
             mirror: None,

@@ -15,6 +15,10 @@ const DIALERS: &[(&str, &str)] = &[
     ("crates/wire/src/dial", "connects to peers of the cluster"),
     ("crates/daemon/src/dial", "connects to peers of the cluster"),
     (
+        "crates/pantala/src/dial",
+        "the doctor tries what the operator configured",
+    ),
+    (
         "crates/control/src/dial",
         "connects a host to its scheduler",
     ),

@@ -42,8 +42,8 @@ use plan::Scheduling;
 use serve::Serving;
 
 use crate::{
-    access::Accesses, clock::Clock, config::Limits, dial::Dialler, handle::Command, import::Signer,
-    metrics::Metrics, tasks::Tasks,
+    access::Accesses, clock::Clock, config::Limits, dial::Dialler, doors::Health, handle::Command,
+    import::Signer, metrics::Metrics, tasks::Tasks,
 };
 
 /// A run as it travels. The brains never name an empty one.
@@ -65,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) accesses: Accesses,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
 }

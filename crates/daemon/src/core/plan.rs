@@ -17,7 +17,7 @@ use swarm::download::{Event as Swarm, Lease};
 use types::{Epoch, HostId, Moment, PieceIndex, PieceRun, TaskId};
 
 use super::{Core, Event};
-use crate::{access::AccessError, import::ImportError, task::TaskSpec};
+use crate::{access::AccessError, doors::Severity, import::ImportError, task::TaskSpec};
 
 /// How long an ask may stay without an acknowledgement before this host goes on alone.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
@@ -268,6 +268,9 @@ impl Core {
             control::Event::Connected { sender, .. } => self.joined(sender),
             control::Event::Disconnected { cause } => {
                 tracing::warn!(%cause, "the scheduler is away; going on with the hosts that are known");
+                self.parts
+                    .health
+                    .complain(Severity::Degraded, "scheduler", cause.to_string());
                 (self.scheduling.sender, self.scheduling.outbox) = (None, VecDeque::new());
             }
             control::Event::Message(message) => self.told(message),
@@ -277,6 +280,7 @@ impl Core {
     /// A new connection: leases and running tasks first, then holdings.
     fn joined(&mut self, sender: ControlSender) {
         let now = self.parts.clock.now();
+        self.parts.health.all_well("scheduler");
         self.scheduling.sender = Some(sender);
         self.scheduling.outbox.clear();
         self.scheduling

@@ -183,6 +183,7 @@ impl Host {
             store,
             accesses: accesses.clone(),
             metrics: Metrics::default(),
+            health: crate::doors::Health::default(),
             clock,
             seed: 7,
         };

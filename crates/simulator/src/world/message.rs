@@ -40,13 +40,20 @@ pub(super) enum Happening {
     /// A host appears and asks.
     Arrive(HostNo),
     /// A message reaches `to`.
-    Deliver { from: HostNo, to: HostNo, message: Message },
+    Deliver {
+        from: HostNo,
+        to: HostNo,
+        message: Message,
+    },
     /// A host's brain wants to be woken.
     Tick(HostNo),
     /// A transfer may have about one round trip left.
     Near(crate::net::FlowNo),
     /// A piece from the origin has arrived.
-    Imported { host: HostNo, piece: PieceIndex },
+    Imported {
+        host: HostNo,
+        piece: PieceIndex,
+    },
     Acknowledge(HostNo),
     Tell(HostNo),
     /// The number of a fault in the scenario.

@@ -51,8 +51,16 @@ struct Host {
 
 #[derive(Clone, Copy)]
 enum Load {
-    Piece { transfer: Transfer, from: HostNo, piece: PieceIndex },
-    Import { host: HostNo, run: PieceRun, piece: PieceIndex },
+    Piece {
+        transfer: Transfer,
+        from: HostNo,
+        piece: PieceIndex,
+    },
+    Import {
+        host: HostNo,
+        run: PieceRun,
+        piece: PieceIndex,
+    },
 }
 
 pub struct World {
@@ -79,25 +87,52 @@ pub struct World {
 impl World {
     pub fn new(setup: Setup) -> Self {
         let mut net = Net::new();
-        let layout = Layout::custom(ByteCount(u64::from(setup.pieces) * setup.piece_length), ByteCount(setup.piece_length)).expect("layout");
+        let layout = Layout::custom(
+            ByteCount(u64::from(setup.pieces) * setup.piece_length),
+            ByteCount(setup.piece_length),
+        )
+        .expect("layout");
         let mut chance = Chance::seeded(setup.seed);
         let origin = net.add_link(Rate(setup.origin_rate as u64));
         let hosts = (0..=setup.hosts)
             .map(|_| Host {
-                download: Download::new(layout, PieceSet::empty(setup.pieces), setup.download, chance.fork()),
+                download: Download::new(
+                    layout,
+                    PieceSet::empty(setup.pieces),
+                    setup.download,
+                    chance.fork(),
+                ),
                 uploads: Uploads::new(setup.upload, RateLimit::new(None, Moment::ZERO)),
                 up: net.add_link(Rate(setup.rate as u64)),
                 down: net.add_link(Rate(setup.rate as u64)),
                 tick_at: Moment::NEVER,
-                told: 0, told_at: Moment::ZERO, width: 1,
+                told: 0,
+                told_at: Moment::ZERO,
+                width: 1,
                 head: 0,
                 finished: None,
                 incoming: Vec::new(),
             })
             .collect();
         Self {
-            setup, layout, now: Moment::ZERO, queue: Queue::new(), net, hosts, loads: BTreeMap::new(), origin, chance,
-            task: TaskId::from_bytes([0; 32]), messages: [0; 8], imported: 0, requests: 0, sent: 0, wasted: 0, done: 0, story: vec![[0.0; 4]; 4096], copies: vec![0; 4096],
+            setup,
+            layout,
+            now: Moment::ZERO,
+            queue: Queue::new(),
+            net,
+            hosts,
+            loads: BTreeMap::new(),
+            origin,
+            chance,
+            task: TaskId::from_bytes([0; 32]),
+            messages: [0; 8],
+            imported: 0,
+            requests: 0,
+            sent: 0,
+            wasted: 0,
+            done: 0,
+            story: vec![[0.0; 4]; 4096],
+            copies: vec![0; 4096],
         }
     }
 
@@ -110,7 +145,9 @@ impl World {
             self.chance.shuffle(&mut order);
             for at in 0..n {
                 let (a, b) = (order[at], order[(at + 1) % n]);
-                if a != b { edges.insert((a.min(b), a.max(b))); }
+                if a != b {
+                    edges.insert((a.min(b), a.max(b)));
+                }
             }
         }
         edges.into_iter().collect()
@@ -119,28 +156,47 @@ impl World {
     pub fn run(&mut self) -> Vec<Option<f64>> {
         for (a, b) in self.graph() {
             for (from, to) in [(a, b), (b, a)] {
-                self.send(HostNo(from), HostNo(to), Message::Open(Box::new(PieceSet::empty(self.setup.pieces))));
+                self.send(
+                    HostNo(from),
+                    HostNo(to),
+                    Message::Open(Box::new(PieceSet::empty(self.setup.pieces))),
+                );
             }
         }
         for host in 0..self.hosts.len() as u32 {
             if self.setup.in_order {
-                self.drive(HostNo(host), Event::Read { reader: ReaderNo(0), run: self.layout.all() });
+                self.drive(
+                    HostNo(host),
+                    Event::Read {
+                        reader: ReaderNo(0),
+                        run: self.layout.all(),
+                    },
+                );
             } else {
                 self.drive(HostNo(host), Event::WantAll(true));
             }
         }
-        let lease = Lease { epoch: Epoch(1), run: self.layout.all(), until: Moment::NEVER };
+        let lease = Lease {
+            epoch: Epoch(1),
+            run: self.layout.all(),
+            until: Moment::NEVER,
+        };
         self.drive(HostNo(0), Event::Leased(lease));
         let mut sample = Moment::ZERO;
         while self.done < self.hosts.len() as u32 {
             let next = self.queue.next_at();
             let flow = self.net.next_completion();
-            if std::env::var_os("SAMPLE").is_some() && self.now > sample { sample = self.now + Duration::from_secs_f64(1.0); self.sample(); }
+            if std::env::var_os("SAMPLE").is_some() && self.now > sample {
+                sample = self.now + Duration::from_secs_f64(1.0);
+                self.sample();
+            }
             let limit = Moment::ZERO + Duration::from_secs(100_000);
             match (next, flow) {
                 (_, Some((at, _))) if next.is_none_or(|next| at <= next) && at < limit => {
                     self.now = at;
-                    if let Some(flow) = self.net.finish(at) { self.flow_ended(flow); }
+                    if let Some(flow) = self.net.finish(at) {
+                        self.flow_ended(flow);
+                    }
                 }
                 (Some(at), _) if at < limit => {
                     self.now = at;
@@ -150,12 +206,21 @@ impl World {
                 _ => break,
             }
         }
-        self.hosts.iter().map(|host| host.finished.map(|at| at.since(Moment::ZERO).as_secs_f64())).collect()
+        self.hosts
+            .iter()
+            .map(|host| host.finished.map(|at| at.since(Moment::ZERO).as_secs_f64()))
+            .collect()
     }
 
     fn sample(&mut self) {
         let n = self.hosts.len() as f64;
-        let mut ups = [0u32; 4]; let mut downs = [0u32; 5]; let mut load = 0.0; let mut have = 0u64; let mut reqs = 0; let mut idle_with_interest = 0; let mut waiting = 0;
+        let mut ups = [0u32; 4];
+        let mut downs = [0u32; 5];
+        let mut load = 0.0;
+        let mut have = 0u64;
+        let mut reqs = 0;
+        let mut idle_with_interest = 0;
+        let mut waiting = 0;
         for at in 0..self.hosts.len() {
             let running = self.hosts[at].uploads.running().count();
             ups[running.min(3)] += 1;
@@ -163,17 +228,42 @@ impl World {
             let up = self.hosts[at].up;
             load += self.net.load(up) / self.setup.rate;
             have += u64::from(self.hosts[at].download.have().len());
-            let w = self.hosts[at].download.waits().count(); reqs += w; waiting += w.saturating_sub(self.hosts[at].incoming.len());
-            if running < 2 && self.hosts[at].download.interested().count() > 0 { idle_with_interest += 1; }
+            let w = self.hosts[at].download.waits().count();
+            reqs += w;
+            waiting += w.saturating_sub(self.hosts[at].incoming.len());
+            if running < 2 && self.hosts[at].download.interested().count() > 0 {
+                idle_with_interest += 1;
+            }
         }
-        eprintln!("{:.1} load {:.3} have {:.1} ups {ups:?} downs {downs:?} reqs {:.2} waiting {:.2} idle up with interest {idle_with_interest} done {}", self.now.0 as f64 / 1e9, load / n, have as f64 / n, reqs as f64 / n, waiting as f64/n, self.done);
+        eprintln!(
+            "{:.1} load {:.3} have {:.1} ups {ups:?} downs {downs:?} reqs {:.2} waiting {:.2} idle up with interest {idle_with_interest} done {}",
+            self.now.0 as f64 / 1e9,
+            load / n,
+            have as f64 / n,
+            reqs as f64 / n,
+            waiting as f64 / n,
+            self.done
+        );
     }
 
     fn send(&mut self, from: HostNo, to: HostNo, message: Message) {
-        let kind = match message { Message::Have{..} => 0, Message::Slots(_) => 1, Message::Want{..} => 2, Message::Busy(_) => 3, Message::Cancel(_) => 4, Message::Lacks(_) => 5, _ => 6 };
+        let kind = match message {
+            Message::Have { .. } => 0,
+            Message::Slots(_) => 1,
+            Message::Want { .. } => 2,
+            Message::Busy(_) => 3,
+            Message::Cancel(_) => 4,
+            Message::Lacks(_) => 5,
+            _ => 6,
+        };
         self.messages[kind] += 1;
-        if std::env::var_os("MSG").is_some() && self.now.0 > 36_100_000_000 { eprintln!("{} {from:?} {to:?} {message:?}", self.now); }
-        self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to, message });
+        if std::env::var_os("MSG").is_some() && self.now.0 > 36_100_000_000 {
+            eprintln!("{} {from:?} {to:?} {message:?}", self.now);
+        }
+        self.queue.push(
+            self.now + self.setup.delay,
+            Happening::Deliver { from, to, message },
+        );
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -184,7 +274,9 @@ impl World {
                 let incoming = self.hosts[host.0 as usize].incoming.clone();
                 for flow in incoming {
                     if let Some(Load::Piece { from, piece, .. }) = self.loads.get(&flow).copied() {
-                        self.hosts[host.0 as usize].download.handle(self.now, Event::Progress { host: from, piece });
+                        self.hosts[host.0 as usize]
+                            .download
+                            .handle(self.now, Event::Progress { host: from, piece });
                     }
                 }
                 self.drive(host, Event::Tick);
@@ -192,7 +284,13 @@ impl World {
             Happening::Near(flow) => self.near(flow),
             Happening::Imported { host, piece } => {
                 self.story[piece.0 as usize][0] = self.now.0 as f64 / 1e9;
-                self.drive(host, Event::Verified { piece, from: Supplier::Origin });
+                self.drive(
+                    host,
+                    Event::Verified {
+                        piece,
+                        from: Supplier::Origin,
+                    },
+                );
                 self.advance_reader(host);
             }
             Happening::Tell(host) => self.tell(host),
@@ -203,10 +301,33 @@ impl World {
 
     fn deliver(&mut self, from: HostNo, to: HostNo, message: Message) {
         let event = match message {
-            Message::Open(have) => Event::Joined { host: from, have: *have, slots: SlotHint { free: 2, opening: 0 } },
-            Message::Have { run, slots } => Event::Has { host: from, run, slots },
+            Message::Open(have) => Event::Joined {
+                host: from,
+                have: *have,
+                slots: SlotHint {
+                    free: 2,
+                    opening: 0,
+                },
+            },
+            Message::Have { run, slots } => Event::Has {
+                host: from,
+                run,
+                slots,
+            },
             Message::HaveAll(have) => {
-                for run in have.runs() { self.hosts[to.0 as usize].download.handle(self.now, Event::Has { host: from, run, slots: SlotHint { free: 2, opening: 0 } }); }
+                for run in have.runs() {
+                    self.hosts[to.0 as usize].download.handle(
+                        self.now,
+                        Event::Has {
+                            host: from,
+                            run,
+                            slots: SlotHint {
+                                free: 2,
+                                opening: 0,
+                            },
+                        },
+                    );
+                }
                 Event::Tick
             }
             Message::Reveal(piece) => Event::Revealed { host: from, piece },
@@ -216,13 +337,29 @@ impl World {
             Message::Ending(piece) => Event::Ending { host: from, piece },
             Message::Begun(piece) => Event::Progress { host: from, piece },
             Message::Piece { piece, .. } => {
-                if self.hosts[to.0 as usize].download.have().contains(piece) { self.wasted += 1; } else {
-                    let c = &mut self.copies[piece.0 as usize]; *c += 1; let t = self.now.0 as f64 / 1e9;
-                    if *c == 1 { self.story[piece.0 as usize][1] = t; }
-                    if *c == self.setup.hosts / 2 { self.story[piece.0 as usize][2] = t; }
-                    if *c == self.setup.hosts { self.story[piece.0 as usize][3] = t; }
+                if self.hosts[to.0 as usize].download.have().contains(piece) {
+                    self.wasted += 1;
+                } else {
+                    let c = &mut self.copies[piece.0 as usize];
+                    *c += 1;
+                    let t = self.now.0 as f64 / 1e9;
+                    if *c == 1 {
+                        self.story[piece.0 as usize][1] = t;
+                    }
+                    if *c == self.setup.hosts / 2 {
+                        self.story[piece.0 as usize][2] = t;
+                    }
+                    if *c == self.setup.hosts {
+                        self.story[piece.0 as usize][3] = t;
+                    }
                 }
-                self.drive(to, Event::Verified { piece, from: Supplier::Host(from) });
+                self.drive(
+                    to,
+                    Event::Verified {
+                        piece,
+                        from: Supplier::Host(from),
+                    },
+                );
                 self.advance_reader(to);
                 return;
             }
@@ -238,10 +375,26 @@ impl World {
         if !host.download.have().contains_run(run) {
             return self.send(parent, child, Message::Lacks(run));
         }
-        let standing = if urgent { Standing::Urgent } else if host.download.is_invited(child, run) { Standing::Invited } else { Standing::Usual };
-        match host.uploads.request(Transfer { to: child, task: self.task, run }, Class::Foreground, standing) {
+        let standing = if urgent {
+            Standing::Urgent
+        } else if host.download.is_invited(child, run) {
+            Standing::Invited
+        } else {
+            Standing::Usual
+        };
+        match host.uploads.request(
+            Transfer {
+                to: child,
+                task: self.task,
+                run,
+            },
+            Class::Foreground,
+            standing,
+        ) {
             Ok(displaced) => {
-                if let Some(displaced) = displaced { self.send(parent, displaced.to, Message::Busy(displaced.run)); }
+                if let Some(displaced) = displaced {
+                    self.send(parent, displaced.to, Message::Busy(displaced.run));
+                }
                 self.pump(parent);
             }
             Err(_) => self.send(parent, child, Message::Busy(run)),
@@ -249,7 +402,9 @@ impl World {
     }
 
     fn cancel(&mut self, child: HostNo, parent: HostNo, run: PieceRun) {
-        let stop = self.hosts[parent.0 as usize].uploads.cancel(child, self.task, run);
+        let stop = self.hosts[parent.0 as usize]
+            .uploads
+            .cancel(child, self.task, run);
         for transfer in stop {
             let flow = self.loads.iter().find(|(_, load)| matches!(load, Load::Piece { transfer: t, from, .. } if *t == transfer && *from == parent)).map(|(flow, _)| *flow);
             if let Some(flow) = flow {
@@ -266,7 +421,11 @@ impl World {
         loop {
             let layout = self.layout;
             let host = &mut self.hosts[parent.0 as usize];
-            let Some(transfer) = host.uploads.next(self.now, |transfer| layout.range_of_run(transfer.run).length()) else { break };
+            let Some(transfer) = host.uploads.next(self.now, |transfer| {
+                layout.range_of_run(transfer.run).length()
+            }) else {
+                break;
+            };
             self.start(parent, transfer, transfer.run.first);
         }
         self.tell(parent);
@@ -277,37 +436,100 @@ impl World {
         let host = &mut self.hosts[parent.0 as usize];
         let hint = host.uploads.hint();
         let room = hint.room();
-        if room == 0 { host.told = 0; return; }
-        if room <= host.told && self.now < host.told_at + interval { return; }
-        if room > host.told { host.width = self.setup.offer; } else { host.width = (host.width * 2).min(64); }
+        if room == 0 {
+            host.told = 0;
+            return;
+        }
+        if room <= host.told && self.now < host.told_at + interval {
+            return;
+        }
+        if room > host.told {
+            host.width = self.setup.offer;
+        } else {
+            host.width = (host.width * 2).min(64);
+        }
         host.told = room;
         host.told_at = self.now;
         let interested: Vec<HostNo> = host.download.interested().collect();
-        let away: Vec<HostNo> = host.uploads.turned_away().iter().rev().copied().filter(|h| interested.contains(h)).collect();
-        let mut rest: Vec<HostNo> = interested.into_iter().filter(|h| !away.contains(h)).collect();
+        let away: Vec<HostNo> = host
+            .uploads
+            .turned_away()
+            .iter()
+            .rev()
+            .copied()
+            .filter(|h| interested.contains(h))
+            .collect();
+        let mut rest: Vec<HostNo> = interested
+            .into_iter()
+            .filter(|h| !away.contains(h))
+            .collect();
         self.chance.shuffle(&mut rest);
         match self.setup.pick {
-            1 => { let mut all: Vec<HostNo> = away.iter().copied().chain(rest).collect(); let hosts = &self.hosts; all.sort_by_key(|h| hosts[h.0 as usize].download.have().len()); rest = all; }
-            2 => { let all: Vec<HostNo> = away.iter().copied().chain(rest).collect(); let hosts = &self.hosts; let (hungry, full): (Vec<HostNo>, Vec<HostNo>) = all.into_iter().partition(|h| hosts[h.0 as usize].download.waits().count() < 2); rest = hungry; rest.extend(full); }
-            3 => { let mut all = away; all.extend(rest); rest = all; }
-            _ => { rest.extend(away); }
+            1 => {
+                let mut all: Vec<HostNo> = away.iter().copied().chain(rest).collect();
+                let hosts = &self.hosts;
+                all.sort_by_key(|h| hosts[h.0 as usize].download.have().len());
+                rest = all;
+            }
+            2 => {
+                let all: Vec<HostNo> = away.iter().copied().chain(rest).collect();
+                let hosts = &self.hosts;
+                let (hungry, full): (Vec<HostNo>, Vec<HostNo>) = all
+                    .into_iter()
+                    .partition(|h| hosts[h.0 as usize].download.waits().count() < 2);
+                rest = hungry;
+                rest.extend(full);
+            }
+            3 => {
+                let mut all = away;
+                all.extend(rest);
+                rest = all;
+            }
+            _ => {
+                rest.extend(away);
+            }
         }
         rest.truncate(self.hosts[parent.0 as usize].width * usize::from(room));
-        for to in rest { self.send(parent, to, Message::Slots(hint)); }
-        self.queue.push(self.now + interval, Happening::Tell(parent));
+        for to in rest {
+            self.send(parent, to, Message::Slots(hint));
+        }
+        self.queue
+            .push(self.now + interval, Happening::Tell(parent));
     }
 
     fn start(&mut self, parent: HostNo, transfer: Transfer, piece: PieceIndex) {
-        let path = [self.hosts[parent.0 as usize].up, self.hosts[transfer.to.0 as usize].down];
-        let flow = self.net.start(self.now, &path, self.layout.length_of(piece));
-        self.loads.insert(flow, Load::Piece { transfer, from: parent, piece });
+        let path = [
+            self.hosts[parent.0 as usize].up,
+            self.hosts[transfer.to.0 as usize].down,
+        ];
+        let flow = self
+            .net
+            .start(self.now, &path, self.layout.length_of(piece));
+        self.loads.insert(
+            flow,
+            Load::Piece {
+                transfer,
+                from: parent,
+                piece,
+            },
+        );
         self.hosts[transfer.to.0 as usize].incoming.push(flow);
         self.queue.push(self.now, Happening::Near(flow));
     }
 
     fn near(&mut self, flow: FlowNo) {
-        let Some(Load::Piece { transfer, from, piece }) = self.loads.get(&flow).copied() else { return };
-        let (Some(rate), Some(left)) = (self.net.rate(flow), self.net.remaining(self.now, flow)) else { return };
+        let Some(Load::Piece {
+            transfer,
+            from,
+            piece,
+        }) = self.loads.get(&flow).copied()
+        else {
+            return;
+        };
+        let (Some(rate), Some(left)) = (self.net.rate(flow), self.net.remaining(self.now, flow))
+        else {
+            return;
+        };
         let wait = Duration::from_secs_f64((left.0 as f64 / rate.max(1.0)).min(1e6));
         let lead = self.setup.delay * 2 + self.setup.delay / 10;
         if wait > lead + lead / 20 {
@@ -316,19 +538,44 @@ impl World {
             return;
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
-            let keep = self.setup.download.sticky && self.hosts[from.0 as usize].download.is_interesting_to(transfer.to);
+            let keep = self.setup.download.sticky
+                && self.hosts[from.0 as usize]
+                    .download
+                    .is_interesting_to(transfer.to);
             self.hosts[from.0 as usize].uploads.ending(&transfer, keep);
-            if !keep { self.tell(from); }
+            if !keep {
+                self.tell(from);
+            }
         }
-        self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to: transfer.to, message: Message::Ending(piece) });
+        self.queue.push(
+            self.now + self.setup.delay,
+            Happening::Deliver {
+                from,
+                to: transfer.to,
+                message: Message::Ending(piece),
+            },
+        );
     }
 
     fn flow_ended(&mut self, flow: FlowNo) {
         match self.loads.remove(&flow) {
-            Some(Load::Piece { transfer, from, piece }) => {
+            Some(Load::Piece {
+                transfer,
+                from,
+                piece,
+            }) => {
                 self.sent += 1;
-                self.hosts[transfer.to.0 as usize].incoming.retain(|f| *f != flow);
-                self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to: transfer.to, message: Message::Piece { piece, good: true } });
+                self.hosts[transfer.to.0 as usize]
+                    .incoming
+                    .retain(|f| *f != flow);
+                self.queue.push(
+                    self.now + self.setup.delay,
+                    Happening::Deliver {
+                        from,
+                        to: transfer.to,
+                        message: Message::Piece { piece, good: true },
+                    },
+                );
                 if u64::from(piece.0) + 1 < transfer.run.end() {
                     self.start(from, transfer, PieceIndex(piece.0 + 1));
                 } else {
@@ -338,7 +585,10 @@ impl World {
             }
             Some(Load::Import { host, run, piece }) => {
                 self.imported += self.layout.length_of(piece).0;
-                self.queue.push(self.now + self.setup.delay, Happening::Imported { host, piece });
+                self.queue.push(
+                    self.now + self.setup.delay,
+                    Happening::Imported { host, piece },
+                );
                 if u64::from(piece.0) + 1 < run.end() {
                     self.import(host, run, PieceIndex(piece.0 + 1));
                 }
@@ -349,17 +599,31 @@ impl World {
 
     fn import(&mut self, host: HostNo, run: PieceRun, piece: PieceIndex) {
         let path = [self.origin, self.hosts[host.0 as usize].down];
-        let flow = self.net.start(self.now, &path, self.layout.length_of(piece));
+        let flow = self
+            .net
+            .start(self.now, &path, self.layout.length_of(piece));
         self.loads.insert(flow, Load::Import { host, run, piece });
     }
 
     fn advance_reader(&mut self, host: HostNo) {
-        if !self.setup.in_order { return; }
+        if !self.setup.in_order {
+            return;
+        }
         let h = &mut self.hosts[host.0 as usize];
-        let head = h.download.have().first_missing(PieceIndex(h.head)).map_or(self.setup.pieces, |p| p.0);
+        let head = h
+            .download
+            .have()
+            .first_missing(PieceIndex(h.head))
+            .map_or(self.setup.pieces, |p| p.0);
         if head != h.head {
             h.head = head;
-            self.drive(host, Event::ReadAt { reader: ReaderNo(0), at: PieceIndex(head) });
+            self.drive(
+                host,
+                Event::ReadAt {
+                    reader: ReaderNo(0),
+                    at: PieceIndex(head),
+                },
+            );
         }
     }
 
@@ -379,14 +643,25 @@ impl World {
     fn act(&mut self, host: HostNo, action: Action) {
         let at = host.0 as usize;
         match action {
-            Action::Request { from, run, urgent } => self.send(host, from, Message::Want { run, urgent }),
+            Action::Request { from, run, urgent } => {
+                self.send(host, from, Message::Want { run, urgent })
+            }
             Action::Cancel { from, run } => self.send(host, from, Message::Cancel(run)),
             Action::Announce { piece } => {
                 let mut slots = self.hosts[at].uploads.hint();
-                if self.setup.quiet { slots = SlotHint::default(); }
+                if self.setup.quiet {
+                    slots = SlotHint::default();
+                }
                 let audience: Vec<HostNo> = self.hosts[at].download.audience(piece).collect();
                 for to in audience {
-                    self.send(host, to, Message::Have { run: PieceRun::one(piece), slots });
+                    self.send(
+                        host,
+                        to,
+                        Message::Have {
+                            run: PieceRun::one(piece),
+                            slots,
+                        },
+                    );
                 }
             }
             Action::Reveal { to, piece } => {
@@ -400,7 +675,10 @@ impl World {
                 self.requests += 1;
                 self.import(host, run, run.first);
             }
-            Action::Ask => self.queue.push(self.now + self.setup.delay * 2, Happening::Acknowledge(host)),
+            Action::Ask => self.queue.push(
+                self.now + self.setup.delay * 2,
+                Happening::Acknowledge(host),
+            ),
             Action::Complete => {
                 if self.hosts[at].finished.is_none() {
                     self.hosts[at].finished = Some(self.now);
