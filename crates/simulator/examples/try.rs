@@ -18,7 +18,6 @@ fn main() {
     download.import_streams = get("streams", 2.0) as u8;
     download.reveals = get("reveals", 2.0) as u8;
     
-    download.sticky = get("sticky", 1.0) > 0.0;
     let start = Instant::now();
     let mut world = World::new(Setup { hosts: n, pieces: k, piece_length: len, rate, origin_rate: rate * get("origin", 1.0), delay: Duration::from_secs_f64(0.1 * get("delay", 0.1)), degree: get("deg", 30.0) as usize, quiet: get("quiet", 0.0) > 0.0, pick: get("pick", 3.0) as u8, tell: get("tell", 0.02), offer: get("offer", 1.0) as usize, seed: get("seed", 1.0) as u64, upload, download, in_order: get("order", 1.0) > 0.0 });
     let times = world.run();

@@ -283,8 +283,7 @@ impl World {
         host.told = room;
         host.told_at = self.now;
         let interested: Vec<HostNo> = host.download.interested().collect();
-        let away: Vec<HostNo> = host.uploads.turned_away().iter().rev().copied().filter(|h| interested.contains(h)).collect();
-        let mut rest: Vec<HostNo> = interested.into_iter().filter(|h| !away.contains(h)).collect();
+        let away: Vec<HostNo> = Vec::new(); let mut rest = interested;
         self.chance.shuffle(&mut rest);
         match self.setup.pick {
             1 => { let mut all: Vec<HostNo> = away.iter().copied().chain(rest).collect(); let hosts = &self.hosts; all.sort_by_key(|h| hosts[h.0 as usize].download.have().len()); rest = all; }
@@ -316,8 +315,9 @@ impl World {
             return;
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
-            let keep = self.setup.download.sticky && self.hosts[from.0 as usize].download.is_interesting_to(transfer.to);
-            self.hosts[from.0 as usize].uploads.ending(&transfer, keep);
+            let keep = self.hosts[from.0 as usize].download.is_interesting_to(transfer.to);
+            self.hosts[from.0 as usize].uploads.ending(&transfer);
+            if !keep { self.hosts[from.0 as usize].uploads.release(&transfer); }
             if !keep { self.tell(from); }
         }
         self.queue.push(self.now + self.setup.delay, Happening::Deliver { from, to: transfer.to, message: Message::Ending(piece) });

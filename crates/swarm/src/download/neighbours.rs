@@ -138,10 +138,6 @@ impl Neighbours {
         self.list.iter()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// How many neighbours have `piece`.
     pub(crate) fn copies(&self, piece: PieceIndex) -> u16 {
         self.copies[piece.0 as usize]

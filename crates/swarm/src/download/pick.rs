@@ -74,6 +74,7 @@ impl View<'_> {
             })
     }
 
+    /// The rarest piece at a parent that keeps a slot for us: no round trip lies between two transfers.
     pub(crate) fn again(&self, host: HostNo, chance: &mut Chance) -> Option<Choice> {
         let parent = self
             .neighbours
