@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use types::{Chance, Epoch, Layout, Moment, PieceIndex, PieceRun, PieceSet};
 
 use super::{
-    Action, DownloadPolicy, Event, Failure, demand::Demand, import::Importing,
+    Action, DownloadPolicy, Event, Failure, Lease, demand::Demand, import::Importing,
     neighbours::Neighbours, requests::Requests,
 };
 use crate::{HostNo, SlotHint, estimate::Estimate};
@@ -243,6 +243,11 @@ impl Download {
     /// How many neighbours take part.
     pub fn neighbours(&self) -> usize {
         self.neighbours.iter().count()
+    }
+
+    /// The lease this host holds.
+    pub fn lease(&self) -> Option<Lease> {
+        self.importing.lease
     }
 
     /// Whether this host holds the lease.

@@ -1,6 +1,6 @@
 //! What to do next: reveal, request, ask, import, report.
 
-use types::{Layout, Moment};
+use types::{Layout, Moment, PieceIndex};
 
 use super::{Download, State};
 use crate::{
@@ -208,14 +208,13 @@ impl Download {
     }
 
     pub(super) fn report(&mut self) {
-        let (Some(lease), Some(seed)) = (self.importing.lease, &self.importing.seed) else {
+        let Some(lease) = self.importing.lease else {
             return;
         };
         let imported = self.have.len();
-        let left = imported
-            - u32::try_from(seed.unleft())
-                .unwrap_or(imported)
-                .min(imported);
+        let nowhere = |piece: &PieceIndex| self.neighbours.copies(*piece) == 0;
+        let left = self.have.missing().filter(nowhere).count();
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
         let now = (lease.epoch, imported, left);
         if self.reported != Some(now) {
             self.reported = Some(now);
