@@ -149,17 +149,22 @@ impl Download {
 
     /// When to send [`Event::Tick`], if nothing comes first.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        if self.state != State::Fetching {
-            return self.importing.deadline(now);
+        let soon = now + Duration::from_millis(1);
+        match self.state {
+            State::Cancelled | State::Failed(_) => return None,
+            State::Complete => return self.importing.deadline(now).map(|at| at.max(soon)),
+            State::Fetching => {}
         }
         let requests = self
             .requests
             .iter()
             .map(|request| request.heard + self.patience(request))
             .min();
-        let alone = self.unleased_at();
-        let nervous = self.nervous_at().filter(|at| self.asked_at < *at);
-        let probe = (self.requests.len() == 0).then(|| self.news_at + self.probe_after());
+        // What is over has had its effect, or can have none before something else happens.
+        let ahead = |at: &Moment| *at > now;
+        let alone = self.unleased_at().filter(ahead);
+        let nervous = self.nervous_at().filter(ahead);
+        let probe = self.neighbours.next_doubt(now);
         let usable = self.neighbours.next_usable(now);
         let hard = self.news_at + self.policy.hard_limit;
         let deadline = [
@@ -174,7 +179,7 @@ impl Download {
         .flatten()
         .fold(hard, Moment::min);
         // A deadline that passed without effect must not make the shell spin.
-        Some(deadline.max(now + Duration::from_millis(1)))
+        Some(deadline.max(soon))
     }
 
     /// The pieces that are here and verified.

@@ -49,8 +49,9 @@ impl Telling {
         room: u8,
         interested: impl FnOnce() -> Vec<HostNo>,
     ) -> Vec<HostNo> {
-        if room == 0 || room < self.told {
-            (self.told, self.again_at) = (room, None);
+        self.told = self.told.min(room);
+        if room == 0 {
+            self.again_at = None;
         }
         let is_due = self.again_at.is_some_and(|at| now >= at);
         if room <= self.told && !is_due {

@@ -146,6 +146,7 @@ impl Download {
             neighbours,
             requests,
             run_max: run_max(piece_time, layout, policy),
+            usual: neighbours.usual_time(),
             anyway: false,
         };
         let usual = piece_time.high().unwrap_or(policy.patience_max);
