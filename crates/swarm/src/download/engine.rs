@@ -166,6 +166,8 @@ impl Download {
         let nervous = self.nervous_at().filter(ahead);
         let probe = self.neighbours.next_doubt(now);
         let usable = self.neighbours.next_usable(now);
+        let hedge = self.requests.iter().map(|held| held.since + self.usual());
+        let hedge = hedge.filter(ahead).min();
         let hard = self.news_at + self.policy.hard_limit;
         let deadline = [
             requests,
@@ -173,6 +175,7 @@ impl Download {
             nervous,
             probe,
             usable,
+            hedge,
             self.importing.deadline(now),
         ]
         .into_iter()

@@ -35,6 +35,11 @@ impl Download {
             .min(self.policy.patience_max)
     }
 
+    /// What few pieces take longer than: beyond it a free slot may ask for the same piece elsewhere.
+    pub(super) fn usual(&self) -> Duration {
+        self.piece_time.high().unwrap_or(self.policy.patience_max)
+    }
+
     pub(super) fn patience(&self, request: &Request) -> Duration {
         let own = self
             .neighbours

@@ -124,6 +124,7 @@ impl Download {
 
     pub(super) fn choose(&mut self, now: Moment, has_slot: bool) -> Option<Choice> {
         let follow_up = self.follow_up.take();
+        let usual = self.usual();
         let Self {
             layout,
             policy,
@@ -149,7 +150,6 @@ impl Download {
             usual: neighbours.usual_time(),
             anyway: false,
         };
-        let usual = piece_time.high().unwrap_or(policy.patience_max);
         let may_take_reveal =
             requests.len() < usize::from(self.slots + policy.ahead + policy.reveals);
         if let Some(choice) = view.revealed().filter(|_| may_take_reveal) {
@@ -170,7 +170,7 @@ impl Download {
         view.choose(chance).or_else(|| {
             view.hedge(chance, |request| {
                 request.phase != Phase::Ending
-                    && now.since(request.since) > usual
+                    && now.since(request.since) >= usual
                     && request.run.count == 1
             })
         })
