@@ -45,7 +45,10 @@ fn run(keys: &[(&str, &str)]) -> (Report, f64) {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let keys: Vec<(&str, &str)> = words.iter().filter_map(|word| word.split_once('=')).collect();
+    let keys: Vec<(&str, &str)> = words
+        .iter()
+        .filter_map(|word| word.split_once('='))
+        .collect();
     if !keys.is_empty() {
         let (report, seconds) = run(&keys);
         println!("{report}\ntook      {seconds:.1} s");

@@ -11,6 +11,7 @@ use types::{PieceIndex, PieceRun};
 
 use super::{
     World,
+    host::Host,
     message::{Happening, Message},
 };
 use crate::{net::FlowNo, scenario::End};
@@ -40,14 +41,11 @@ impl World<'_> {
         while let Some(transfer) = self.host(host).uploads.next(now, length) {
             self.start(host, transfer, transfer.run.first);
         }
-        let one = &mut self.hosts[host.0 as usize];
-        let (download, chance) = (&one.download, &mut self.chance);
-        let told = one.uploads.whom_to_tell(now, || {
-            let mut children: Vec<HostNo> = download.interested().collect();
-            chance.shuffle(&mut children);
-            children
-        });
-        let slots = one.uploads.hint();
+        let Host {
+            download, uploads, ..
+        } = self.host(host);
+        let told = uploads.whom_to_tell(now, || download.hungriest());
+        let slots = uploads.hint();
         for to in told {
             self.send(host, to, Message::Slots(slots));
         }

@@ -241,6 +241,18 @@ impl Download {
             .map(|neighbour| neighbour.host)
     }
 
+    /// The neighbours to tell of a free slot, for [`crate::upload::Uploads::whom_to_tell`]: those that could use one, the
+    /// furthest behind first and random among equals, so that nobody is left behind the swarm.
+    pub fn hungriest(&mut self) -> Vec<HostNo> {
+        let mut hungry: Vec<(u32, HostNo)> = (self.neighbours.iter())
+            .filter(|neighbour| self.have.has_more_than(&neighbour.have))
+            .map(|neighbour| (neighbour.have.len(), neighbour.host))
+            .collect();
+        self.chance.shuffle(&mut hungry);
+        hungry.sort_by_key(|(pieces, _)| *pieces);
+        hungry.into_iter().map(|(_, host)| host).collect()
+    }
+
     /// What this download waits for, for people: each request with its parent, run and start.
     pub fn waits(&self) -> impl Iterator<Item = (HostNo, PieceRun, Moment)> + '_ {
         self.requests

@@ -241,10 +241,8 @@ impl Net {
             self.start(host, transfer, transfer.run.first);
         }
         let peer = &mut self.peers[host.0 as usize];
-        let download = &peer.download;
-        let told = peer
-            .uploads
-            .whom_to_tell(now, || download.interested().collect());
+        let download = &mut peer.download;
+        let told = peer.uploads.whom_to_tell(now, || download.hungriest());
         let slots = peer.uploads.hint();
         for to in told {
             self.say(host, to, &Event::Slots { host, slots });

@@ -252,8 +252,8 @@ impl Uploads {
     }
 
     /// The children to tell of [`Uploads::hint`] now: a few when there is more room than was told, and more of them
-    /// while nobody comes. `interested` lists the children that could use a slot, in random order; those who were
-    /// turned away of late go first. Call whenever anything changed, and at the deadline.
+    /// while nobody comes. `interested` lists the children that could use a slot, the preferred first (see
+    /// [`crate::download::Download::hungriest`]); those who were turned away of late go before all others. Call whenever anything changed, and at the deadline.
     pub fn whom_to_tell(
         &mut self,
         now: Moment,
