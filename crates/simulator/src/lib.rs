@@ -10,6 +10,7 @@
 //! - `report`: what a run came to, for machines and for people.
 //! - `plot`: the same as a picture.
 //! - `scenario`: what to simulate: hosts, links, faults; read from a file or from flags, and checked.
+//! - `world`: hosts and a scheduler around the brains, and the messages between them. [`simulate`] is its door.
 
 #![cfg_attr(
     test,
@@ -28,4 +29,6 @@ pub mod queue;
 pub mod rate;
 pub mod report;
 pub mod scenario;
-pub mod world;
+mod world;
+
+pub use world::{Watch, simulate, simulate_watched};

@@ -1,10 +1,6 @@
 //! Uploads: from a child's request to frames on its link.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::BytesMut;
 use swarm::{
@@ -21,15 +17,10 @@ use wire::{
 use super::{Core, LinkNo, runs_of};
 use crate::task::Task;
 
-/// Children that hear of a free slot at once; more would race for it and be refused.
-const TOLD_OF_A_SLOT: usize = 2;
-
 /// Which transfer each piece under way belongs to.
 #[derive(Default)]
 pub(super) struct Serving {
     pieces: BTreeMap<(HostNo, TaskNo, PieceIndex), Transfer>,
-    /// Room that children were last told of.
-    told: u8,
 }
 
 impl Serving {
@@ -189,7 +180,14 @@ impl Core {
             .insert((transfer.to, no, piece), *transfer);
         if u64::from(piece.0) + 1 == transfer.run.end() {
             // Its child may ask for the next before this one ends, and finds a place for that in line.
-            self.uploads.ending(transfer, true);
+            self.uploads.ending(transfer);
+            if !self
+                .jobs
+                .get(&transfer.task)
+                .is_some_and(|job| job.download.is_interesting_to(transfer.to))
+            {
+                self.uploads.release(transfer);
+            }
         }
         true
     }
@@ -226,21 +224,16 @@ impl Core {
     }
 
     fn tell_of_room(&mut self) {
-        let hint = self.uploads.hint();
-        let is_news = hint.free > self.serving.told;
-        self.serving.told = hint.free;
-        if !is_news {
-            return;
-        }
-        let interested: BTreeSet<HostNo> = self
-            .jobs
-            .values()
-            .flat_map(|job| job.download.interested())
-            .collect();
-        let mut interested: Vec<HostNo> = interested.into_iter().collect();
-        self.chance.shuffle(&mut interested);
+        let now = self.parts.clock.now();
+        let jobs = &mut self.jobs;
+        let hungriest = || {
+            jobs.values_mut()
+                .flat_map(|job| job.download.hungriest())
+                .collect()
+        };
+        let told = self.uploads.whom_to_tell(now, hungriest);
         let slots = self.hint();
-        for host in interested.into_iter().take(TOLD_OF_A_SLOT) {
+        for host in told {
             if let Some(link) = self.peers.link_mut(host) {
                 // A link that is full learns of slots with the next announcement.
                 drop(link.sender.try_send(&Message::Slots(slots)));

@@ -1,19 +1,21 @@
-//! What travels between hosts in the simulated world: the same things that the peer protocol carries.
+//! What travels between hosts in the simulated world, and what happens there: the same things as in a real cluster.
 
-use swarm::{HostNo, SlotHint};
-use types::{PieceIndex, PieceRun, PieceSet};
+use swarm::{HostNo, SlotHint, schedule};
+use types::{Moment, PieceIndex, PieceRun, PieceSet};
+
+use crate::net::FlowNo;
 
 /// A message of one host to another about the one task of this world.
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     /// The sender takes part, and shows this.
-    Open(Box<PieceSet>),
+    Open(Box<PieceSet>, SlotHint),
     /// The sender has these pieces too.
     Have { run: PieceRun, slots: SlotHint },
     /// The sender reveals a piece to the receiver alone, and keeps a place for it.
     Reveal(PieceIndex),
     /// The sender shows all of this now.
-    HaveAll(Box<PieceSet>),
+    HaveAll(Box<PieceSet>, SlotHint),
     /// The sender's slots.
     Slots(SlotHint),
     /// The sender asks for a run.
@@ -24,8 +26,6 @@ pub(super) enum Message {
     Busy(PieceRun),
     /// The sender does not have it.
     Lacks(PieceRun),
-    /// The first bytes of a piece arrive.
-    Begun(PieceIndex),
     /// About one round trip of a piece is left.
     Ending(PieceIndex),
     /// A whole piece has arrived; `good` if it matches its digest.
@@ -33,6 +33,9 @@ pub(super) enum Message {
     /// The link to the sender is gone.
     Gone,
 }
+
+/// What the scheduler's stream carries to a host.
+pub(super) type Order = schedule::Action;
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug)]
@@ -45,17 +48,30 @@ pub(super) enum Happening {
         to: HostNo,
         message: Message,
     },
-    /// A host's brain wants to be woken.
-    Tick(HostNo),
-    /// A transfer may have about one round trip left.
-    Near(crate::net::FlowNo),
-    /// A piece from the origin has arrived.
-    Imported {
-        host: HostNo,
-        piece: PieceIndex,
+    /// A host's event reaches the scheduler. `sent` is the host's clock.
+    Tell {
+        from: HostNo,
+        sent: Moment,
+        event: Box<schedule::Event>,
     },
-    Acknowledge(HostNo),
-    Tell(HostNo),
-    /// The number of a fault in the scenario.
-    Fault(u32),
+    /// The scheduler's action reaches a host.
+    Order { to: HostNo, order: Box<Order> },
+    /// A host's brains want to be woken.
+    Tick(HostNo),
+    /// A host reports to the scheduler, which renews its lease.
+    Beat(HostNo),
+    /// The scheduler wants to be woken.
+    Schedule,
+    /// A transfer may have about one round trip left.
+    Near(FlowNo),
+    /// A piece from the origin is verified.
+    Imported { host: HostNo, piece: PieceIndex },
+    /// A fault of the scenario begins.
+    Fault(usize),
+    /// What a fault did to a host ends.
+    Restore(HostNo),
+    /// What a fault did to the origin ends.
+    RestoreOrigin,
+    /// The scheduler is back.
+    SchedulerBack,
 }

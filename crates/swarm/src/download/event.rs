@@ -216,7 +216,7 @@ pub enum Action {
         epoch: Epoch,
         /// Pieces held.
         imported: u32,
-        /// Pieces that another host has too.
+        /// Pieces that neither we nor any neighbour has: with none, nothing is left to import.
         left: u32,
     },
     /// Tell the scheduler that this importer can't.

@@ -17,6 +17,8 @@ mod engine;
 mod event;
 mod health;
 mod import;
+#[cfg(test)]
+mod model_tests;
 mod neighbours;
 mod pick;
 mod policy;

@@ -1,5 +1,7 @@
 //! Who has what, and how rare each piece is around here.
 
+use std::time::Duration;
+
 use types::{Moment, PieceIndex, PieceRun, PieceSet};
 
 use super::health::Health;
@@ -138,10 +140,6 @@ impl Neighbours {
         self.list.iter()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// How many neighbours have `piece`.
     pub(crate) fn copies(&self, piece: PieceIndex) -> u16 {
         self.copies[piece.0 as usize]
@@ -172,9 +170,27 @@ impl Neighbours {
             .map(|neighbour| neighbour.host)
     }
 
+    /// What a piece usually takes: the median over the parents that sent one. Slow parents do not count for more because
+    /// they take longer.
+    pub(crate) fn usual_time(&self) -> Option<Duration> {
+        let known = |neighbour: &Neighbour| neighbour.health.piece_time().mean();
+        let mut times: Vec<Duration> = self.list.iter().filter_map(known).collect();
+        let middle = times.len().checked_sub(1)? / 2;
+        Some(*times.select_nth_unstable(middle).1)
+    }
+
     /// Whether any neighbour lacks a piece at all.
     pub(crate) fn anyone_incomplete(&self) -> bool {
         self.list.iter().any(|neighbour| !neighbour.have.is_full())
+    }
+
+    /// The earliest time at which a belief that a neighbour has no room is given up.
+    pub(crate) fn next_doubt(&self, now: Moment) -> Option<Moment> {
+        self.list
+            .iter()
+            .filter(|neighbour| neighbour.room == 0 && neighbour.doubt_at > now)
+            .map(|neighbour| neighbour.doubt_at)
+            .min()
     }
 
     /// The earliest time at which a neighbour that is avoided now may be asked again.

@@ -79,8 +79,7 @@ impl Requests {
     /// Bytes of `piece` came from `host`, or it is about to end.
     pub(crate) fn progress(
         &mut self,
-        host: HostNo,
-        piece: PieceIndex,
+        (host, piece): (HostNo, PieceIndex),
         now: Moment,
         is_ending: bool,
     ) {
@@ -202,14 +201,14 @@ mod tests {
             requests.pieces().iter().map(|p| p.0).collect::<Vec<_>>(),
             [3, 4]
         );
-        requests.progress(HostNo(1), PieceIndex(3), Moment(6), true);
+        requests.progress((HostNo(1), PieceIndex(3)), Moment(6), true);
         assert_eq!(
             requests.holding_slots(),
             1,
             "one more piece of the run follows"
         );
         requests.delivered(HostNo(1), PieceIndex(3), Moment(7));
-        requests.progress(HostNo(1), PieceIndex(4), Moment(8), true);
+        requests.progress((HostNo(1), PieceIndex(4)), Moment(8), true);
         assert_eq!((requests.holding_slots(), requests.len()), (0, 1));
         requests.delivered(HostNo(1), PieceIndex(4), Moment(9));
         assert_eq!((requests.len(), requests.pieces().len()), (0, 0));

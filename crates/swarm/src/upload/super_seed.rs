@@ -29,6 +29,15 @@ struct Reveal {
     piece: PieceIndex,
     to: HostNo,
     at: Moment,
+    /// How often it was made again.
+    again: u8,
+}
+
+impl Reveal {
+    /// When it is made again: later each time, so that children who can't take it up are not pressed for ever.
+    fn overdue_at(&self, patience: Duration) -> Moment {
+        self.at + patience * (1 << self.again.min(8))
+    }
 }
 
 impl SuperSeed {
@@ -75,7 +84,12 @@ impl SuperSeed {
             Some((at, child))
         })?;
         let piece = self.fresh.remove(at).expect("found above");
-        self.reveals.push(Reveal { piece, to, at: now });
+        self.reveals.push(Reveal {
+            piece,
+            to,
+            at: now,
+            again: 0,
+        });
         Some((piece, to))
     }
 
@@ -83,8 +97,9 @@ impl SuperSeed {
     fn recall_overdue(&mut self, now: Moment) {
         let patience = self.patience();
         for reveal in &mut self.reveals {
-            if now >= reveal.at + patience {
+            if now >= reveal.overdue_at(patience) {
                 reveal.at = now;
+                reveal.again = reveal.again.saturating_add(1);
                 if !self.fresh.contains(&reveal.piece) {
                     self.fresh.push_front(reveal.piece);
                 }
@@ -165,7 +180,8 @@ impl SuperSeed {
     /// When a reveal must be made again.
     pub fn deadline(&self) -> Option<Moment> {
         let patience = self.patience();
-        self.reveals.iter().map(|reveal| reveal.at + patience).min()
+        let overdue = |reveal: &Reveal| reveal.overdue_at(patience);
+        self.reveals.iter().map(overdue).min()
     }
 }
 

@@ -2,10 +2,14 @@ use types::PieceIndex;
 
 use super::*;
 
-/// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
+/// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `release CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
 /// and `hint` and returns what was said, joined by spaces.
 fn check(script: &str, expected: &str) {
-    let mut uploads = Uploads::new(UploadPolicy::default(), RateLimit::new(None, Moment::ZERO));
+    let policy = UploadPolicy {
+        slots: 2,
+        waiting_max: 2,
+    };
+    let mut uploads = Uploads::new(policy, RateLimit::new(None, Moment::ZERO));
     let mut said = Vec::new();
     for line in script.split(", ") {
         let words: Vec<&str> = line.split(' ').collect();
@@ -38,6 +42,7 @@ fn check(script: &str, expected: &str) {
                 None => said.push("-".into()),
             },
             "ending" => uploads.ending(&transfer()),
+            "release" => uploads.release(&transfer()),
             "ended" => assert!(uploads.ended(&transfer())),
             "gone" => uploads.forget(HostNo(words[1].parse().expect("a child"))),
             "drain" => said.extend(uploads.drain().into_iter().map(show)),
@@ -107,8 +112,25 @@ fn hints_tell_what_is_free_and_what_is_about_to_be() {
         "2+0 1+0 1:1 1+0 2:2 0+0",
     );
     check(
-        "ask 1 1, next, ask 2 2, next, ending 1 1, hint, ask 3 3, hint, ending 2 2, hint",
+        "ask 1 1, next, ask 2 2, next, ending 1 1, release 1 1, hint, ask 3 3, hint, ending 2 2, release 2 2, hint",
         "1:1 2:2 0+1 0+0 0+1",
+    );
+}
+
+#[test]
+fn a_slot_that_is_about_to_end_is_kept_for_its_child() {
+    let full = "ask 1 1, ask 2 2, next, next, ask 7 7, ask 8 8";
+    check(
+        &format!("{full}, ending 1 1, hint, ask 3 3, ask 1 4, ask 1 5, ended 1 1, next, next"),
+        "1:1 2:2 0+0 Busy Busy 7:7 -",
+    );
+    check(
+        "ask 1 1, ask 2 2, next, next, ending 1 1, ask 1 4, ended 1 1, hint, next, hint",
+        "1:1 2:2 0+0 1:4 0+0",
+    );
+    check(
+        "ask 1 1, ask 2 2, next, next, ending 1 1, ended 1 1, hint",
+        "1:1 2:2 1+0",
     );
 }
 
@@ -138,10 +160,11 @@ fn draining_refuses_and_lets_what_runs_end() {
 
 #[test]
 fn a_rate_limit_delays_the_next_transfer() {
-    let mut uploads = Uploads::new(
-        UploadPolicy::default(),
-        RateLimit::new(Some(ByteCount(1000)), Moment::ZERO),
-    );
+    let policy = UploadPolicy {
+        slots: 2,
+        waiting_max: 2,
+    };
+    let mut uploads = Uploads::new(policy, RateLimit::new(Some(ByteCount(1000)), Moment::ZERO));
     let transfer = |piece| Transfer {
         to: HostNo(1),
         task: TaskId::from_bytes([0; 32]),

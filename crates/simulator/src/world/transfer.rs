@@ -1,0 +1,217 @@
+//! Bytes from host to host, and from the origin.
+
+use std::time::Duration;
+
+use swarm::{
+    HostNo,
+    download::{Event, Supplier},
+    upload::Transfer,
+};
+use types::{PieceIndex, PieceRun};
+
+use super::{
+    World,
+    host::Host,
+    message::{Happening, Message},
+};
+use crate::{net::FlowNo, scenario::End};
+
+/// What a flow carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// A piece of a transfer of `from`.
+    Piece {
+        transfer: Transfer,
+        from: HostNo,
+        piece: PieceIndex,
+    },
+    /// A piece of a run that `host` reads from the origin.
+    Import {
+        host: HostNo,
+        run: PieceRun,
+        piece: PieceIndex,
+    },
+}
+
+impl World<'_> {
+    /// Starts the transfers that a host's slots allow, and tells a few of a free slot.
+    pub(super) fn serve(&mut self, host: HostNo) {
+        let (now, layout) = (self.now, self.scenario.layout);
+        let length = |transfer: &Transfer| layout.range_of_run(transfer.run).length();
+        while let Some(transfer) = self.host(host).uploads.next(now, length) {
+            self.start(host, transfer, transfer.run.first);
+        }
+        let Host {
+            download, uploads, ..
+        } = self.host(host);
+        let told = uploads.whom_to_tell(now, || download.hungriest());
+        let slots = uploads.hint();
+        for to in told {
+            self.send(host, to, Message::Slots(slots));
+        }
+        self.wake(host);
+    }
+
+    fn start(&mut self, from: HostNo, transfer: Transfer, piece: PieceIndex) {
+        let to = transfer.to;
+        let path = self.wiring.path(End::Host(from.0 as usize), to.0 as usize);
+        let length = self.scenario.layout.length_of(piece);
+        let flow = self.net.start(self.now, &path, length);
+        let load = Load::Piece {
+            transfer,
+            from,
+            piece,
+        };
+        self.loads.insert(flow, load);
+        self.host(from).outgoing.push((transfer, flow));
+        self.host(to).incoming.push(flow);
+        self.queue.push(self.now, Happening::Near(flow));
+    }
+
+    /// Looks whether a transfer has about one round trip left, and again later if not.
+    pub(super) fn near(&mut self, flow: FlowNo) {
+        let Some(Load::Piece {
+            transfer,
+            from,
+            piece,
+        }) = self.loads.get(&flow).copied()
+        else {
+            return;
+        };
+        let (Some(rate), Some(left)) = (self.net.rate(flow), self.net.remaining(self.now, flow))
+        else {
+            return;
+        };
+        #[expect(clippy::cast_precision_loss, reason = "15 digits are more than enough")]
+        let seconds = left.0 as f64 / rate.max(1.0);
+        let wait = Duration::from_secs_f64(seconds.min(10.0));
+        // A little more than a round trip: rates are estimates.
+        let lead = self.scenario.delay * 2 + self.scenario.delay / 10;
+        if wait > lead + lead / 20 {
+            let at = self.now + (wait - lead);
+            self.queue.push(at, Happening::Near(flow));
+            return;
+        }
+        if u64::from(piece.0) + 1 == transfer.run.end() {
+            let one = self.host(from);
+            one.uploads.ending(&transfer);
+            if !one.download.is_interesting_to(transfer.to) {
+                one.uploads.release(&transfer);
+                self.serve(from);
+            }
+        }
+        self.arrive_later(from, transfer.to, Message::Ending(piece));
+    }
+
+    /// What the receiver sees of the bytes themselves: no message is counted.
+    fn arrive_later(&mut self, from: HostNo, to: HostNo, message: Message) {
+        let at = self.now + self.scenario.delay;
+        self.queue
+            .push(at, Happening::Deliver { from, to, message });
+    }
+
+    /// Lets a host's brain know which transfers moved: bytes that come in are seen without any message.
+    pub(super) fn feel_bytes(&mut self, host: HostNo) {
+        let now = self.now;
+        for flow in self.host(host).incoming.clone() {
+            let moves = self.net.rate(flow).is_some_and(|rate| rate > 1.0);
+            if let Some(Load::Piece { from, piece, .. }) = self.loads.get(&flow).copied()
+                && moves
+            {
+                let event = Event::Progress { host: from, piece };
+                self.host(host).download.handle(now, event);
+            }
+        }
+    }
+
+    pub(super) fn flow_ended(&mut self, flow: FlowNo) {
+        match self.loads.remove(&flow) {
+            Some(Load::Piece {
+                transfer,
+                from,
+                piece,
+            }) => {
+                self.forget_flow(from, transfer.to, flow);
+                self.count_zones(from, transfer.to, self.scenario.layout.length_of(piece).0);
+                let good = !self.host(from).lies;
+                self.arrive_later(from, transfer.to, Message::Piece { piece, good });
+                if u64::from(piece.0) + 1 < transfer.run.end() {
+                    self.start(from, transfer, PieceIndex(piece.0 + 1));
+                } else {
+                    self.host(from).uploads.ended(&transfer);
+                    self.serve(from);
+                }
+            }
+            Some(Load::Import { host, run, piece }) => {
+                self.host(host).imports.retain(|held| *held != flow);
+                self.counts.origin_bytes += self.scenario.layout.length_of(piece).0;
+                let at = self.now + self.scenario.delay;
+                self.queue.push(at, Happening::Imported { host, piece });
+                if u64::from(piece.0) + 1 < run.end() {
+                    self.read_piece(host, run, PieceIndex(piece.0 + 1));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn forget_flow(&mut self, from: HostNo, to: HostNo, flow: FlowNo) {
+        self.host(from).outgoing.retain(|(_, held)| *held != flow);
+        self.host(to).incoming.retain(|held| *held != flow);
+    }
+
+    fn count_zones(&mut self, from: HostNo, to: HostNo, bytes: u64) {
+        let zones = [from, to].map(|host| self.plans[host.0 as usize].zone);
+        if zones[0] != zones[1] {
+            let key = (zones[0], zones[1]);
+            *self.counts.zone_bytes.entry(key).or_default() += bytes;
+        }
+    }
+
+    /// Ends a host's running transfers that `is_meant` names, where they are.
+    pub(super) fn stop_sending(&mut self, from: HostNo, is_meant: impl Fn(&Transfer) -> bool) {
+        let outgoing = self.host(from).outgoing.clone();
+        for (transfer, flow) in outgoing.into_iter().filter(|(held, _)| is_meant(held)) {
+            self.net.cancel(self.now, flow);
+            self.loads.remove(&flow);
+            self.forget_flow(from, transfer.to, flow);
+            self.host(from).uploads.ended(&transfer);
+        }
+    }
+
+    /// A request to the origin: it takes a round trip until bytes flow.
+    pub(super) fn import(&mut self, host: HostNo, run: PieceRun) {
+        self.counts.origin_requests += 1;
+        self.read_piece(host, run, run.first);
+    }
+
+    fn read_piece(&mut self, host: HostNo, run: PieceRun, piece: PieceIndex) {
+        let path = self.wiring.path(End::Origin, host.0 as usize);
+        let length = self.scenario.layout.length_of(piece);
+        let flow = self.net.start(self.now, &path, length);
+        self.loads.insert(flow, Load::Import { host, run, piece });
+        self.host(host).imports.push(flow);
+    }
+
+    /// Stops reading from the origin. What was sent until now is counted.
+    pub(super) fn stop_imports(&mut self, host: HostNo) {
+        for flow in std::mem::take(&mut self.host(host).imports) {
+            let left = self.net.cancel(self.now, flow);
+            if let Some(Load::Import { piece, .. }) = self.loads.remove(&flow) {
+                let length = self.scenario.layout.length_of(piece).0;
+                self.counts.origin_bytes += length - left.unwrap_or_default().0.min(length);
+            }
+        }
+    }
+
+    pub(super) fn imported(&mut self, host: HostNo, piece: PieceIndex) {
+        if !self.host(host).is_up {
+            return;
+        }
+        let from = Supplier::Origin;
+        self.drive(host, Event::Verified { piece, from });
+        self.read_on(host);
+        self.imported.insert(piece);
+        self.check_faults();
+    }
+}

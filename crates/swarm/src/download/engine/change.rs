@@ -1,0 +1,215 @@
+//! What each event changes.
+
+use types::{Epoch, Moment, PieceIndex, PieceRun, PieceSet};
+
+use super::{Download, State, patience};
+use crate::{
+    HostNo, SlotHint,
+    download::{
+        Action, Event, Failure, Lease, Supplier,
+        requests::{Phase, Request},
+    },
+    upload::SuperSeed,
+};
+
+impl Download {
+    pub(super) fn joined(
+        &mut self,
+        now: Moment,
+        (host, slots): (HostNo, SlotHint),
+        have: PieceSet,
+    ) {
+        self.left(host);
+        if have.piece_count() != self.layout.piece_count() {
+            return;
+        }
+        self.news_at = now;
+        have.iter()
+            .for_each(|piece| self.seen_elsewhere(now, piece));
+        self.neighbours.join(host, have, slots);
+    }
+
+    pub(super) fn left(&mut self, host: HostNo) {
+        self.requests.forget(host);
+        self.neighbours.leave(host);
+        if let Some(seed) = &mut self.importing.seed {
+            seed.forget(host);
+        }
+    }
+
+    pub(super) fn has(&mut self, now: Moment, (host, slots): (HostNo, SlotHint), run: PieceRun) {
+        if self.neighbours.has(host, run) {
+            self.news_at = now;
+        }
+        run.pieces()
+            .take(self.have.piece_count() as usize)
+            .for_each(|piece| self.seen_elsewhere(now, piece));
+        self.slots_of(now, host, slots);
+    }
+
+    pub(super) fn seen_elsewhere(&mut self, now: Moment, piece: PieceIndex) {
+        if let Some(seed) = &mut self.importing.seed {
+            seed.left(piece, now);
+        }
+    }
+
+    pub(super) fn slots_of(&mut self, now: Moment, host: HostNo, slots: SlotHint) {
+        let asked = self
+            .requests
+            .iter()
+            .filter(|request| request.from == host && request.phase == Phase::Waiting)
+            .count();
+        let trusted = self.probe_after();
+        if let Some(neighbour) = self.neighbours.get_mut(host) {
+            neighbour.room = slots
+                .room()
+                .saturating_sub(u8::try_from(asked).unwrap_or(u8::MAX));
+            neighbour.doubt_at = now + trusted;
+        }
+    }
+
+    pub(super) fn verified(&mut self, now: Moment, piece: PieceIndex, from: Supplier) {
+        (self.news_at, self.blocked_since) = (now, now);
+        let host = match from {
+            Supplier::Host(host) => {
+                if let Some(took) = self.requests.delivered(host, piece, now) {
+                    self.piece_time.add(took);
+                    if let Some(neighbour) = self.neighbours.get_mut(host) {
+                        neighbour.health.delivered(took);
+                    }
+                }
+                Some(host)
+            }
+            Supplier::Origin => None,
+        };
+        self.importing.arrived(piece);
+        for request in self.requests.superseded(piece, host) {
+            self.out.push_back(Action::Cancel {
+                from: request.from,
+                run: request.run,
+            });
+        }
+        if !self.have.insert(piece) {
+            return;
+        }
+        match (&mut self.importing.seed, from) {
+            (Some(seed), Supplier::Origin) => seed.arrived(piece),
+            (Some(seed), Supplier::Host(_)) => {
+                seed.left(piece, now);
+            }
+            (None, _) => self.out.push_back(Action::Announce { piece }),
+        }
+    }
+
+    pub(super) fn void(&mut self, piece: PieceIndex) {
+        if self.have.remove(piece) && self.state == State::Complete {
+            self.state = State::Fetching;
+        }
+    }
+
+    pub(super) fn corrupt(&mut self, now: Moment, piece: PieceIndex, host: HostNo) {
+        self.requests.refused(host, PieceRun::one(piece));
+        let policy = self.policy;
+        if let Some(neighbour) = self.neighbours.get_mut(host) {
+            neighbour.health.lied(now, &policy);
+            self.out.push_back(Action::Blame { host });
+        }
+    }
+
+    pub(super) fn leased(&mut self, now: Moment, lease: Lease) {
+        self.news_at = now;
+        let (have, neighbours, piece_count) =
+            (&self.have, &self.neighbours, self.layout.piece_count());
+        self.importing.leased(lease, || {
+            let mut elsewhere = PieceSet::empty(piece_count);
+            neighbours
+                .iter()
+                .for_each(|neighbour| elsewhere.union_with(&neighbour.have));
+            SuperSeed::new(have, elsewhere)
+        });
+    }
+
+    pub(super) fn lease_ended(&mut self, epoch: Epoch) {
+        if let Some(epoch) = self.importing.ended(epoch) {
+            self.out.push_back(Action::StopImport { epoch });
+        }
+    }
+
+    pub(super) fn import_failed(&mut self, run: PieceRun, retry_at: Option<Moment>) {
+        self.importing.failed(run, retry_at);
+        if let (None, Some(lease)) = (retry_at, self.importing.lease) {
+            self.out
+                .push_back(Action::GiveUpLease { epoch: lease.epoch });
+            self.lease_ended(lease.epoch);
+        }
+    }
+
+    pub(super) fn demand_changed(&mut self, now: Moment, event: Event) {
+        let was_blocked = self.demand.blocked(&self.have).next().is_some();
+        match event {
+            Event::Read { reader, run } => self.demand.read(reader, run),
+            Event::ReadAt { reader, at } => self.demand.read_at(reader, at),
+            Event::ReadEnded { reader } => self.demand.read_ended(reader),
+            Event::WantAll(all) => self.demand.want_all(all),
+            _ => {}
+        }
+        if !was_blocked {
+            self.blocked_since = now;
+        }
+        if self.state == State::Complete && !self.demand.is_met(&self.have) {
+            self.state = State::Fetching;
+            self.news_at = self.news_at.max(now);
+        }
+    }
+
+    pub(super) fn set_slots(&mut self, slots: u8) {
+        self.slots = slots;
+        if slots == 0 {
+            let dropped = self.requests.clear();
+            self.cancel_all(dropped);
+        }
+    }
+
+    pub(super) fn stop(&mut self, state: State) {
+        let dropped = self.requests.clear();
+        self.cancel_all(dropped);
+        if let Some(lease) = self.importing.lease {
+            self.out
+                .push_back(Action::GiveUpLease { epoch: lease.epoch });
+            self.lease_ended(lease.epoch);
+        }
+        self.state = state;
+    }
+
+    pub(super) fn cancel_all(&mut self, requests: Vec<Request>) {
+        for Request { from, run, .. } in requests {
+            self.out.push_back(Action::Cancel { from, run });
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Moment) {
+        if let Some(epoch) = self.importing.fence(now) {
+            self.out.push_back(Action::StopImport { epoch });
+        }
+        let (policy, estimate) = (self.policy, self.piece_time);
+        let neighbours = &self.neighbours;
+        let overdue = self.requests.overdue(|request| {
+            let own = neighbours
+                .get(request.from)
+                .map(|neighbour| *neighbour.health.piece_time());
+            now >= request.heard + patience(own.unwrap_or_default(), estimate, &policy)
+        });
+        for request in &overdue {
+            let patience = self.patience(request);
+            if let Some(neighbour) = self.neighbours.get_mut(request.from) {
+                neighbour.health.timed_out(now, patience);
+                neighbour.room = 0;
+            }
+        }
+        self.cancel_all(overdue);
+        if self.state == State::Fetching && now >= self.news_at + self.policy.hard_limit {
+            self.stop(State::Failed(Failure::Stalled));
+            self.out.push_back(Action::Fail(Failure::Stalled));
+        }
+    }
+}
