@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
+use crate::commands::sim::SimArgs;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Peer-to-peer distribution of container images, files and AI models.
@@ -71,6 +73,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pantala up\n  pantala up --data-dir /tmp/pantala/data --socket /tmp/pantala/run/pantala.sock --set scheduler.ca_dir=/tmp/pantala/ca"
     )]
     Up(RoleArgs<DaemonFlags>),
+    /// Simulate a distribution to thousands of hosts on this machine, in virtual time.
+    #[command(
+        after_help = "Examples:\n  pantala sim --hosts 1000 --content 10GiB\n  pantala sim --hosts 5000 --faults 'kill 10% at 50%' --svg curve.svg\n  pantala sim --zones 'a 50%' --zones b --pipes 'a and b at 10Gbit' --json"
+    )]
+    Sim(SimArgs),
     /// Print the completion script of a shell.
     #[command(
         after_help = "Examples:\n  pantala completions bash > /usr/share/bash-completion/completions/pantala\n  pantala completions zsh > /usr/share/zsh/site-functions/_pantala"

@@ -6,6 +6,7 @@ mod get;
 mod local;
 mod pages;
 mod serve;
+pub(crate) mod sim;
 mod token;
 
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Problem> {
             let flags = [args.own.settings(), args.common.settings()].concat();
             serve::run(serve::Role::Up, &load(file, flags)?)
         }
+        Command::Sim(args) => sim::run(&args),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { folder } => pages::man(&folder),
         Command::Docs { page } => show::print(&pages::markdown(page)),
