@@ -43,20 +43,36 @@ impl Acceptor {
 
     async fn greet(self, tcp: TcpStream) {
         if let Err(cause) = wire::link::tune(&tcp) {
-            debug!(error = &cause as &dyn std::error::Error, "socket options were refused");
+            debug!(
+                error = &cause as &dyn std::error::Error,
+                "socket options were refused"
+            );
         }
         let link = match self.links.accept(tcp).await {
             Ok(Accepted::Host(link)) => link,
-            Ok(Accepted::Joiner(_)) => return debug!("a joiner knocked at a daemon: only a scheduler enrols"),
-            Err(cause) => return debug!(error = &cause as &dyn std::error::Error, "a peer was refused"),
+            Ok(Accepted::Joiner(_)) => {
+                return debug!("a joiner knocked at a daemon: only a scheduler enrols");
+            }
+            Err(cause) => {
+                return debug!(
+                    error = &cause as &dyn std::error::Error,
+                    "a peer was refused"
+                );
+            }
         };
         let host = link.remote().host;
         match wire::Link::start(link, self.wire, self.hello).await {
             Ok(link) => {
-                let event = Event::LinkUp { host, direction: Direction::Incoming, link: Box::new(link) };
+                let event = Event::LinkUp {
+                    host,
+                    direction: Direction::Incoming,
+                    link: Box::new(link),
+                };
                 self.events.tell(event).await;
             }
-            Err(cause) => debug!(%host, error = &cause as &dyn std::error::Error, "a peer's hello failed"),
+            Err(cause) => {
+                debug!(%host, error = &cause as &dyn std::error::Error, "a peer's hello failed")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use gateway::{local::Access, mirror::Registries};
 use identity::Identity;
 use origin::OriginConfig;
 use store::StoreConfig;
@@ -9,7 +10,9 @@ use swarm::{
     download::DownloadPolicy,
     upload::{RateLimit, UploadPolicy, Uploads},
 };
-use types::{ByteCount, Moment, RegistryHost, Topology};
+use types::{ByteCount, Moment, Topology};
+
+use crate::doors::DoorsConfig;
 
 /// One daemon.
 pub struct Config {
@@ -37,26 +40,57 @@ pub struct Config {
     pub local: Option<Local>,
     /// Rates and slots.
     pub limits: Limits,
+    /// Addresses that peers find it at; empty: the one that the scheduler sees.
+    pub advertise: Vec<SocketAddr>,
+    /// What people call it.
+    pub name: String,
+}
+
+impl Config {
+    /// What the scheduler is told first, once the peer port is open at `peer`.
+    pub(crate) fn join(&self, peer: SocketAddr) -> control::Join {
+        let listen = if self.advertise.is_empty() {
+            vec![peer]
+        } else {
+            self.advertise.clone()
+        };
+        control::Join {
+            topology: self.topology.clone(),
+            is_seed: self.is_seed,
+            listen,
+            capacity: u16::try_from(self.limits.connections).unwrap_or(u16::MAX),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// How the doors behave.
+    pub(crate) fn doors(&self) -> DoorsConfig {
+        DoorsConfig {
+            data_dir: self.store.dir.clone(),
+            ranges_whole: false,
+            host: self.name.clone(),
+            cluster: self.identity.cluster().to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
 }
 
 /// The registry mirror.
 pub struct Mirror {
     /// Where it listens: loopback, unless an operator chose otherwise.
     pub listen: SocketAddr,
-    /// Registries that may be named in a path.
-    pub registries: Vec<RegistryHost>,
-    /// The registry for clients that name none.
-    pub default_registry: Option<RegistryHost>,
-    /// Whether clients may name any registry by `ns`.
-    pub any: bool,
+    /// Which registries a request may mean.
+    pub registries: Registries,
 }
 
 /// The local socket.
 pub struct Local {
     /// Its path.
     pub path: PathBuf,
-    /// The group that may use it, by number.
+    /// The group that may connect, by number.
     pub group: Option<u32>,
+    /// Who may do what.
+    pub access: Access,
 }
 
 /// How much this host gives and takes.

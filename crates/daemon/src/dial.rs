@@ -6,7 +6,7 @@ use identity::{Links, Protocol};
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tracing::debug;
 use types::HostId;
-use wire::{Config, Hello, HandshakeError, settle::Direction};
+use wire::{Config, HandshakeError, Hello, settle::Direction};
 
 use crate::core::{Event, Events};
 
@@ -40,7 +40,11 @@ impl Dialler {
     pub(crate) async fn dial(self, host: HostId, (addresses, wait): (Vec<SocketAddr>, Duration)) {
         sleep(wait).await;
         let event = match self.connect(host, addresses).await {
-            Ok(link) => Event::LinkUp { host, direction: Direction::Outgoing, link: Box::new(link) },
+            Ok(link) => Event::LinkUp {
+                host,
+                direction: Direction::Outgoing,
+                link: Box::new(link),
+            },
             Err(cause) => {
                 debug!(%host, error = &cause as &dyn std::error::Error, "dialling failed");
                 Event::DialFailed { host }
@@ -49,10 +53,19 @@ impl Dialler {
         self.events.tell(event).await;
     }
 
-    async fn connect(&self, host: HostId, addresses: Vec<SocketAddr>) -> Result<wire::Link, DialError> {
-        let tcp = first_answer(&addresses).await.ok_or(DialError::NoAnswer(addresses))?;
+    async fn connect(
+        &self,
+        host: HostId,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<wire::Link, DialError> {
+        let tcp = first_answer(&addresses)
+            .await
+            .ok_or(DialError::NoAnswer(addresses))?;
         if let Err(cause) = wire::link::tune(&tcp) {
-            debug!(error = &cause as &dyn std::error::Error, "socket options were refused");
+            debug!(
+                error = &cause as &dyn std::error::Error,
+                "socket options were refused"
+            );
         }
         let secure = self.links.connect(tcp, host, Protocol::Peer).await?;
         Ok(wire::Link::start(secure, self.wire.clone(), self.hello.clone()).await?)
@@ -65,7 +78,10 @@ pub(crate) async fn first_answer(addresses: &[SocketAddr]) -> Option<TcpStream> 
     for (at, address) in (0u32..).zip(addresses.iter().copied()) {
         dials.spawn(async move {
             sleep(HEAD_START * at).await;
-            tokio::time::timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()
+            tokio::time::timeout(ANSWER_TIMEOUT, TcpStream::connect(address))
+                .await
+                .ok()?
+                .ok()
         });
     }
     while let Some(dial) = dials.join_next().await {

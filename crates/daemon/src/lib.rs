@@ -1,14 +1,40 @@
 //! The daemon of one host: it drives the brains with real bytes.
 //!
-//! * `task`: what a running task shares with those who write into it and read from it.
-//! * `table`: the digests its pieces are checked by.
-//! * `handle`, `reader`: how the doors start tasks and read them.
+//! * `daemon`: putting it together, and taking it apart in order; `config`: what it is told.
+//! * `core`: the one task that decides; everything that happens comes to it as an event.
+//! * `task`, `table`, `tasks`: what a running task shares with those who write into it and read from it.
+//! * `link`, `import`, `prove`: bytes coming in from hosts and origins, and the hash of the whole.
+//! * `accept`, `dial`, `scheduler`, `join`: connections to other hosts of the cluster, and becoming one of them.
+//! * `access`: how this host reads a task's content at its origin.
+//! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
+//! * `metrics`: what is counted.
 
+mod accept;
+mod access;
+mod clock;
+pub mod config;
+mod core;
+mod daemon;
+mod dial;
+mod doors;
 mod handle;
+mod import;
+mod join;
+mod link;
+mod metrics;
+mod prove;
 mod reader;
+mod scheduler;
 mod table;
 mod task;
+mod tasks;
 
+pub use access::{Access, AccessError, Accesses};
+pub use daemon::{Daemon, StartError};
+pub use doors::{Doors, DoorsConfig, DoorsParts, Health, Severity};
 pub use handle::{Fetch, Handle, TaskStatus, Wait};
+pub use join::{JoinError, join};
+pub use metrics::{Metrics, PieceFailure};
 pub use reader::TaskReader;
+pub use scheduler::SchedulerLinkError;
 pub use task::{From, News, Task, TaskError, TaskSpec};

@@ -42,16 +42,32 @@ impl Incoming {
         let end = loop {
             let step = match receiver.next().await {
                 Ok(wire::Event::Data { task, data }) => self.data(task, &data).await,
-                Ok(wire::Event::Message { task: Some(task), message: Message::Segment { segment, .. } }) => {
+                Ok(wire::Event::Message {
+                    task: Some(task),
+                    message: Message::Segment { segment, .. },
+                }) => {
                     self.segment(task, segment);
                     Ok(())
                 }
                 Ok(wire::Event::Message { task, message }) => {
-                    self.events.tell(Event::Said { link: self.link, task, message }).await;
+                    self.events
+                        .tell(Event::Said {
+                            link: self.link,
+                            task,
+                            message,
+                        })
+                        .await;
                     Ok(())
                 }
                 Ok(wire::Event::Upload { no, piece, end }) => {
-                    self.events.tell(Event::Uploaded { link: self.link, no, piece, end }).await;
+                    self.events
+                        .tell(Event::Uploaded {
+                            link: self.link,
+                            no,
+                            piece,
+                            end,
+                        })
+                        .await;
                     Ok(())
                 }
                 Err(end) => Err(end),
@@ -60,15 +76,26 @@ impl Incoming {
                 break end;
             }
         };
-        self.events.tell(Event::LinkDown { link: self.link, end }).await;
+        self.events
+            .tell(Event::LinkDown {
+                link: self.link,
+                end,
+            })
+            .await;
     }
 
     /// A signed word for digests: checked here, so that the core never waits for a signature.
     fn segment(&self, task: TaskId, segment: Segment) {
-        let Some(task) = self.tasks.get(&task) else { return };
+        let Some(task) = self.tasks.get(&task) else {
+            return;
+        };
         let is_fit = segment.is_well_formed()
             && segment.layout == task.spec.layout
-            && verify(segment.signer, &segment.statement(&self.cluster), &segment.signature);
+            && verify(
+                segment.signer,
+                &segment.statement(&self.cluster),
+                &segment.signature,
+            );
         if !is_fit {
             debug!(host = %self.host, task = ?task.spec.task, "a segment of the piece table is forged or foreign");
             return;
@@ -81,26 +108,47 @@ impl Incoming {
     }
 
     async fn data(&mut self, id: TaskId, data: &Data) -> Result<(), LinkEnd> {
-        let Some(task) = self.tasks.get(&id) else { return Ok(()) };
+        let Some(task) = self.tasks.get(&id) else {
+            return Ok(());
+        };
         let key = (id, data.piece);
         if data.offset == 0 {
             let receiving = self.begin(&task, data.piece);
             self.receiving.insert(key, receiving);
-            self.events.tell(Event::Progress { link: self.link, task: id, piece: data.piece }).await;
+            self.events
+                .tell(Event::Progress {
+                    link: self.link,
+                    task: id,
+                    piece: data.piece,
+                })
+                .await;
         }
-        let Some(receiving) = self.receiving.get_mut(&key) else { return Ok(()) };
+        let Some(receiving) = self.receiving.get_mut(&key) else {
+            return Ok(());
+        };
         let progress = receiving.assembly.take(data)?;
         if let Some(writer) = &mut receiving.writer
             && let Err(cause) = tokio::task::block_in_place(|| writer.write(&data.bytes))
         {
             receiving.writer = None;
-            self.events.tell(Event::StoreFailed { task: id, piece: data.piece, cause }).await;
+            self.events
+                .tell(Event::StoreFailed { task: id, cause })
+                .await;
             return Ok(());
         }
         let half = task.spec.layout.length_of(data.piece).0 / 2;
-        if progress == Progress::More && !receiving.told_ending && receiving.assembly.received().0 >= half {
+        if progress == Progress::More
+            && !receiving.told_ending
+            && receiving.assembly.received().0 >= half
+        {
             receiving.told_ending = true;
-            self.events.tell(Event::Ending { link: self.link, task: id, piece: data.piece }).await;
+            self.events
+                .tell(Event::Ending {
+                    link: self.link,
+                    task: id,
+                    piece: data.piece,
+                })
+                .await;
         }
         if progress == Progress::Complete
             && let Some(receiving) = self.receiving.remove(&key)
@@ -112,9 +160,18 @@ impl Incoming {
 
     /// Opens the way into the file for a piece that was asked of this host and that somebody vouches for.
     fn begin(&self, task: &Task, piece: PieceIndex) -> Receiving {
-        let is_wanted = task.is_awaited(self.host, piece) && task.table.read().digest_of(piece).is_some();
-        let writer = if is_wanted { task.content.writer(piece).ok() } else { None };
-        Receiving { assembly: Assembly::new(&task.spec.layout, piece), writer, told_ending: false }
+        let is_wanted =
+            task.is_awaited(self.host, piece) && task.table.read().digest_of(piece).is_some();
+        let writer = if is_wanted {
+            task.content.writer(piece).ok()
+        } else {
+            None
+        };
+        Receiving {
+            assembly: Assembly::new(&task.spec.layout, piece),
+            writer,
+            told_ending: false,
+        }
     }
 
     async fn complete(&self, task: &Task, piece: PieceIndex, writer: Option<PieceWriter>) {
@@ -122,16 +179,34 @@ impl Incoming {
         task.awaited(self.host, piece, false);
         let expected = task.table.read().digest_of(piece);
         let (Some(writer), Some(expected)) = (writer, expected) else {
-            self.events.tell(Event::Dropped { link, task: id, piece }).await;
+            self.events
+                .tell(Event::Dropped {
+                    link,
+                    task: id,
+                    piece,
+                })
+                .await;
             return;
         };
         let event = match tokio::task::block_in_place(|| writer.finish(Some(expected))) {
-            Ok(_) => Event::Received { link, task: id, piece },
-            Err(WriteError::Digest { .. } | WriteError::Length { .. }) => Event::Corrupt { link, task: id, piece },
+            Ok(_) => Event::Received {
+                link,
+                task: id,
+                piece,
+            },
+            Err(WriteError::Digest { .. } | WriteError::Length { .. }) => Event::Corrupt {
+                link,
+                task: id,
+                piece,
+            },
             Err(WriteError::Held { .. } | WriteError::Busy { .. } | WriteError::Voided { .. }) => {
-                Event::Dropped { link, task: id, piece }
+                Event::Dropped {
+                    link,
+                    task: id,
+                    piece,
+                }
             }
-            Err(cause) => Event::StoreFailed { task: id, piece, cause },
+            Err(cause) => Event::StoreFailed { task: id, cause },
         };
         self.events.tell(event).await;
     }

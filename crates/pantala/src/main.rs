@@ -1,1 +1,32 @@
-fn main() {}
+//! The one binary of Pantala: commands, configuration, wiring. What is more than that lives in the other crates.
+//!
+//! - `cli`: the commands and their flags; `commands`: what each does;
+//! - `config`: flags, environment and file, checked;
+//! - `roles`: from the configuration to running parts;
+//! - `problem`: how a command fails: message, causes, next step, exit code;
+//! - `logs`, `signals`, `show`, `dial`: log lines, leaving, tables, what the doctor tries.
+
+mod cli;
+mod commands;
+mod config;
+mod dial;
+mod logs;
+mod problem;
+mod roles;
+mod show;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return problem::usage(&error),
+    };
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => problem.report(),
+    }
+}

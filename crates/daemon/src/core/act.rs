@@ -9,7 +9,7 @@ use swarm::{
 use types::{Epoch, PieceIndex, PieceRun, TaskId};
 use wire::{Message, Runs};
 
-use super::Core;
+use super::{Core, runs_of};
 use crate::{import::Import, task::TaskError};
 
 impl Core {
@@ -18,17 +18,32 @@ impl Core {
             Action::Request { from, run, urgent } => self.request(task, from, (run, urgent)),
             Action::Cancel { from, run } => {
                 self.expect(task, from, (run, false));
-                self.peers.say(from, &task, |no| Message::Cancel { no, runs: Runs::one(run) });
+                self.peers.say(from, &task, |no| Message::Cancel {
+                    no,
+                    runs: runs_of(run),
+                });
             }
             Action::Announce { piece } => self.announce(task, piece),
             Action::Reveal { to, piece } => {
-                self.peers.say(to, &task, |no| Message::Reveal { no, runs: Runs::one(PieceRun::one(piece)) });
+                self.peers.say(to, &task, |no| Message::Reveal {
+                    no,
+                    runs: runs_of(PieceRun::one(piece)),
+                });
             }
             Action::RevealAll { to } => self.show_all(task, to),
-            Action::Ask => self.scheduling.ask_again(task),
+            Action::Ask => self.ask_again(task),
             Action::Import { run, epoch } => self.import(task, run, epoch),
             Action::StopImport { epoch } => self.stop_import(task, epoch),
-            Action::Report { epoch, imported, left } => self.scheduling.progress(task, epoch, (imported, left)),
+            Action::Report {
+                epoch, imported, ..
+            } => {
+                let pieces = self
+                    .jobs
+                    .get(&task)
+                    .map_or(imported, |job| job.task.spec.layout.piece_count());
+                self.scheduling
+                    .progress(task, epoch, (imported, pieces - imported));
+            }
             Action::GiveUpLease { epoch } => self.scheduling.give_up(task, epoch),
             Action::Blame { host } => {
                 if let Some(peer) = self.peers.get(host) {
@@ -43,7 +58,11 @@ impl Core {
 
     fn request(&mut self, task: TaskId, from: HostNo, (run, urgent): (PieceRun, bool)) {
         self.expect(task, from, (run, true));
-        let is_said = self.peers.say(from, &task, |no| Message::Want { no, runs: Runs::one(run), urgent });
+        let is_said = self.peers.say(from, &task, |no| Message::Want {
+            no,
+            runs: runs_of(run),
+            urgent,
+        });
         if !is_said {
             self.expect(task, from, (run, false));
             self.drive(task, Swarm::Left { host: from });
@@ -53,62 +72,85 @@ impl Core {
     /// Notes which pieces may come from whom.
     fn expect(&mut self, task: TaskId, from: HostNo, (run, is_awaited): (PieceRun, bool)) {
         if let (Some(job), Some(peer)) = (self.jobs.get(&task), self.peers.get(from)) {
-            run.pieces().for_each(|piece| job.task.awaited(peer.id, piece, is_awaited));
+            run.pieces()
+                .for_each(|piece| job.task.awaited(peer.id, piece, is_awaited));
         }
     }
 
     fn announce(&mut self, task: TaskId, piece: PieceIndex) {
         let slots = self.hint();
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         for host in job.download.audience(piece) {
-            self.peers.say(host, &task, |no| Message::Have { no, runs: Runs::one(PieceRun::one(piece)), slots });
+            self.peers.say(host, &task, |no| Message::Have {
+                no,
+                runs: runs_of(PieceRun::one(piece)),
+                slots,
+            });
         }
     }
 
     /// Tells `host` of everything that it may know of.
     pub(super) fn show_all(&mut self, task: TaskId, host: HostNo) {
         let slots = self.hint();
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         for runs in Runs::split(job.download.shown_to(host).runs()) {
-            self.peers.say(host, &task, |no| Message::Have { no, runs, slots });
+            self.peers
+                .say(host, &task, |no| Message::Have { no, runs, slots });
         }
     }
 
     fn import(&mut self, task: TaskId, run: PieceRun, epoch: Option<Epoch>) {
-        let Some(access) = self.parts.accesses.get(&task) else {
-            return self.drive(task, Swarm::ImportFailed { run, retry_at: None });
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
         };
-        let Some(job) = self.jobs.get_mut(&task) else { return };
         // Without a lease only a seed's word counts with others; what a plain daemon imports on its own stays its own.
         let may_sign = epoch.is_some_and(|epoch| epoch > Epoch::default()) || self.parts.is_seed;
         let import = Import {
             task: Arc::clone(&job.task),
-            access,
+            accesses: self.parts.accesses.clone(),
             run,
             epoch,
             signer: may_sign.then(|| self.parts.signer.clone()),
         };
-        let stop = job.imports.entry(epoch.unwrap_or_default()).or_default().child_token();
+        let stop = job
+            .imports
+            .entry(epoch.unwrap_or_default())
+            .or_default()
+            .child_token();
         self.io.spawn(import.run(self.events.clone(), stop));
     }
 
     pub(super) fn stop_import(&mut self, task: TaskId, epoch: Epoch) {
-        if let Some(stop) = self.jobs.get_mut(&task).and_then(|job| job.imports.remove(&epoch)) {
+        if let Some(stop) = self
+            .jobs
+            .get_mut(&task)
+            .and_then(|job| job.imports.remove(&epoch))
+        {
             stop.cancel();
         }
     }
 
     fn complete(&mut self, task: TaskId) {
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         let took = self.parts.clock.now().since(job.began);
         let (local, peer, origin) = job.task.bytes();
         tracing::info!(task = ?task, ?took, local, peer, origin, "everything wanted is here");
     }
 
     fn failed(&mut self, task: TaskId, failure: Failure) {
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         let cause = match failure {
-            Failure::Stalled => TaskError::Stalled { seconds: self.parts.limits.download.hard_limit.as_secs() },
+            Failure::Stalled => TaskError::Stalled {
+                seconds: self.parts.limits.download.hard_limit.as_secs(),
+            },
             Failure::Origin => job.task.origin_failure(),
         };
         self.fail(task, cause);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use types::{Digest, HostId, PieceIndex, TaskId};
 use wire::{LinkEnd, Message, TaskNo, link::UploadEnd, settle::Direction};
 
-use crate::{access::SourceError, import::ImportError, task::TaskSpec};
+use crate::{access::AccessError, import::ImportError, task::TaskSpec};
 
 /// A link of this host, numbered in the order of their beginnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,37 +32,85 @@ impl Events {
 /// Something happened.
 pub(crate) enum Event {
     /// A link is up: hello was exchanged.
-    LinkUp { host: HostId, direction: Direction, link: Box<wire::Link> },
+    LinkUp {
+        host: HostId,
+        direction: Direction,
+        link: Box<wire::Link>,
+    },
     /// A dial came to nothing.
     DialFailed { host: HostId },
     /// A link ended.
     LinkDown { link: LinkNo, end: LinkEnd },
     /// A remote said something.
-    Said { link: LinkNo, task: Option<TaskId>, message: Message },
+    Said {
+        link: LinkNo,
+        task: Option<TaskId>,
+        message: Message,
+    },
     /// One of our uploads ended.
-    Uploaded { link: LinkNo, no: TaskNo, piece: PieceIndex, end: UploadEnd },
+    Uploaded {
+        link: LinkNo,
+        no: TaskNo,
+        piece: PieceIndex,
+        end: UploadEnd,
+    },
     /// The first bytes of a piece came.
-    Progress { link: LinkNo, task: TaskId, piece: PieceIndex },
+    Progress {
+        link: LinkNo,
+        task: TaskId,
+        piece: PieceIndex,
+    },
     /// Half of a piece came.
-    Ending { link: LinkNo, task: TaskId, piece: PieceIndex },
+    Ending {
+        link: LinkNo,
+        task: TaskId,
+        piece: PieceIndex,
+    },
     /// A piece came, was verified and stored.
-    Received { link: LinkNo, task: TaskId, piece: PieceIndex },
+    Received {
+        link: LinkNo,
+        task: TaskId,
+        piece: PieceIndex,
+    },
     /// A piece came that is not needed, or that nothing vouches for.
-    Dropped { link: LinkNo, task: TaskId, piece: PieceIndex },
+    Dropped {
+        link: LinkNo,
+        task: TaskId,
+        piece: PieceIndex,
+    },
     /// A piece came and is wrong.
-    Corrupt { link: LinkNo, task: TaskId, piece: PieceIndex },
+    Corrupt {
+        link: LinkNo,
+        task: TaskId,
+        piece: PieceIndex,
+    },
     /// The store did not take a piece.
-    StoreFailed { task: TaskId, piece: PieceIndex, cause: WriteError },
+    StoreFailed { task: TaskId, cause: WriteError },
     /// A piece came from the origin.
-    Imported { task: TaskId, piece: PieceIndex, leased: bool },
+    Imported {
+        task: TaskId,
+        piece: PieceIndex,
+        leased: bool,
+    },
     /// An import ended early.
-    ImportFailed { task: TaskId, run: types::PieceRun, epoch: Option<types::Epoch>, cause: Arc<ImportError> },
+    ImportFailed {
+        task: TaskId,
+        run: types::PieceRun,
+        epoch: Option<types::Epoch>,
+        cause: Arc<ImportError>,
+    },
     /// The whole was hashed.
-    Proven { task: TaskId, result: Result<Digest, store::ReadError> },
+    Proven {
+        task: TaskId,
+        result: Result<Digest, store::ReadError>,
+    },
     /// A reader is gone.
     ReaderGone { task: TaskId, reader: ReaderNo },
     /// A source that the scheduler named was looked up.
-    Recruited { task: TaskId, result: Result<TaskSpec, SourceError> },
+    Recruited {
+        task: TaskId,
+        result: Result<TaskSpec, AccessError>,
+    },
     /// The scheduler said something, or the way to it changed.
     Scheduler(control::Event),
 }

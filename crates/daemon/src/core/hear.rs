@@ -24,24 +24,55 @@ use crate::{
 impl Core {
     pub(super) fn happened(&mut self, event: Event) {
         match event {
-            Event::LinkUp { host, direction, link } => self.link_up(host, direction, *link),
+            Event::LinkUp {
+                host,
+                direction,
+                link,
+            } => self.link_up(host, direction, *link),
             Event::DialFailed { host } => self.dial_failed(host),
             Event::LinkDown { link, end } => self.link_down(link, &end),
-            Event::Said { link, task, message } => self.said(link, task, message),
-            Event::Uploaded { link, no, piece, end } => self.uploaded(link, (no, piece), &end),
-            Event::Progress { link, task, piece } => self.of_piece(link, task, |host| Swarm::Progress { host, piece }),
-            Event::Ending { link, task, piece } => self.of_piece(link, task, |host| Swarm::Ending { host, piece }),
+            Event::Said {
+                link,
+                task,
+                message,
+            } => self.said(link, task, message),
+            Event::Uploaded {
+                link,
+                no,
+                piece,
+                end,
+            } => self.uploaded(link, (no, piece), &end),
+            Event::Progress { link, task, piece } => {
+                self.of_piece(link, task, |host| Swarm::Progress { host, piece })
+            }
+            Event::Ending { link, task, piece } => {
+                self.of_piece(link, task, |host| Swarm::Ending { host, piece })
+            }
             Event::Received { link, task, piece } => self.received(link, task, piece),
             Event::Dropped { link, task, piece } => {
-                self.of_piece(link, task, |host| Swarm::Lacks { host, run: PieceRun::one(piece) });
+                self.of_piece(link, task, |host| Swarm::Lacks {
+                    host,
+                    run: PieceRun::one(piece),
+                });
             }
             Event::Corrupt { link, task, piece } => {
                 self.parts.metrics.piece_failed(PieceFailure::Corrupt);
                 self.of_piece(link, task, |host| Swarm::Corrupt { piece, host });
             }
-            Event::StoreFailed { task, cause, .. } => self.fail(task, TaskError::Store(Arc::new(cause))),
-            Event::Imported { task, piece, leased } => self.imported(task, piece, leased),
-            Event::ImportFailed { task, run, epoch, cause } => self.import_failed(task, (run, epoch), &cause),
+            Event::StoreFailed { task, cause } => {
+                self.fail(task, TaskError::Store(Arc::new(cause)))
+            }
+            Event::Imported {
+                task,
+                piece,
+                leased,
+            } => self.imported(task, piece, leased),
+            Event::ImportFailed {
+                task,
+                run,
+                epoch,
+                cause,
+            } => self.import_failed(task, (run, epoch), &cause),
             Event::Proven { task, result } => self.proven(task, result),
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
             Event::Recruited { task, result } => self.recruited(task, result),
@@ -58,7 +89,10 @@ impl Core {
     fn link_up(&mut self, id: HostId, direction: Direction, link: wire::Link) {
         let host = self.peers.number(id);
         let number = self.peers.next_link();
-        let before = self.peers.get(host).and_then(|peer| peer.link.as_ref().map(|link| link.direction));
+        let before = self
+            .peers
+            .get(host)
+            .and_then(|peer| peer.link.as_ref().map(|link| link.direction));
         let me = self.parts.signer.key.host_id();
         if before.is_some_and(|before| before != direction && !keep(direction, me, id)) {
             // The other dial stays; dropping the receiver ends this one.
@@ -77,17 +111,30 @@ impl Core {
             receiving: std::collections::BTreeMap::new(),
         };
         self.io.spawn(incoming.run(link.receiver));
-        if let Some(old) = self.peers.connect(host, LinkHandle::new(number, direction, link.sender)) {
+        if let Some(old) = self
+            .peers
+            .connect(host, LinkHandle::new(number, direction, link.sender))
+        {
             old.sender.goodbye(GoodbyeReason::Duplicate);
             self.forget_host(host);
         }
-        self.parts.metrics.connections(self.peers.connected().count());
-        let tasks: Vec<TaskId> = self.peers.get(host).map(|peer| peer.introduced.iter().copied().collect()).unwrap_or_default();
-        tasks.into_iter().for_each(|task| self.open_with(task, host));
+        self.parts
+            .metrics
+            .connections(self.peers.connected().count());
+        let tasks: Vec<TaskId> = self
+            .peers
+            .get(host)
+            .map(|peer| peer.introduced.iter().copied().collect())
+            .unwrap_or_default();
+        tasks
+            .into_iter()
+            .for_each(|task| self.open_with(task, host));
     }
 
     fn dial_failed(&mut self, id: HostId) {
-        let Some(host) = self.peers.find(&id) else { return };
+        let Some(host) = self.peers.find(&id) else {
+            return;
+        };
         if let Some(peer) = self.peers.get_mut(host) {
             peer.is_dialling = false;
         }
@@ -95,10 +142,14 @@ impl Core {
     }
 
     fn link_down(&mut self, link: LinkNo, end: &LinkEnd) {
-        let Some(host) = self.peers.disconnect(link) else { return };
+        let Some(host) = self.peers.disconnect(link) else {
+            return;
+        };
         tracing::debug!(host = ?host, end = end as &dyn std::error::Error, "a link ended");
         self.forget_host(host);
-        self.parts.metrics.connections(self.peers.connected().count());
+        self.parts
+            .metrics
+            .connections(self.peers.connected().count());
         self.peers.tidy(host);
     }
 
@@ -107,45 +158,80 @@ impl Core {
         self.uploads.forget(host);
         self.serving.forget(host);
         let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
-        tasks.into_iter().for_each(|task| self.drive(task, Swarm::Left { host }));
+        tasks
+            .into_iter()
+            .for_each(|task| self.drive(task, Swarm::Left { host }));
         self.serve();
     }
 
     /// Takes part in `task` on the link to `host`, if there is one and we did not yet.
     pub(super) fn open_with(&mut self, task: TaskId, host: HostNo) {
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         let layout = job.task.spec.layout;
         let (have, more) = Inventory::of(&job.download.shown_to(host));
         let importer = job.download.is_importer();
         let slots = self.hint();
-        let Some(link) = self.peers.link_mut(host) else { return };
+        let Some(link) = self.peers.link_mut(host) else {
+            return;
+        };
         if link.no(&task).is_some() {
             return;
         }
         let no = link.number(task);
-        let open = Message::Open { no, task, layout, have, importer };
+        let open = Message::Open {
+            no,
+            task,
+            layout,
+            have,
+            importer,
+        };
         if link.sender.try_send(&open).is_err() {
             link.close(&task);
             return;
         }
         for runs in more {
-            self.peers.say(host, &task, |no| Message::Have { no, runs, slots });
+            self.peers
+                .say(host, &task, |no| Message::Have { no, runs, slots });
         }
     }
 
     fn said(&mut self, link: LinkNo, task: Option<TaskId>, message: Message) {
-        let Some(host) = self.peers.of(link) else { return };
-        let slots = |hint: wire::SlotHint| SlotHint { free: hint.free, opening: hint.opening };
+        let Some(host) = self.peers.of(link) else {
+            return;
+        };
+        let slots = |hint: wire::SlotHint| SlotHint {
+            free: hint.free,
+            opening: hint.opening,
+        };
         match (task, message) {
-            (_, Message::Open { task, layout, have, .. }) => self.opened(host, task, (layout, have)),
+            (
+                _,
+                Message::Open {
+                    task, layout, have, ..
+                },
+            ) => self.opened(host, task, (layout, have)),
             (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
                 let waiting = self.uploads.forget_of(host, task);
                 self.stop_uploads(host, &waiting);
                 self.drive(task, Swarm::Left { host });
             }
-            (Some(task), Message::Have { runs, slots: hint, .. }) => {
+            (
+                Some(task),
+                Message::Have {
+                    runs, slots: hint, ..
+                },
+            ) => {
                 for run in runs.as_slice() {
-                    self.drive(task, Swarm::Has { host, run: *run, slots: slots(hint) });
+                    self.drive(
+                        task,
+                        Swarm::Has {
+                            host,
+                            run: *run,
+                            slots: slots(hint),
+                        },
+                    );
                 }
             }
             (Some(task), Message::Reveal { runs, .. }) => {
@@ -156,19 +242,35 @@ impl Core {
             }
             (_, Message::Slots(hint)) => {
                 let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
-                tasks.into_iter().for_each(|task| self.drive(task, Swarm::Slots { host, slots: slots(hint) }));
+                tasks.into_iter().for_each(|task| {
+                    self.drive(
+                        task,
+                        Swarm::Slots {
+                            host,
+                            slots: slots(hint),
+                        },
+                    )
+                });
             }
             (Some(task), Message::Want { runs, urgent, .. }) => {
-                runs.as_slice().iter().for_each(|run| self.wanted(host, task, (*run, urgent)));
+                runs.as_slice()
+                    .iter()
+                    .for_each(|run| self.wanted(host, task, (*run, urgent)));
             }
             (Some(task), Message::Cancel { runs, .. }) => {
-                runs.as_slice().iter().for_each(|run| self.unwanted(host, task, *run));
+                runs.as_slice()
+                    .iter()
+                    .for_each(|run| self.unwanted(host, task, *run));
             }
             (Some(task), Message::Busy { runs, .. }) => {
-                runs.as_slice().iter().for_each(|run| self.drive(task, Swarm::Busy { host, run: *run }));
+                runs.as_slice()
+                    .iter()
+                    .for_each(|run| self.drive(task, Swarm::Busy { host, run: *run }));
             }
             (Some(task), Message::Missing { runs, .. }) => {
-                runs.as_slice().iter().for_each(|run| self.drive(task, Swarm::Lacks { host, run: *run }));
+                runs.as_slice()
+                    .iter()
+                    .for_each(|run| self.drive(task, Swarm::Lacks { host, run: *run }));
             }
             _ => {}
         }
@@ -177,18 +279,39 @@ impl Core {
     /// A remote takes part in a task: we answer, if we do too or hold it.
     fn opened(&mut self, host: HostNo, task: TaskId, (layout, have): (Layout, Inventory)) {
         let is_here = self.take_up(task);
-        let differs = self.jobs.get(&task).is_some_and(|job| job.task.spec.layout != layout);
+        let differs = self
+            .jobs
+            .get(&task)
+            .is_some_and(|job| job.task.spec.layout != layout);
         if !is_here || differs {
-            let reason = if differs { DeclineReason::LayoutDiffers } else { DeclineReason::NotTaking };
+            let reason = if differs {
+                DeclineReason::LayoutDiffers
+            } else {
+                DeclineReason::NotTaking
+            };
             if let Some(link) = self.peers.link_mut(host) {
                 // A link that does not take an answer ends by itself.
                 drop(link.sender.try_send(&Message::Decline { task, reason }));
             }
             return;
         }
-        let slots = SlotHint { free: 1, opening: 0 };
-        let was_open = self.peers.get(host).and_then(|peer| peer.link.as_ref()).is_some_and(|link| link.no(&task).is_some());
-        self.drive(task, Swarm::Joined { host, have: have.into_set(&layout), slots });
+        let slots = SlotHint {
+            free: 1,
+            opening: 0,
+        };
+        let was_open = self
+            .peers
+            .get(host)
+            .and_then(|peer| peer.link.as_ref())
+            .is_some_and(|link| link.no(&task).is_some());
+        self.drive(
+            task,
+            Swarm::Joined {
+                host,
+                have: have.into_set(&layout),
+                slots,
+            },
+        );
         if was_open {
             // What came between our own `Open` and theirs was announced to nobody.
             self.show_all(task, host);
@@ -208,7 +331,6 @@ impl Core {
     /// Leaves `task` on the link to `host`.
     pub(super) fn close_with(&mut self, task: TaskId, host: HostNo) {
         self.uploads.forget_of(host, task);
-        self.serving.forget_task(host, task);
         if let Some(link) = self.peers.link_mut(host)
             && let Some(no) = link.close(&task)
         {
@@ -220,7 +342,9 @@ impl Core {
     fn received(&mut self, link: LinkNo, task: TaskId, piece: PieceIndex) {
         if let Some(job) = self.jobs.get(&task) {
             job.task.verified(piece, From::Peer);
-            self.parts.metrics.body(From::Peer, job.task.spec.layout.length_of(piece).0);
+            self.parts
+                .metrics
+                .body(From::Peer, job.task.spec.layout.length_of(piece));
         }
         let from = self.peers.of(link).map_or(Supplier::Origin, Supplier::Host);
         self.drive(task, Swarm::Verified { piece, from });
@@ -228,23 +352,37 @@ impl Core {
 
     fn imported(&mut self, task: TaskId, piece: PieceIndex, leased: bool) {
         if let Some(job) = self.jobs.get(&task) {
-            let bytes = job.task.spec.layout.length_of(piece).0;
+            let bytes = job.task.spec.layout.length_of(piece);
             job.task.verified(piece, From::Origin);
             self.parts.metrics.body(From::Origin, bytes);
             if !leased {
                 self.parts.metrics.unleased(bytes);
             }
         }
-        self.drive(task, Swarm::Verified { piece, from: Supplier::Origin });
+        self.drive(
+            task,
+            Swarm::Verified {
+                piece,
+                from: Supplier::Origin,
+            },
+        );
     }
 
-    fn import_failed(&mut self, task: TaskId, (run, epoch): (PieceRun, Option<Epoch>), cause: &Arc<ImportError>) {
+    fn import_failed(
+        &mut self,
+        task: TaskId,
+        (run, epoch): (PieceRun, Option<Epoch>),
+        cause: &Arc<ImportError>,
+    ) {
         /// Between two tries when the origin named no time: the import itself already retried with a growing pause.
         const PAUSE: Duration = Duration::from_millis(500);
         tracing::info!(task = ?task, %run, ?epoch, error = cause as &dyn std::error::Error, "an import ended early");
-        let Some(job) = self.jobs.get(&task) else { return };
-        job.task.origin_failed(Arc::clone(cause));
-        let retry_at = (!cause.is_permanent()).then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
+        job.task.origin_failed(cause.told());
+        let retry_at = (!cause.is_permanent())
+            .then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
         if retry_at.is_none()
             && let Some(epoch) = epoch
         {
@@ -255,7 +393,9 @@ impl Core {
 
     /// The whole was hashed: it is what was asked for, or nothing of it may be believed.
     fn proven(&mut self, task: TaskId, result: Result<Digest, store::ReadError>) {
-        let Some(job) = self.jobs.get_mut(&task) else { return };
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
         let digest = match result {
             Ok(digest) => digest,
             Err(cause) => return self.fail(task, TaskError::Store(Arc::new(cause))),
@@ -263,7 +403,9 @@ impl Core {
         if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
             let signers = job.task.table.write().void();
             tracing::error!(task = ?task, %expected, found = %digest, ?signers, "the whole does not match its digest; its signers are not believed again");
-            signers.into_iter().for_each(|signer| self.scheduling.blame(signer));
+            signers
+                .into_iter()
+                .for_each(|signer| self.scheduling.blame(signer));
             if let Err(cause) = tokio::task::block_in_place(|| job.task.content.void_all()) {
                 tracing::error!(task = ?task, error = &cause as &dyn std::error::Error, "voiding failed");
             }

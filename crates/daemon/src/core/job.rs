@@ -28,7 +28,11 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(task: Arc<Task>, policy: DownloadPolicy, (now, chance): (Moment, Chance)) -> Self {
+    pub(super) fn new(
+        task: Arc<Task>,
+        policy: DownloadPolicy,
+        (now, chance): (Moment, Chance),
+    ) -> Self {
         let download = Download::new(task.spec.layout, task.content.have(), policy, chance);
         Self {
             task,

@@ -19,6 +19,8 @@ mod open;
 mod peers;
 mod plan;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +32,8 @@ use store::Store;
 use swarm::upload::Uploads;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use types::{Chance, Moment, TaskId};
+use types::{Chance, Moment, PieceRun, TaskId};
+use wire::Runs;
 
 pub(crate) use event::{Event, Events, LinkNo};
 use job::Job;
@@ -39,8 +42,14 @@ use plan::Scheduling;
 use serve::Serving;
 
 use crate::{
-    access::Accesses, clock::Clock, config::Limits, handle::Command, import::Signer, metrics::Metrics, tasks::Tasks,
+    access::Accesses, clock::Clock, config::Limits, dial::Dialler, handle::Command, import::Signer,
+    metrics::Metrics, tasks::Tasks,
 };
+
+/// A run as it travels. The brains never name an empty one.
+fn runs_of(run: PieceRun) -> Runs {
+    Runs::one(run).expect("a run of the brain has a piece and ends within its content")
+}
 
 /// What the core is built from.
 pub(crate) struct Parts {
@@ -49,10 +58,12 @@ pub(crate) struct Parts {
     pub(crate) is_seed: bool,
     /// Whether a scheduler is configured: without one this host imports on its own word.
     pub(crate) is_scheduled: bool,
-    pub(crate) listen_port: u16,
+    pub(crate) dialler: Dialler,
+    /// What the scheduler is told first.
+    pub(crate) join: control::Join,
     pub(crate) limits: Limits,
     pub(crate) store: Store,
-    pub(crate) accesses: Arc<Accesses>,
+    pub(crate) accesses: Accesses,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
@@ -111,7 +122,7 @@ impl Core {
                 Some(_) = self.io.join_next() => {}
                 () = self.parts.clock.until(deadline) => self.woken(),
             }
-            self.scheduling.flush();
+            self.scheduling.flush(self.parts.clock.now());
         }
         self.leave();
         self.io.abort_all();
@@ -121,7 +132,10 @@ impl Core {
     fn deadline(&self) -> Option<Moment> {
         let job = self.timers.first().map(|(at, _)| *at);
         let uploads = self.uploads.deadline(self.parts.clock.now());
-        [job, uploads, self.scheduling.deadline()].into_iter().flatten().min()
+        [job, uploads, self.scheduling.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn woken(&mut self) {
@@ -148,10 +162,16 @@ impl Core {
 
     fn settle(&mut self, task: TaskId) {
         let now = self.parts.clock.now();
-        while let Some(action) = self.jobs.get_mut(&task).and_then(|job| job.download.next_action(now)) {
+        while let Some(action) = self
+            .jobs
+            .get_mut(&task)
+            .and_then(|job| job.download.next_action(now))
+        {
             self.act(task, action);
         }
-        let Some(job) = self.jobs.get_mut(&task) else { return };
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
         let at = job.download.deadline(now);
         if at != job.timer {
             if let Some(old) = job.timer {
@@ -167,9 +187,10 @@ impl Core {
     /// Says goodbye to everybody, so that nobody waits for us.
     fn leave(&mut self) {
         for job in self.jobs.values() {
-            job.task.tell(|news| news.failed = Some(Arc::new(crate::task::TaskError::Stopping)));
+            job.task
+                .tell(|news| news.failed = Some(Arc::new(crate::task::TaskError::Stopping)));
         }
-        self.scheduling.leave();
+        self.scheduling.leave(self.parts.clock.now());
         self.peers.goodbye();
     }
 }

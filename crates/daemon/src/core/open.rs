@@ -29,8 +29,23 @@ pub(super) struct Demand {
 impl Core {
     pub(super) fn asked(&mut self, command: Command) {
         match command {
-            Command::Open { spec, run, whole, background, closed, reply } => {
-                let opened = self.open(spec, Demand { run, whole, background, closed });
+            Command::Open {
+                spec,
+                run,
+                whole,
+                background,
+                closed,
+                reply,
+            } => {
+                let opened = self.open(
+                    spec,
+                    Demand {
+                        run,
+                        whole,
+                        background,
+                        closed,
+                    },
+                );
                 // A reader that is gone by now has dropped its end, which `closed` tells.
                 drop(reply.send(opened));
             }
@@ -39,7 +54,11 @@ impl Core {
         }
     }
 
-    fn open(&mut self, spec: TaskSpec, demand: Demand) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
+    fn open(
+        &mut self,
+        spec: TaskSpec,
+        demand: Demand,
+    ) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
         let id = spec.task;
         let task = self.begin(spec)?;
         self.readers = self.readers.wrapping_add(1);
@@ -56,7 +75,13 @@ impl Core {
         if demand.background {
             tracing::debug!(task = ?id, "a background reader joins");
         }
-        self.drive(id, Swarm::Read { reader, run: demand.run });
+        self.drive(
+            id,
+            Swarm::Read {
+                reader,
+                run: demand.run,
+            },
+        );
         if demand.whole {
             self.drive(id, Swarm::WantAll(true));
         }
@@ -69,7 +94,9 @@ impl Core {
         if let Some(job) = self.jobs.get(&spec.task) {
             return Ok(Arc::clone(&job.task));
         }
-        let content = self.create(&spec).map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))?;
+        let content = self
+            .create(&spec)
+            .map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))?;
         let table = Table::stored(content.segments());
         let task = Arc::new(Task::new(spec, content, table));
         self.adopt(Arc::clone(&task));
@@ -80,7 +107,11 @@ impl Core {
     fn adopt(&mut self, task: Arc<Task>) {
         let id = task.spec.task;
         let now = self.parts.clock.now();
-        let mut job = Job::new(Arc::clone(&task), self.parts.limits.download, (now, self.chance.fork()));
+        let mut job = Job::new(
+            Arc::clone(&task),
+            self.parts.limits.download,
+            (now, self.chance.fork()),
+        );
         self.tasks.insert(Arc::clone(&task));
         if task.content.is_complete() {
             job.is_proven = true;
@@ -122,12 +153,16 @@ impl Core {
     fn make_room(&self, wanted: ByteCount) {
         let now = self.parts.clock.now();
         let choose = |infos: &[store::ContentInfo], short: ByteCount| {
-            let candidates: Vec<retain::Candidate> = infos.iter().map(|info| candidate(info, now)).collect();
+            let candidates: Vec<retain::Candidate> =
+                infos.iter().map(|info| candidate(info, now)).collect();
             retain::choose(&candidates, short, now).tasks
         };
         match self.parts.store.make_room(wanted, choose) {
             Ok(freed) => tracing::info!(%freed, "evicted content to make room"),
-            Err(cause) => tracing::warn!(error = &cause as &dyn std::error::Error, "making room failed"),
+            Err(cause) => tracing::warn!(
+                error = &cause as &dyn std::error::Error,
+                "making room failed"
+            ),
         }
     }
 
@@ -136,13 +171,31 @@ impl Core {
         if self.jobs.contains_key(&task) {
             return true;
         }
-        let Ok(Some(content)) = tokio::task::block_in_place(|| self.parts.store.content(task)) else { return false };
-        let held = self.parts.store.list().into_iter().find(|info| info.task == task);
-        let Some((info, source)) = held.and_then(|info| info.source.clone().map(|source| (info, source))) else { return false };
+        let Ok(Some(content)) = tokio::task::block_in_place(|| self.parts.store.content(task))
+        else {
+            return false;
+        };
+        let held = self
+            .parts
+            .store
+            .list()
+            .into_iter()
+            .find(|info| info.task == task);
+        let Some((info, source)) =
+            held.and_then(|info| info.source.clone().map(|source| (info, source)))
+        else {
+            return false;
+        };
         if info.visibility != Visibility::Public {
             return false;
         }
-        let spec = TaskSpec { task, layout: info.layout, digest: info.digest, source, visibility: info.visibility };
+        let spec = TaskSpec {
+            task,
+            layout: info.layout,
+            digest: info.digest,
+            source,
+            visibility: info.visibility,
+        };
         let table = Table::stored(content.segments());
         self.adopt(Arc::new(Task::new(spec, content, table)));
         true
@@ -169,15 +222,20 @@ impl Core {
     }
 
     pub(super) fn drop_job(&mut self, task: TaskId, failed: Option<Arc<TaskError>>) {
-        let Some(mut job) = self.jobs.remove(&task) else { return };
+        let Some(mut job) = self.jobs.remove(&task) else {
+            return;
+        };
         if let Some(at) = job.timer.take() {
             self.timers.remove(&(at, task));
         }
-        job.imports.values().for_each(tokio_util::sync::CancellationToken::cancel);
+        job.imports
+            .values()
+            .for_each(tokio_util::sync::CancellationToken::cancel);
         self.tasks.remove(&task);
         self.close_everywhere(task);
         self.scheduling.left(task);
-        job.task.tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
+        job.task
+            .tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
     }
 
     fn statuses(&self) -> Vec<TaskStatus> {
@@ -187,7 +245,10 @@ impl Core {
             .map(|job| {
                 let (local, peer, origin) = job.task.bytes();
                 let wait = |(host, run, since): (swarm::HostNo, PieceRun, types::Moment)| Wait {
-                    host: self.peers.get(host).map_or(types::HostId::from_bytes([0; 32]), |peer| peer.id),
+                    host: self
+                        .peers
+                        .get(host)
+                        .map_or(types::HostId::from_bytes([0; 32]), |peer| peer.id),
                     run,
                     since_ms: u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX),
                 };
@@ -198,7 +259,10 @@ impl Core {
                     local,
                     peer,
                     origin,
-                    pieces: (job.download.have().len(), job.task.spec.layout.piece_count()),
+                    pieces: (
+                        job.download.have().len(),
+                        job.task.spec.layout.piece_count(),
+                    ),
                     neighbours: job.download.neighbours(),
                     is_importer: job.download.is_importer(),
                     waits: job.download.waits().map(wait).collect(),

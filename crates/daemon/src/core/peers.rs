@@ -25,7 +25,14 @@ pub(super) struct LinkHandle {
 
 impl LinkHandle {
     pub(super) fn new(number: LinkNo, direction: Direction, sender: LinkSender) -> Self {
-        Self { number, direction, sender, next_no: 0, ours: BTreeMap::new(), vouched: BTreeMap::new() }
+        Self {
+            number,
+            direction,
+            sender,
+            next_no: 0,
+            ours: BTreeMap::new(),
+            vouched: BTreeMap::new(),
+        }
     }
 
     /// Our number for `task`, if we opened it.
@@ -47,14 +54,11 @@ impl LinkHandle {
         self.ours.remove(task)
     }
 
-    /// The task that our number `no` stands for.
-    pub(super) fn task_of(&self, no: TaskNo) -> Option<TaskId> {
-        self.ours.iter().find(|(_, known)| **known == no).map(|(task, _)| *task)
-    }
-
     /// Which pieces of `task` the remote has our segments for.
     pub(super) fn vouched(&mut self, task: TaskId, piece_count: u32) -> &mut PieceSet {
-        self.vouched.entry(task).or_insert_with(|| PieceSet::empty(piece_count))
+        self.vouched
+            .entry(task)
+            .or_insert_with(|| PieceSet::empty(piece_count))
     }
 }
 
@@ -87,7 +91,13 @@ impl Peers {
         self.next_host += 1;
         let no = HostNo(self.next_host);
         self.numbers.insert(id, no);
-        let peer = Peer { id, addresses: Vec::new(), link: None, is_dialling: false, introduced: BTreeSet::new() };
+        let peer = Peer {
+            id,
+            addresses: Vec::new(),
+            link: None,
+            is_dialling: false,
+            introduced: BTreeSet::new(),
+        };
         self.peers.insert(no, peer);
         no
     }
@@ -150,9 +160,18 @@ impl Peers {
 
     /// Says something about a task that we opened on the link to `host`. A remote that does not take what we say is
     /// not worth keeping: its link is ended, and the end comes as an event.
-    pub(super) fn say(&mut self, host: HostNo, task: &TaskId, message: impl FnOnce(TaskNo) -> Message) -> bool {
-        let Some(link) = self.link_mut(host) else { return false };
-        let Some(no) = link.no(task) else { return false };
+    pub(super) fn say(
+        &mut self,
+        host: HostNo,
+        task: &TaskId,
+        message: impl FnOnce(TaskNo) -> Message,
+    ) -> bool {
+        let Some(link) = self.link_mut(host) else {
+            return false;
+        };
+        let Some(no) = link.no(task) else {
+            return false;
+        };
         match link.sender.try_send(&message(no)) {
             Ok(()) => true,
             Err(cause) => {
@@ -163,9 +182,24 @@ impl Peers {
         }
     }
 
+    /// Hosts that were introduced for `task`.
+    pub(super) fn introduced_for(
+        &self,
+        task: &TaskId,
+    ) -> impl Iterator<Item = (HostNo, HostId)> + '_ {
+        let task = *task;
+        self.peers
+            .iter()
+            .filter(move |(_, peer)| peer.introduced.contains(&task))
+            .map(|(host, peer)| (*host, peer.id))
+    }
+
     /// Hosts with a link.
     pub(super) fn connected(&self) -> impl Iterator<Item = (HostNo, &Peer)> {
-        self.peers.iter().filter(|(_, peer)| peer.link.is_some()).map(|(host, peer)| (*host, peer))
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.link.is_some())
+            .map(|(host, peer)| (*host, peer))
     }
 
     /// Ends every link.

@@ -14,11 +14,11 @@ use swarm::{
 };
 use types::{ByteRange, PieceIndex, PieceRun, TaskId};
 use wire::{
-    Message, Runs, SlotHint, TaskNo,
+    Message, SlotHint, TaskNo,
     link::{PieceSource, ReadFuture, Upload, UploadEnd},
 };
 
-use super::{Core, LinkNo};
+use super::{Core, LinkNo, runs_of};
 use crate::task::Task;
 
 /// Children that hear of a free slot at once; more would race for it and be refused.
@@ -27,7 +27,7 @@ const TOLD_OF_A_SLOT: usize = 2;
 /// Which transfer each piece under way belongs to.
 #[derive(Default)]
 pub(super) struct Serving {
-    pieces: BTreeMap<(HostNo, TaskId, PieceIndex), Transfer>,
+    pieces: BTreeMap<(HostNo, TaskNo, PieceIndex), Transfer>,
     /// Room that children were last told of.
     told: u8,
 }
@@ -35,10 +35,6 @@ pub(super) struct Serving {
 impl Serving {
     pub(super) fn forget(&mut self, host: HostNo) {
         self.pieces.retain(|(of, ..), _| *of != host);
-    }
-
-    pub(super) fn forget_task(&mut self, host: HostNo, task: TaskId) {
-        self.pieces.retain(|(of, about, _), _| *of != host || *about != task);
     }
 }
 
@@ -51,7 +47,10 @@ impl PieceSource for TaskSource {
             let length = usize::try_from(range.length().0).map_err(io::Error::other)?;
             let start = into.len();
             into.resize(start + length, 0);
-            tokio::task::block_in_place(|| self.0.content.read_at(range.start(), &mut into[start..])).map_err(io::Error::other)
+            tokio::task::block_in_place(|| {
+                self.0.content.read_at(range.start(), &mut into[start..])
+            })
+            .map_err(io::Error::other)
         })
     }
 }
@@ -60,15 +59,23 @@ impl Core {
     /// What children should know of our slots.
     pub(super) fn hint(&self) -> SlotHint {
         let hint = self.uploads.hint();
-        SlotHint { free: hint.free, opening: hint.opening }
+        SlotHint {
+            free: hint.free,
+            opening: hint.opening,
+        }
     }
 
     /// A child asks for pieces.
     pub(super) fn wanted(&mut self, child: HostNo, task: TaskId, (run, urgent): (PieceRun, bool)) {
-        let Some(job) = self.jobs.get(&task) else { return };
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
         let is_vouched = |piece| job.task.table.read().segment_of(piece).is_some();
         if !job.download.have().contains_run(run) || !run.pieces().all(is_vouched) {
-            self.peers.say(child, &task, |no| Message::Missing { no, runs: Runs::one(run) });
+            self.peers.say(child, &task, |no| Message::Missing {
+                no,
+                runs: runs_of(run),
+            });
             return self.drive(task, Swarm::Demanded { run });
         }
         let standing = match (urgent, job.download.is_invited(child, run)) {
@@ -76,10 +83,16 @@ impl Core {
             (_, true) => Standing::Invited,
             _ => Standing::Usual,
         };
-        let transfer = Transfer { to: child, task, run };
+        let transfer = Transfer {
+            to: child,
+            task,
+            run,
+        };
         match self.uploads.request(transfer, Class::Foreground, standing) {
             Ok(displaced) => {
-                displaced.into_iter().for_each(|transfer| self.refuse(&transfer));
+                displaced
+                    .into_iter()
+                    .for_each(|transfer| self.refuse(&transfer));
                 self.serve();
             }
             Err(_) => self.refuse(&transfer),
@@ -87,8 +100,13 @@ impl Core {
     }
 
     fn refuse(&mut self, transfer: &Transfer) {
-        let runs = Runs::one(transfer.run);
-        self.peers.say(transfer.to, &transfer.task, |no| Message::Busy { no, runs, alternatives: Vec::new() });
+        let runs = runs_of(transfer.run);
+        self.peers
+            .say(transfer.to, &transfer.task, |no| Message::Busy {
+                no,
+                runs,
+                alternatives: Vec::new(),
+            });
     }
 
     /// A child does not need pieces any more.
@@ -115,9 +133,13 @@ impl Core {
             let jobs = &self.jobs;
             let length = |transfer: &Transfer| {
                 let layout = jobs.get(&transfer.task).map(|job| job.task.spec.layout);
-                layout.map_or(types::ByteCount::ZERO, |layout| layout.range_of_run(transfer.run).length())
+                layout.map_or(types::ByteCount::ZERO, |layout| {
+                    layout.range_of_run(transfer.run).length()
+                })
             };
-            let Some(transfer) = self.uploads.next(now, length) else { break };
+            let Some(transfer) = self.uploads.next(now, length) else {
+                break;
+            };
             if !self.send(&transfer, transfer.run.first) {
                 self.uploads.ended(&transfer);
                 self.refuse(&transfer);
@@ -128,39 +150,74 @@ impl Core {
 
     /// Sends one piece of a transfer, its digest's segment first. False if the link does not take it.
     fn send(&mut self, transfer: &Transfer, piece: PieceIndex) -> bool {
-        let Some(job) = self.jobs.get(&transfer.task) else { return false };
+        let Some(job) = self.jobs.get(&transfer.task) else {
+            return false;
+        };
         let layout = job.task.spec.layout;
         let segment = job.task.table.read().segment_of(piece).cloned();
         let source = Arc::new(TaskSource(Arc::clone(&job.task)));
-        let Some(link) = self.peers.link_mut(transfer.to) else { return false };
-        let (Some(no), Some(segment)) = (link.no(&transfer.task), segment) else { return false };
-        if link.vouched(transfer.task, layout.piece_count()).insert(piece)
-            && link.sender.try_send(&Message::Segment { no, segment: (*segment).clone() }).is_err()
+        let Some(link) = self.peers.link_mut(transfer.to) else {
+            return false;
+        };
+        let (Some(no), Some(segment)) = (link.no(&transfer.task), segment) else {
+            return false;
+        };
+        if link
+            .vouched(transfer.task, layout.piece_count())
+            .insert(piece)
+            && link
+                .sender
+                .try_send(&Message::Segment {
+                    no,
+                    segment: (*segment).clone(),
+                })
+                .is_err()
         {
             return false;
         }
-        let upload = Upload { no, piece, range: layout.range_of(piece), source };
+        let upload = Upload {
+            no,
+            piece,
+            range: layout.range_of(piece),
+            source,
+        };
         if link.sender.send_piece(upload).is_err() {
             return false;
         }
-        self.serving.pieces.insert((transfer.to, transfer.task, piece), *transfer);
+        self.serving
+            .pieces
+            .insert((transfer.to, no, piece), *transfer);
         if u64::from(piece.0) + 1 == transfer.run.end() {
             // Its child may ask for the next before this one ends, and finds a place for that in line.
-            self.uploads.ending(transfer);
+            self.uploads.ending(transfer, true);
         }
         true
     }
 
     /// A piece has left, or did not: the next of its run follows, or its slot is free.
-    pub(super) fn uploaded(&mut self, link: LinkNo, (no, piece): (TaskNo, PieceIndex), end: &UploadEnd) {
-        let Some(host) = self.peers.of(link) else { return };
-        let Some(task) = self.peers.link_mut(host).and_then(|link| link.task_of(no)) else { return };
-        let Some(transfer) = self.serving.pieces.remove(&(host, task, piece)) else { return };
+    pub(super) fn uploaded(
+        &mut self,
+        link: LinkNo,
+        (no, piece): (TaskNo, PieceIndex),
+        end: &UploadEnd,
+    ) {
+        let Some(host) = self.peers.of(link) else {
+            return;
+        };
+        let Some(transfer) = self.serving.pieces.remove(&(host, no, piece)) else {
+            return;
+        };
+        let task = transfer.task;
         let next = PieceIndex(piece.0 + 1);
-        let goes_on = matches!(end, UploadEnd::Sent) && transfer.run.contains(next) && self.send(&transfer, next);
+        let goes_on = matches!(end, UploadEnd::Sent)
+            && transfer.run.contains(next)
+            && self.send(&transfer, next);
         if let UploadEnd::Failed(cause) = end {
             tracing::warn!(task = ?task, %piece, error = cause as &dyn std::error::Error, "a held piece could not be read");
-            self.peers.say(host, &task, |no| Message::Missing { no, runs: Runs::one(PieceRun::one(piece)) });
+            self.peers.say(host, &task, |no| Message::Missing {
+                no,
+                runs: runs_of(PieceRun::one(piece)),
+            });
         }
         if !goes_on {
             self.uploads.ended(&transfer);
@@ -175,7 +232,11 @@ impl Core {
         if !is_news {
             return;
         }
-        let interested: BTreeSet<HostNo> = self.jobs.values().flat_map(|job| job.download.interested()).collect();
+        let interested: BTreeSet<HostNo> = self
+            .jobs
+            .values()
+            .flat_map(|job| job.download.interested())
+            .collect();
         let mut interested: Vec<HostNo> = interested.into_iter().collect();
         self.chance.shuffle(&mut interested);
         let slots = self.hint();

@@ -208,6 +208,7 @@ impl World<'_> {
             }
             Order::Revoke { epoch, .. } => self.drive(to, Event::LeaseEnded { epoch }),
             Order::Queued { .. } => self.drive(to, Event::Acknowledged),
+            Order::Recruit { .. } => self.ask(to),
             Order::Refused { .. } | Order::Fail { .. } => {}
         }
     }

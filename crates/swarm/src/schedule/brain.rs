@@ -22,6 +22,8 @@ pub struct Schedule {
     pub(super) policy: Policy,
     pub(super) chance: types::Chance,
     pub(super) hosts: Hosts,
+    /// The seeds that are here.
+    pub(super) seeds: std::collections::BTreeSet<HostId>,
     pub(super) tasks: Tasks,
     pub(super) outbox: Outbox,
     pub(super) timers: Timers,
@@ -61,6 +63,7 @@ impl Schedule {
             policy,
             chance: types::Chance::seeded(seed),
             hosts: Hosts::default(),
+            seeds: std::collections::BTreeSet::new(),
             tasks: Tasks::default(),
             outbox: Outbox::default(),
             timers: Timers::default(),
@@ -153,6 +156,9 @@ impl Schedule {
         }
         let tokens = Tokens::full(now, self.policy.asks_burst);
         let no = self.hosts.enter(now, join, tokens);
+        if join.is_seed {
+            self.seeds.insert(join.host);
+        }
         self.reconsider(now, no);
     }
 
@@ -160,6 +166,7 @@ impl Schedule {
         let Some(no) = self.hosts.find(host) else {
             return;
         };
+        self.seeds.remove(host);
         for spot in self.spots(no) {
             self.detach(now, spot, how);
             self.review(now, spot.task);

@@ -307,6 +307,13 @@ pub enum Action {
         /// Which lease.
         epoch: Epoch,
     },
+    /// A seed that takes no part in the task is asked to: it decides by itself, and asks if it will.
+    Recruit {
+        /// The seed.
+        host: HostId,
+        /// The task.
+        task: TaskId,
+    },
     /// Nobody can get this content; the host is no longer a member of the task.
     Fail {
         /// Who waited.
@@ -328,6 +335,7 @@ impl Action {
             | Self::Grant { host, .. }
             | Self::Renew { host, .. }
             | Self::Revoke { host, .. }
+            | Self::Recruit { host, .. }
             | Self::Fail { host, .. } => *host,
         }
     }

@@ -79,6 +79,11 @@ impl Schedule {
         if now < task.not_before {
             return Next::Wake(Some(task.not_before));
         }
+        if let Some(until) = self.recruit(now, no) {
+            return Next::Wake(Some(until));
+        }
+        let policy = &self.policy;
+        let task = self.tasks.at(no);
         match task.best_candidate(policy.failure_voices) {
             Some(seat) => self.grant(now, no, seat),
             None => self.give_up(now, no),

@@ -67,7 +67,7 @@ pub(super) fn rights(can_import: CanImport, visibility: Visibility) -> CanImport
 }
 
 /// Both identities are hashes or keys, so their bytes are random enough.
-fn rendezvous(task: &TaskId, host: &HostId) -> u64 {
+pub(super) fn rendezvous(task: &TaskId, host: &HostId) -> u64 {
     let word = |bytes: &[u8; 32]| {
         let (word, _) = bytes.split_first_chunk().expect("32 bytes are more than 8");
         u64::from_le_bytes(*word)

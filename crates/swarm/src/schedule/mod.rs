@@ -33,6 +33,7 @@ mod model_tests;
 mod outbox;
 mod policy;
 mod rebuild;
+mod recruit;
 mod task;
 #[cfg(test)]
 mod tests;

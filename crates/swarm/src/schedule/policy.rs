@@ -58,6 +58,9 @@ pub struct Policy {
     /// Hosts with the same rights that must call a failure permanent before everybody is told; fewer if there are
     /// fewer. Two, so that one lying host cannot fail a task for a cluster.
     pub failure_voices: usize,
+    /// How long a recruited seed may take to ask for the task before another host imports it: a round trip and a look at
+    /// its own policy. Zero recruits nobody.
+    pub recruit_wait: Duration,
     /// How long members wait for somebody who can import before they are told that nobody can.
     pub orphan_wait: Duration,
 
@@ -97,6 +100,7 @@ impl Default for Policy {
             retry_min: Duration::from_millis(500),
             retry_max: Duration::from_secs(30),
             failure_voices: 2,
+            recruit_wait: Duration::from_millis(150),
             orphan_wait: Duration::from_secs(1),
             hosts_max: 50_000,
             running_max: 1024,

@@ -53,6 +53,10 @@ pub(super) struct Task {
     /// No new lease before then: after a restart, or a passing failure.
     pub(super) not_before: Moment,
     pub(super) failures: u8,
+    /// Whether a seed was told of it, or none was there to be told.
+    pub(super) was_seed_sought: bool,
+    /// Until then that seed goes first.
+    pub(super) seed_until: Moment,
     /// Since when members wait without anybody who can import.
     pub(super) orphan_since: Option<Moment>,
     /// The timer that is set.
@@ -83,6 +87,8 @@ impl Task {
             motion: Motion::new(now),
             not_before: Moment::ZERO,
             failures: 0,
+            was_seed_sought: false,
+            seed_until: Moment::ZERO,
             orphan_since: None,
             wake: None,
         }

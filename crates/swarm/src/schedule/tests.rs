@@ -130,6 +130,7 @@ fn told(action: &Action) -> Option<String> {
         Action::Renew { epoch, .. } => format!("{to}+{}", epoch.0),
         Action::Revoke { epoch, .. } => format!("{to}x{}", epoch.0),
         Action::Fail { .. } => format!("{to}?"),
+        Action::Recruit { .. } => format!("{to}*"),
         Action::Refused { .. } => format!("{to}#"),
     })
 }
@@ -164,9 +165,17 @@ fn the_first_asker_imports_and_both_ends_are_told() {
 #[test]
 fn a_seed_is_preferred_once_the_lease_is_free() {
     check(
-        "join a, join s seed, ask a t, ask s t, 503 a t 1",
+        "join a, ask a t, join s seed, ask s t, 503 a t 1",
         "a!1 s:a s!2",
     );
+}
+
+#[test]
+fn a_seed_is_recruited_and_given_a_moment() {
+    check("join a, join s seed, ask a t, ask s t", "s* s:a s!1");
+    check("join a, join s seed, ask a t, +100", "s*");
+    check("join a, join s seed, ask a t, +160", "s* a!1");
+    check("join s seed, ask s t", "s!1");
 }
 
 #[test]

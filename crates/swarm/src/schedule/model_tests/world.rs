@@ -432,7 +432,8 @@ impl World {
                     part.neighbours.extend(add);
                 }
             }
-            Action::Queued { .. } | Action::Refused { task: None, .. } => {}
+            Action::Queued { .. } | Action::Recruit { .. } | Action::Refused { task: None, .. } => {
+            }
         }
     }
 

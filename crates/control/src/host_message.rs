@@ -1,0 +1,208 @@
+//! What a host says to its scheduler. The caller's certificate names the host: no message does.
+
+use std::{net::SocketAddr, time::Duration};
+
+use types::{Digest, Epoch, HostId, Layout, Source, TaskId, Topology, Visibility};
+
+/// One message of a host. It travels with the moment it was sent at, see [`crate::Stamped`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostMessage {
+    /// The first message of a stream.
+    Join(Join),
+    /// The second: what the host has, holds and wants.
+    Inventory(Inventory),
+    /// A wish for a task, or news about it.
+    Ask(Ask),
+    /// How far the host is; renews its lease.
+    Progress(Progress),
+    /// The lease holder learnt the content's length.
+    Resolved {
+        /// The task.
+        task: TaskId,
+        /// Its layout.
+        layout: Layout,
+    },
+    /// The lease holder gives up after a failure of the origin.
+    LeaseFailed(LeaseFailed),
+    /// The lease holder has stopped reading.
+    LeaseReturned {
+        /// The task.
+        task: TaskId,
+        /// Which lease.
+        epoch: Epoch,
+    },
+    /// What the host holds completely has changed.
+    Holdings {
+        /// Complete now.
+        added: Vec<TaskId>,
+        /// Evicted or deleted.
+        removed: Vec<TaskId>,
+    },
+    /// The host takes no part in the task any more.
+    Left {
+        /// The task.
+        task: TaskId,
+    },
+    /// An accusation.
+    Blame {
+        /// The accused.
+        of: HostId,
+        /// With what.
+        kind: Accusation,
+    },
+    /// A sign of life, answered by a pong that echoes its moment.
+    Ping,
+    /// The host leaves and has stopped importing.
+    Goodbye,
+}
+
+/// A host that joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Where it stands.
+    pub topology: Topology,
+    /// Whether it wants to serve as a seed; believed only of a host whose certificate says so.
+    pub is_seed: bool,
+    /// Where its peers find it: at least one, at most [`Join::LISTEN_MAX`]. An unspecified IP stands for the address
+    /// that the scheduler sees.
+    pub listen: Vec<SocketAddr>,
+    /// Neighbours per task it can bear.
+    pub capacity: u16,
+    /// Its program's version, for people.
+    pub version: String,
+}
+
+impl Join {
+    /// Addresses one host may have.
+    pub const LISTEN_MAX: usize = 8;
+}
+
+/// What a host has, holds and wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Leases it holds at this moment; at most [`Inventory::RUNNING_MAX`].
+    pub leases: Vec<LeaseClaim>,
+    /// Tasks it waits for; at most [`Inventory::RUNNING_MAX`].
+    pub running: Vec<Ask>,
+    /// Tasks it holds completely; at most [`Inventory::HOLDINGS_MAX`].
+    pub holdings: Vec<TaskId>,
+}
+
+impl Inventory {
+    /// Tasks a host may wait for at once.
+    pub const RUNNING_MAX: usize = 1024;
+    /// Tasks in one list of holdings; more are announced by later [`HostMessage::Holdings`].
+    pub const HOLDINGS_MAX: usize = 16_384;
+}
+
+/// A lease from before a reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseClaim {
+    /// The task.
+    pub task: TaskId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// How long it is still valid, by the holder's clock.
+    pub remaining: Duration,
+}
+
+/// A wish for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Which task.
+    pub task: TaskId,
+    /// Where it can be read, without secrets: what a recruited seed is told.
+    pub source: Option<Source>,
+    /// Its layout, if known.
+    pub layout: Option<Layout>,
+    /// With what rights this host could read it.
+    pub can_import: CanImport,
+    /// What the host has of it.
+    pub have: Have,
+    /// Whether the origin wants credentials for it.
+    pub visibility: Visibility,
+    /// The content's digest, if known.
+    pub digest: Option<Digest>,
+}
+
+/// With what rights a host can read a task's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanImport {
+    /// Not at all.
+    No,
+    /// As anybody.
+    Anonymous,
+    /// With credentials of its own.
+    Credentialed,
+}
+
+/// What a host has of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Have {
+    /// Nothing.
+    None,
+    /// So many verified pieces: one or more.
+    Some(u32),
+    /// Everything.
+    All,
+}
+
+/// A report of progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The task.
+    pub task: TaskId,
+    /// Verified pieces it has.
+    pub have: u32,
+    /// The lease it holds.
+    pub lease: Option<Epoch>,
+    /// Pieces it read from the origin under this lease.
+    pub imported: u32,
+    /// Pieces that neither it nor any neighbour has. With 0 the lease ends.
+    pub left: u32,
+}
+
+/// A failed import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseFailed {
+    /// The task.
+    pub task: TaskId,
+    /// Which lease.
+    pub epoch: Epoch,
+    /// What the origin said.
+    pub cause: OriginFailure,
+    /// Whether asking again with the same rights would fail the same way.
+    pub permanent: bool,
+}
+
+/// Why the origin did not give the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginFailure {
+    /// There is no such content.
+    #[error("the origin does not have it")]
+    NotFound,
+    /// The origin refuses these rights.
+    #[error("the origin refuses access")]
+    Denied,
+    /// A policy of the operator forbids this origin.
+    #[error("policy forbids this origin")]
+    Forbidden,
+    /// Wrong digest or length.
+    #[error("the origin's content does not match its name")]
+    Mismatch,
+    /// No answer, or one that breaks off.
+    #[error("the origin cannot be reached")]
+    Unreachable,
+    /// The origin asks for patience.
+    #[error("the origin is overloaded")]
+    Overloaded,
+}
+
+/// What a host is accused of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accusation {
+    /// One host's word.
+    Misbehaved,
+    /// A wrong segment with the accused's signature. A scheduler that cannot check it counts it as a word.
+    Proof,
+}

@@ -1,0 +1,255 @@
+//! How this host reads the content of public tasks at their origins.
+//!
+//! Nothing in here carries a credential: what an origin gave to somebody in particular is never a task.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use origin::{
+    AskError, Body, BodyStream, Origins, ReadError, RegistryClient, Request, ResolveError,
+    Resolved, SecretHeaders,
+};
+use parking_lot::Mutex;
+use types::{
+    ByteCount, ByteRange, ContentKey, Digest, Layout, LayoutError, RepoName, Source, TaskId,
+    Visibility,
+};
+
+use crate::task::TaskSpec;
+
+/// A way to the bytes of one content at its origin.
+#[derive(Clone)]
+pub enum Access {
+    /// Content behind a URL, as it was looked at.
+    Web {
+        /// The door outside.
+        origins: Origins,
+        /// What the origin said.
+        resolved: Box<Resolved>,
+    },
+    /// A registry's blob.
+    Blob {
+        /// Whom to ask, for nobody in particular.
+        client: Box<RegistryClient>,
+        /// Within the registry.
+        repository: RepoName,
+        /// Which blob.
+        digest: Digest,
+    },
+}
+
+impl Access {
+    /// Opens `range` at the origin. [`Body::Whole`] is a stream from the first byte on: the origin can't give parts, or
+    /// nothing pins the content's version between two requests. Dropped early, the request is cancelled.
+    pub async fn read(&self, range: ByteRange) -> Result<Body, ReadError> {
+        match self {
+            Self::Web { origins, resolved } => {
+                let is_whole = Some(range.length()) == resolved.length;
+                if resolved.validator.is_none() && !is_whole && !range.is_empty() {
+                    return Ok(Body::Whole(origins.spool(resolved).await?));
+                }
+                origins.read(resolved, range).await
+            }
+            Self::Blob {
+                client,
+                repository,
+                digest,
+            } => client.blob(repository, digest, Some(range)).await,
+        }
+    }
+
+    /// Reads everything, whatever its length. Dropped early, the request is cancelled.
+    pub(crate) async fn all(&self) -> Result<BodyStream, ReadError> {
+        match self {
+            Self::Web { origins, resolved } => origins.spool(resolved).await,
+            Self::Blob {
+                client,
+                repository,
+                digest,
+            } => match client.blob(repository, digest, None).await? {
+                Body::Range(stream) | Body::Whole(stream) => Ok(stream),
+            },
+        }
+    }
+}
+
+/// Why a source can't be read by this host.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The origin gave no usable answer.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A registry gave no usable answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The URL is none that can be asked.
+    #[error("the source is no URL of an origin")]
+    Url(#[source] origin::RequestError),
+    /// The content can't be distributed.
+    #[error("the origin tells neither length nor version of {source_name}")]
+    Unversioned {
+        /// Where it was to be read.
+        source_name: String,
+    },
+    /// The content is too long.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The origin has another version now, or whoever named the source was wrong.
+    #[error("{source_name} is not the content of task {asked}")]
+    Other {
+        /// Where it was to be read.
+        source_name: String,
+        /// What it was to be.
+        asked: TaskId,
+    },
+}
+
+impl AccessError {
+    /// Whether looking again would fare the same.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Resolve(cause) => cause.is_permanent(),
+            Self::Ask(cause) => cause.is_permanent(),
+            Self::Url(_) | Self::Unversioned { .. } | Self::Layout(_) | Self::Other { .. } => true,
+        }
+    }
+}
+
+/// The accesses of recent tasks. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Accesses {
+    origins: Origins,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// Tasks whose access is remembered; an older one is resolved again from its source.
+const RECENT_MAX: usize = 4096;
+
+#[derive(Default)]
+struct Recent {
+    by_task: BTreeMap<TaskId, (Arc<Access>, u64)>,
+    by_use: BTreeMap<u64, TaskId>,
+    uses: u64,
+}
+
+impl Recent {
+    fn insert(&mut self, task: TaskId, access: Arc<Access>) {
+        self.uses += 1;
+        if let Some((_, old)) = self.by_task.insert(task, (access, self.uses)) {
+            self.by_use.remove(&old);
+        }
+        self.by_use.insert(self.uses, task);
+        while self.by_task.len() > RECENT_MAX
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_task.remove(&oldest);
+        }
+    }
+
+    fn get(&mut self, task: &TaskId) -> Option<Arc<Access>> {
+        let access = Arc::clone(&self.by_task.get(task)?.0);
+        self.insert(*task, Arc::clone(&access));
+        Some(access)
+    }
+}
+
+impl Accesses {
+    /// None yet; new ones go through `origins`.
+    pub fn new(origins: Origins) -> Self {
+        Self {
+            origins,
+            recent: Arc::default(),
+        }
+    }
+
+    /// How `task` is read at its origin, if that is remembered.
+    pub fn get(&self, task: &TaskId) -> Option<Arc<Access>> {
+        self.recent.lock().get(task)
+    }
+
+    /// Remembers how `task` is read.
+    pub fn insert(&self, task: TaskId, access: Arc<Access>) {
+        self.recent.lock().insert(task, access);
+    }
+
+    /// Looks at `source` itself, for a host that was told of `asked` by others: nobody's word but the origin's decides
+    /// that this is the content of that task. Remembers the access.
+    ///
+    /// A URL under a tag can't be found this way: the tag is part of its name and not of its source.
+    pub async fn for_source(
+        &self,
+        asked: TaskId,
+        source: &Source,
+        digest: Option<Digest>,
+    ) -> Result<(TaskSpec, Arc<Access>), AccessError> {
+        let (key, length, access) = match source {
+            Source::Url(url) => self.for_url(url, digest).await?,
+            Source::Blob {
+                registry,
+                repository,
+                digest,
+            } => {
+                let client = Box::new(self.origins.registry(registry).anonymous());
+                let head = client.blob_head(repository, digest).await?;
+                let access = Access::Blob {
+                    client,
+                    repository: repository.clone(),
+                    digest: *digest,
+                };
+                (Some(ContentKey::Digest(*digest)), head.length, access)
+            }
+        };
+        let source_name = || source.to_string();
+        let (Some(key), Some(length)) = (key, length) else {
+            let source_name = source_name();
+            return Err(AccessError::Unversioned { source_name });
+        };
+        let task = key.task_id();
+        if task != asked {
+            let source_name = source_name();
+            return Err(AccessError::Other { source_name, asked });
+        }
+        let spec = TaskSpec {
+            task,
+            layout: Layout::of(length)?,
+            digest: match key {
+                ContentKey::Digest(digest) => Some(digest),
+                ContentKey::Url { .. } => None,
+            },
+            source: source.clone(),
+            visibility: Visibility::Public,
+        };
+        let access = Arc::new(access);
+        self.insert(task, Arc::clone(&access));
+        Ok((spec, access))
+    }
+
+    async fn for_url(
+        &self,
+        url: &str,
+        digest: Option<Digest>,
+    ) -> Result<(Option<ContentKey>, Option<ByteCount>, Access), AccessError> {
+        let request = Request::new(url, SecretHeaders::default()).map_err(AccessError::Url)?;
+        let resolved = self.origins.resolve(&request).await?;
+        let key = key_of(&resolved, digest, "");
+        let length = resolved.length;
+        let access = Access::Web {
+            origins: self.origins.clone(),
+            resolved: Box::new(resolved),
+        };
+        Ok((key, length, access))
+    }
+}
+
+/// The name of content behind a URL: its digest, or what the URL gives now. None if nothing tells one version from
+/// another.
+pub(crate) fn key_of(resolved: &Resolved, digest: Option<Digest>, tag: &str) -> Option<ContentKey> {
+    match (digest, &resolved.validator) {
+        (Some(digest), _) => Some(ContentKey::Digest(digest)),
+        (None, Some(validator)) => Some(ContentKey::Url {
+            url: resolved.canonical_url.clone(),
+            tag: tag.to_owned(),
+            validator: validator.clone(),
+        }),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,401 @@
+//! Several cores in one process: real stores, real TLS links, a real origin. Only the scheduler's words are put in here.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use control::{Introduce, Neighbour, SchedulerMessage, Term};
+use identity::{Links, Role, testing::Cluster};
+use origin::{OriginConfig, Origins};
+use store::{Store, StoreConfig};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Source, TaskId};
+use wire::{Config as WireConfig, Hello, codec::VERSION, link::BufferPool};
+
+use super::{Core, Event, Events, Parts};
+use crate::{
+    accept::Acceptor,
+    access::Accesses,
+    clock::Clock,
+    config::Limits,
+    dial::Dialler,
+    handle::{Fetch, Handle},
+    import::Signer,
+    metrics::Metrics,
+    reader::TaskReader,
+    task::TaskSpec,
+};
+
+/// A web server of one file, with ranges and a strong tag, that counts what it sent.
+struct Web {
+    address: SocketAddr,
+    sent: Arc<std::sync::atomic::AtomicU64>,
+    content: Arc<Vec<u8>>,
+    _serving: JoinSet<()>,
+}
+
+impl Web {
+    async fn serving(content: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (content, sent) = (
+            Arc::new(content),
+            Arc::new(std::sync::atomic::AtomicU64::new(0)),
+        );
+        let mut serving = JoinSet::new();
+        let (body, counter) = (Arc::clone(&content), Arc::clone(&sent));
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let (body, counter) = (Arc::clone(&body), Arc::clone(&counter));
+                connections.spawn(async move {
+                    while let Some(head) = request(&mut tcp).await {
+                        let (start, end) = range(&head).unwrap_or((0, body.len()));
+                        let answer = answer(&head, (start, end), body.len());
+                        let is_head = head.starts_with("HEAD");
+                        let part = if is_head { &[][..] } else { &body[start..end] };
+                        if tcp.write_all(answer.as_bytes()).await.is_err()
+                            || tcp.write_all(part).await.is_err()
+                        {
+                            return;
+                        }
+                        counter.fetch_add(part.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            sent,
+            content,
+            _serving: serving,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/file", self.address)
+    }
+}
+
+async fn request(tcp: &mut tokio::net::TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tcp.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+fn range(head: &str) -> Option<(usize, usize)> {
+    let line = head
+        .lines()
+        .find(|line| line.to_lowercase().starts_with("range:"))?;
+    let (first, last) = line.split_once("bytes=")?.1.split_once('-')?;
+    Some((first.parse().ok()?, last.parse::<usize>().ok()? + 1))
+}
+
+fn answer(head: &str, (start, end): (usize, usize), length: usize) -> String {
+    let (status, more) = match range(head) {
+        Some(_) => (
+            "206 Partial Content",
+            format!("Content-Range: bytes {start}-{}/{length}\r\n", end - 1),
+        ),
+        None => ("200 OK", String::new()),
+    };
+    format!(
+        "HTTP/1.1 {status}\r\nETag: \"one\"\r\nAccept-Ranges: bytes\r\n{more}Content-Length: {}\r\n\r\n",
+        end - start
+    )
+}
+
+/// One host: its core, running.
+struct Host {
+    id: HostId,
+    peer: SocketAddr,
+    handle: Handle,
+    events: Events,
+    accesses: Accesses,
+    clock: Clock,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+    _running: JoinSet<()>,
+}
+
+impl Host {
+    async fn new(cluster: &Cluster, web: &Web, is_scheduled: bool) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = StoreConfig::new(dir.path().join("store"));
+        config.free_floor = ByteCount::ZERO;
+        let (store, _) = Store::open(config).expect("a store");
+        let origin = OriginConfig {
+            origins: vec![
+                format!("http://{}", web.address)
+                    .parse()
+                    .expect("an origin"),
+            ],
+            ..OriginConfig::default()
+        };
+        let accesses = Accesses::new(Origins::new(origin).expect("a door outside"));
+        let identity = cluster.host(Role::Daemon);
+        let signer = Signer {
+            key: identity.key().clone(),
+            cluster: identity.cluster().clone(),
+        };
+        let (id, links) = (signer.key.host_id(), Links::new(identity));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let peer = listener.local_addr().expect("bound");
+        let (events_in, events) = mpsc::channel(64);
+        let (commands_in, commands) = mpsc::channel(64);
+        let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
+        let wire = WireConfig::new(BufferPool::new(8));
+        let hello = Hello {
+            version: VERSION,
+            cluster: signer.cluster.clone(),
+            features: 0,
+            lane: 0,
+            listen_port: peer.port(),
+            revocations: None,
+        };
+        let dialler = Dialler {
+            links: links.clone(),
+            wire: wire.clone(),
+            hello: hello.clone(),
+            events: events_in.clone(),
+        };
+        let acceptor = Acceptor {
+            links: links.clone(),
+            wire,
+            hello,
+            events: events_in.clone(),
+        };
+        let clock = Clock::start();
+        let parts = Parts {
+            links,
+            signer,
+            is_seed: false,
+            is_scheduled,
+            dialler,
+            join: join(peer),
+            limits: Limits::default(),
+            store,
+            accesses: accesses.clone(),
+            metrics: Metrics::default(),
+            clock,
+            seed: 7,
+        };
+        let stop = CancellationToken::new();
+        let mut running = JoinSet::new();
+        running.spawn(Core::new(parts, events_in.clone()).run(commands, events, stop.clone()));
+        running.spawn(acceptor.run(listener, stop.child_token()));
+        Self {
+            id,
+            peer,
+            handle,
+            events: events_in,
+            accesses,
+            clock,
+            stop,
+            _dir: dir,
+            _running: running,
+        }
+    }
+
+    async fn told(&self, message: SchedulerMessage) {
+        self.events
+            .tell(Event::Scheduler(control::Event::Message(message)))
+            .await;
+    }
+
+    async fn spec(&self, web: &Web, digest: Option<Digest>) -> TaskSpec {
+        let source = Source::Url(web.url());
+        let key = match digest {
+            Some(digest) => types::ContentKey::Digest(digest),
+            None => types::ContentKey::Url {
+                url: web.url(),
+                tag: String::new(),
+                validator: types::Validator::ETag("\"one\"".into()),
+            },
+        };
+        self.accesses
+            .for_source(key.task_id(), &source, digest)
+            .await
+            .expect("the origin is there")
+            .0
+    }
+
+    async fn open(&self, spec: TaskSpec) -> TaskReader {
+        let all = spec.layout.all();
+        self.handle
+            .open(
+                spec,
+                all,
+                Fetch {
+                    whole: true,
+                    background: false,
+                },
+            )
+            .await
+            .expect("a task")
+    }
+
+    fn as_neighbour(&self) -> Neighbour {
+        Neighbour {
+            host: self.id,
+            addresses: vec![self.peer],
+            topology: types::Topology::default(),
+        }
+    }
+
+    fn lease(&self, task: TaskId) -> SchedulerMessage {
+        let term = Term {
+            counted_from: self.clock.now(),
+            valid_for: Duration::from_secs(600),
+            margin: Duration::ZERO,
+        };
+        let run = PieceRun {
+            first: PieceIndex(0),
+            count: u32::MAX,
+        };
+        SchedulerMessage::Grant {
+            task,
+            lease: control::Lease {
+                epoch: Epoch(1),
+                run,
+                term,
+            },
+        }
+    }
+}
+
+fn join(peer: SocketAddr) -> control::Join {
+    let topology = types::Topology::default();
+    control::Join {
+        topology,
+        is_seed: false,
+        listen: vec![peer],
+        capacity: 30,
+        version: "0".into(),
+    }
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 7 % 251) as u8).collect()
+}
+
+async fn read_all(mut reader: TaskReader, web: &Web) {
+    let mut at = 0;
+    while at < web.content.len() as u64 {
+        let range = reader.ready(at).await.expect("verified bytes");
+        let mut bytes = vec![0; usize::try_from(range.length().0).expect("small")];
+        reader
+            .task()
+            .content
+            .read_at(range.start(), &mut bytes)
+            .expect("verified bytes can be read");
+        let (start, end) = (range.start() as usize, range.end() as usize);
+        assert!(bytes == web.content[start..end], "bytes {range} differ");
+        at = range.end();
+    }
+    reader.proven().await.expect("the whole is right");
+}
+
+fn sent(web: &Web) -> u64 {
+    web.sent.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_alone_reads_the_origin_once() {
+    let (cluster, web) = (Cluster::new("alone"), Web::serving(content(3 << 20)).await);
+    let host = Host::new(&cluster, &web, false).await;
+    let spec = host.spec(&web, None).await;
+    read_all(host.open(spec.clone()).await, &web).await;
+    read_all(host.open(spec).await, &web).await;
+    assert_eq!(sent(&web), 3 << 20);
+    host.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_takes_each_byte_from_the_origin_once() {
+    let (cluster, web) = (
+        Cluster::new("swarm"),
+        Web::serving(content((5 << 20) + 17)).await,
+    );
+    let mut hosts = Vec::new();
+    for _ in 0..4 {
+        hosts.push(Host::new(&cluster, &web, true).await);
+    }
+    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let mut readers = Vec::new();
+    for host in &hosts {
+        let spec = host.spec(&web, Some(digest)).await;
+        readers.push(host.open(spec).await);
+    }
+    let task = readers[0].task().spec.task;
+    introduce(&hosts, task).await;
+    hosts[0].told(hosts[0].lease(task)).await;
+    for reader in readers {
+        read_all(reader, &web).await;
+    }
+    assert_eq!(sent(&web), web.content.len() as u64);
+    hosts.iter().for_each(|host| host.stop.cancel());
+}
+
+/// Makes everybody everybody's neighbour, with the first as the importer.
+async fn introduce(hosts: &[Host], task: TaskId) {
+    for host in hosts {
+        host.told(SchedulerMessage::Queued { task, layout: None })
+            .await;
+        host.told(SchedulerMessage::Importer {
+            task,
+            host: hosts[0].id,
+        })
+        .await;
+        let add: Vec<Neighbour> = hosts
+            .iter()
+            .filter(|other| other.id != host.id)
+            .map(Host::as_neighbour)
+            .collect();
+        host.told(SchedulerMessage::Introduce(Introduce {
+            task,
+            reset: false,
+            add,
+            remove: Vec::new(),
+        }))
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_the_content_does_not_have_is_an_error_that_names_it() {
+    let (cluster, web) = (Cluster::new("wrong"), Web::serving(content(300_000)).await);
+    let host = Host::new(&cluster, &web, false).await;
+    let spec = host.spec(&web, Some(Digest::sha256([1; 32]))).await;
+    let mut reader = host.open(spec).await;
+    let error = reader.proven().await.expect_err("the content is another");
+    assert!(
+        error.to_string().contains("does not match sha256:0101"),
+        "{error}"
+    );
+    host.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_have_distinct_identities() {
+    let (cluster, web) = (Cluster::new("ids"), Web::serving(content(1)).await);
+    let hosts = [
+        Host::new(&cluster, &web, false).await,
+        Host::new(&cluster, &web, false).await,
+    ];
+    assert_eq!(
+        hosts
+            .iter()
+            .map(|host| host.id)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        2
+    );
+    assert!(hosts[0].clock.now() > Moment::ZERO);
+}

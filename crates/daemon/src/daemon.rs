@@ -1,0 +1,293 @@
+//! Putting one daemon together, and taking it apart in order.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use gateway::{
+    Limits as HttpLimits, ServeError,
+    admin::Admin,
+    local::{LocalDoor, LocalSocket, SocketError},
+    mirror::{Backends, Mirror},
+};
+use identity::Links;
+use origin::{OriginSetupError, Origins};
+use store::{OpenError, Store};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use wire::{Config as WireConfig, Hello, codec::VERSION, link::BufferPool};
+
+use crate::{
+    accept::Acceptor,
+    access::Accesses,
+    clock::Clock,
+    config::Config,
+    core::{Core, Events, Parts},
+    dial::Dialler,
+    doors::{Doors, DoorsParts, Health},
+    handle::Handle,
+    import::Signer,
+    metrics::Metrics,
+    scheduler::ToScheduler,
+};
+
+/// Events and commands that may wait for the core; who brings more waits.
+const QUEUE: usize = 1024;
+/// Frames that may be on their way into sockets at once, over all links.
+const SEND_BUFFERS: usize = 64;
+
+/// Why a daemon did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The peer port.
+    #[error("listening for peers on {address}")]
+    Peer {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// An HTTP door.
+    #[error("opening the {door}")]
+    Door {
+        /// Which.
+        door: &'static str,
+        /// Why not.
+        #[source]
+        cause: ServeError,
+    },
+    /// The data directory.
+    #[error("reading the data directory")]
+    Data(#[from] io::Error),
+    /// The local socket.
+    #[error("opening the local socket")]
+    Local(#[from] SocketError),
+    /// The store.
+    #[error("opening the store")]
+    Store(#[from] OpenError),
+    /// The door to the outside.
+    #[error("setting up the way to origins")]
+    Origin(#[from] OriginSetupError),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    peer: SocketAddr,
+    mirror: Option<SocketAddr>,
+    status: Option<SocketAddr>,
+    handle: Handle,
+    store: Store,
+    origins: Origins,
+    /// Ends the doors, then the core.
+    doors_stop: CancellationToken,
+    core_stop: CancellationToken,
+    doors: JoinSet<()>,
+    core: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Opens the store and every listener, then runs. Any failure ends the start: a daemon is never half there.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let Config {
+            identity,
+            identity_dir,
+            peer,
+            schedulers,
+            limits,
+            ..
+        } = &config;
+        let (store, recovery) = tokio::task::block_in_place(|| Store::open(config.store.clone()))?;
+        info!(contents = recovery.contents, held = ?recovery.held, unclean = recovery.unclean, "the store is open");
+        let origins = Origins::new(config.origin.clone())?;
+        let (accesses, metrics) = (Accesses::new(origins.clone()), Metrics::default());
+        let on_peer = |cause| StartError::Peer {
+            address: *peer,
+            cause,
+        };
+        let listener = TcpListener::bind(peer).await.map_err(on_peer)?;
+        let peer = listener.local_addr().map_err(on_peer)?;
+
+        let (events_in, events) = mpsc::channel(QUEUE);
+        let (commands_in, commands) = mpsc::channel(QUEUE);
+        let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
+        let links = Links::new(identity.clone());
+        let (dialler, acceptor) = ends(&links, peer.port(), &events_in);
+        let parts = Parts {
+            links: links.clone(),
+            signer: Signer {
+                key: identity.key().clone(),
+                cluster: identity.cluster().clone(),
+            },
+            is_seed: config.is_seed,
+            is_scheduled: !schedulers.is_empty(),
+            dialler,
+            join: config.join(peer),
+            limits: limits.clone(),
+            store: store.clone(),
+            accesses: accesses.clone(),
+            metrics: metrics.clone(),
+            clock: Clock::start(),
+            seed: rand::random(),
+        };
+        let session = ToScheduler {
+            links,
+            identity_dir: identity_dir.clone(),
+            schedulers: schedulers.clone(),
+            events: events_in.clone(),
+            seed: rand::random(),
+        };
+        let parts_of_doors = DoorsParts {
+            handle: handle.clone(),
+            origins: origins.clone(),
+            store: store.clone(),
+            accesses,
+            metrics,
+            health: Health::default(),
+        };
+        let doors = Arc::new(Doors::new(parts_of_doors, config.doors())?);
+        let mut daemon = Self {
+            peer,
+            mirror: None,
+            status: None,
+            handle,
+            store,
+            origins,
+            doors_stop: CancellationToken::new(),
+            core_stop: CancellationToken::new(),
+            doors: JoinSet::new(),
+            core: JoinSet::new(),
+        };
+        daemon.open_doors(&doors, &config).await?;
+        daemon.core.spawn(Core::new(parts, events_in).run(
+            commands,
+            events,
+            daemon.core_stop.clone(),
+        ));
+        daemon
+            .core
+            .spawn(acceptor.run(listener, daemon.core_stop.child_token()));
+        daemon
+            .core
+            .spawn(session.run(daemon.core_stop.child_token()));
+        info!(%peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
+        Ok(daemon)
+    }
+
+    /// Opens what is configured; the first listener that fails ends the start.
+    async fn open_doors(&mut self, doors: &Arc<Doors>, config: &Config) -> Result<(), StartError> {
+        if let Some(mirror) = &config.mirror {
+            let listener = bind("registry mirror", mirror.listen).await?;
+            self.mirror = listener.local_addr().ok();
+            let backends = Backends {
+                content: Arc::clone(doors) as _,
+                upstream: Arc::clone(doors) as _,
+                manifests: Arc::clone(doors) as _,
+            };
+            let registries = mirror.registries.clone();
+            let stop = self.doors_stop.child_token();
+            self.doors.spawn(Mirror::new(backends, registries).serve(
+                listener,
+                HttpLimits::default(),
+                stop,
+            ));
+        }
+        if let Some(status) = config.status {
+            let listener = bind("status page", status).await?;
+            self.status = listener.local_addr().ok();
+            let stop = self.doors_stop.child_token();
+            self.doors.spawn(Admin::new(Arc::clone(doors)).serve(
+                listener,
+                HttpLimits::default(),
+                stop,
+            ));
+        }
+        if let Some(local) = &config.local {
+            let socket = LocalSocket::bind(&local.path, local.group)?;
+            let door = LocalDoor::new(Arc::clone(doors), local.access.clone());
+            self.doors
+                .spawn(door.serve(socket, self.doors_stop.child_token()));
+        }
+        Ok(())
+    }
+
+    /// Where peers find it.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Where the mirror listens.
+    pub fn mirror(&self) -> Option<SocketAddr> {
+        self.mirror
+    }
+
+    /// Where the status page listens.
+    pub fn status(&self) -> Option<SocketAddr> {
+        self.status
+    }
+
+    /// The way to its tasks.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs until `stop`, then leaves in order: no new readers, goodbye to peers and scheduler, the store last. What is
+    /// not done after `patience` is ended.
+    pub async fn until_stopped(mut self, stop: CancellationToken, patience: Duration) {
+        stop.cancelled().await;
+        info!("stopping");
+        let leave = async {
+            self.doors_stop.cancel();
+            while self.doors.join_next().await.is_some() {}
+            self.core_stop.cancel();
+            while self.core.join_next().await.is_some() {}
+            self.origins.close().await;
+        };
+        if tokio::time::timeout(patience, leave).await.is_err() {
+            warn!("some work did not end in time and was cut off");
+        }
+        self.doors.abort_all();
+        self.core.abort_all();
+        if let Err(cause) = tokio::task::block_in_place(|| self.store.close()) {
+            warn!(
+                error = &cause as &dyn std::error::Error,
+                "the store was not closed cleanly"
+            );
+        }
+    }
+}
+
+async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    gateway::bind(address)
+        .await
+        .map_err(|cause| StartError::Door { door, cause })
+}
+
+/// Both ends of links to other hosts: those that are dialled, those that are accepted.
+fn ends(links: &Links, listen_port: u16, events: &Events) -> (Dialler, Acceptor) {
+    let wire = WireConfig::new(BufferPool::new(SEND_BUFFERS));
+    let identity = links.identity();
+    let hello = Hello {
+        version: VERSION,
+        cluster: identity.cluster().clone(),
+        features: 0,
+        lane: 0,
+        listen_port,
+        revocations: None,
+    };
+    let (links, events) = (links.clone(), events.clone());
+    let dialler = Dialler {
+        links: links.clone(),
+        wire: wire.clone(),
+        hello: hello.clone(),
+        events: events.clone(),
+    };
+    (
+        dialler,
+        Acceptor {
+            links,
+            wire,
+            hello,
+            events,
+        },
+    )
+}

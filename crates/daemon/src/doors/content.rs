@@ -1,0 +1,258 @@
+//! The doors' way to content: opens what was found, as a task or past everything.
+
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, future::BoxFuture};
+use gateway::{
+    Class, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
+    SourceBytes, VerifiedReader,
+};
+use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
+
+use super::{
+    Doors, refusal,
+    resolve::{Alone, Found},
+    stream_through::{SpoolError, Spooling, Through, blocking},
+};
+use crate::{
+    handle::Fetch,
+    metrics::Metrics,
+    reader::TaskReader,
+    task::{From, TaskError, TaskSpec},
+};
+
+impl ContentReader for Doors {
+    fn open<'a>(&'a self, ask: &'a ContentAsk) -> BoxFuture<'a, Result<Opened, OpenError>> {
+        async move {
+            let begun = Instant::now();
+            match self.resolver.find(ask, self.bypass.is_on()).await? {
+                Found::Shared { spec, content_type } => {
+                    self.shared(ask, (spec, content_type), begun).await
+                }
+                Found::Alone(alone) => self.alone(ask, alone).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn describe<'a>(
+        &'a self,
+        ask: &'a ContentAsk,
+    ) -> BoxFuture<'a, Result<Description, OpenError>> {
+        async move {
+            match self.resolver.find(ask, self.bypass.is_on()).await? {
+                Found::Shared { spec, content_type } => Ok(Description {
+                    task: spec.task,
+                    length: spec.layout.length(),
+                    content_type,
+                }),
+                Found::Alone(alone) => match alone.length {
+                    Some(length) => Ok(alone.description(length)),
+                    // Only reading it to its end tells the length.
+                    None => Ok(self.alone(ask, alone).await?.description),
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Doors {
+    async fn shared(
+        &self,
+        ask: &ContentAsk,
+        (spec, content_type): (TaskSpec, Option<String>),
+        begun: Instant,
+    ) -> Result<Opened, OpenError> {
+        let length = spec.layout.length();
+        let asked = ask.range.and_then(|range| range.within(length));
+        let run = match (asked, ask.range) {
+            (Some(range), _) => spec.layout.pieces_of(range),
+            (None, Some(_)) => None,
+            (None, None) => Some(spec.layout.all()),
+        };
+        let fetch = Fetch {
+            whole: ask.range.is_none() || self.config.ranges_whole,
+            background: ask.class == Class::Ahead,
+        };
+        let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
+        match self.handle.open(spec.clone(), run, fetch).await {
+            Ok(reader) => Ok(Opened {
+                description: Description {
+                    task: spec.task,
+                    length,
+                    content_type,
+                },
+                reader: Box::new(SwarmReader {
+                    reader,
+                    begun,
+                    has_begun: false,
+                    metrics: self.metrics.clone(),
+                }),
+            }),
+            Err(error) if matches!(*error, TaskError::Store(_)) => {
+                tracing::warn!(task = %spec.task, error = &error as &dyn std::error::Error, "streamed past the store");
+                self.past_store(ask, (spec, content_type)).await
+            }
+            Err(error) => Err(refusal::of_task(&error)),
+        }
+    }
+
+    async fn past_store(
+        &self,
+        ask: &ContentAsk,
+        (spec, content_type): (TaskSpec, Option<String>),
+    ) -> Result<Opened, OpenError> {
+        let accesses = &self.resolver.accesses;
+        let access = match accesses.get(&spec.task) {
+            Some(access) => access,
+            None => {
+                let found = accesses.for_source(spec.task, &spec.source, spec.digest);
+                let found = found.await;
+                found
+                    .map_err(|error| OpenError::Unavailable(error.into()))?
+                    .1
+            }
+        };
+        let alone = Alone {
+            task: spec.task,
+            length: Some(spec.layout.length()),
+            digest: spec.digest,
+            content_type,
+            access,
+        };
+        self.alone(ask, alone).await
+    }
+
+    async fn alone(&self, ask: &ContentAsk, alone: Alone) -> Result<Opened, OpenError> {
+        let spooling = Spooling {
+            access: &alone.access,
+            digest: alone.digest,
+            dir: &self.config.data_dir,
+            metrics: self.metrics.clone(),
+        };
+        let opened = match alone.length {
+            Some(length) => {
+                // A range that lies beyond the end is refused by the door: nothing will be read.
+                let range = ask.range.and_then(|range| range.within(length));
+                let range = range.unwrap_or(ByteRange::whole(length));
+                let through = Through::open(spooling, length, range).await;
+                through.map(|through| (through, length))
+            }
+            None => {
+                let store = self.resolver.store.clone();
+                let usage = blocking(move || store.usage().map_err(io::Error::other)).await;
+                let free = usage.map_err(|error| OpenError::Unavailable(error.into()))?;
+                Through::open_all(spooling, ByteCount(free.free.0 / 2)).await
+            }
+        };
+        let (reader, length) = opened.map_err(|error| match error {
+            SpoolError::Origin(error) => refusal::of_read(error),
+            other => OpenError::Unavailable(other.into()),
+        })?;
+        Ok(Opened {
+            description: alone.description(length),
+            reader: Box::new(reader),
+        })
+    }
+}
+
+impl Alone {
+    fn description(&self, length: ByteCount) -> Description {
+        Description {
+            task: self.task,
+            length,
+            content_type: self.content_type.clone(),
+        }
+    }
+}
+
+/// A reader of a task.
+struct SwarmReader {
+    reader: TaskReader,
+    begun: Instant,
+    has_begun: bool,
+    metrics: Metrics,
+}
+
+impl SwarmReader {
+    fn main_source(&self) -> From {
+        let (local, peer, origin) = self.reader.task().bytes();
+        [
+            (local, From::Store),
+            (peer, From::Peer),
+            (origin, From::Origin),
+        ]
+        .into_iter()
+        .max_by_key(|(bytes, _)| *bytes)
+        .map_or(From::Store, |(_, from)| from)
+    }
+
+    async fn ready_at(&mut self, at: u64) -> Result<ByteRange, ReadError> {
+        let ready = self.reader.ready(at).await;
+        let ready = ready.map_err(refusal::while_reading)?;
+        if !self.has_begun {
+            self.has_begun = true;
+            let waited = self.begun.elapsed();
+            self.metrics.first_byte(self.main_source(), waited);
+        }
+        Ok(ready)
+    }
+
+    /// A digest is proved by hashing everything; without one, every piece has to be here and verified.
+    async fn proof(&mut self) -> Result<Option<Digest>, ReadError> {
+        let spec = &self.reader.task().spec;
+        let length = spec.layout.length();
+        let proved = if spec.digest.is_some() {
+            Some(self.reader.proven().await.map_err(refusal::while_reading)?)
+        } else {
+            let mut at = 0;
+            while at < length.0 {
+                at = self.ready_at(at).await?.end();
+            }
+            None
+        };
+        let took = self.begun.elapsed();
+        self.metrics.throughput(self.main_source(), (length, took));
+        Ok(proved)
+    }
+}
+
+impl VerifiedReader for SwarmReader {
+    fn ready(&mut self, at: u64) -> BoxFuture<'_, Result<ByteRange, ReadError>> {
+        self.ready_at(at).boxed()
+    }
+
+    fn read(&mut self, range: ByteRange) -> BoxFuture<'_, Result<Bytes, ReadError>> {
+        let task = Arc::clone(self.reader.task());
+        let read = move || {
+            let length = usize::try_from(range.length().0).map_err(io::Error::other)?;
+            let mut bytes = BytesMut::zeroed(length);
+            task.content
+                .read_at(range.start(), &mut bytes)
+                .map_err(io::Error::other)?;
+            Ok(bytes.freeze())
+        };
+        async move { blocking(read).await.map_err(ReadError::Store) }.boxed()
+    }
+
+    /// Both wait for this host's own hash.
+    fn finish(&mut self, _proof: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
+        self.proof().boxed()
+    }
+
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        let content = &self.reader.task().content;
+        content.open_read_only().map_err(io::Error::other)
+    }
+
+    fn sources(&self) -> SourceBytes {
+        let (local, peer, origin) = self.reader.task().bytes();
+        SourceBytes {
+            local,
+            peer,
+            origin,
+        }
+    }
+}

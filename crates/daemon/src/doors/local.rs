@@ -1,0 +1,210 @@
+//! What the commands of this host's users ask: tasks, the store, the bypass, how things are.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use gateway::{
+    ContentReader, SourceBytes,
+    local::{
+        BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, StatusReport,
+        StoreEntry, TaskReport,
+    },
+};
+use store::{ContentInfo, RemoveError, Store};
+use swarm::retain::{self, Candidate};
+use types::{ByteCount, Moment, TaskId};
+
+use super::{Doors, Severity};
+use crate::handle::TaskStatus;
+
+/// A host that swept its store keeps what was used within this time: running containers may need it again.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
+impl LocalService for Doors {
+    fn content(&self) -> &dyn ContentReader {
+        self
+    }
+
+    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
+        async move {
+            let tasks = self.handle.tasks().await;
+            Ok(tasks.into_iter().map(report).collect())
+        }
+        .boxed()
+    }
+
+    fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
+        async move {
+            self.with_store(|store| Ok(store.list().into_iter().map(entry).collect()))
+                .await
+        }
+        .boxed()
+    }
+
+    fn store_remove(&self, task: TaskId) -> BoxFuture<'_, Result<Freed, Failure>> {
+        let remove = move |store: &Store| match store.remove(task) {
+            Ok(bytes) => Ok(Freed {
+                entries: 1,
+                bytes: bytes.0,
+            }),
+            Err(error @ RemoveError::Unknown) => Err(Failure::of(FailureCode::NotFound, &error)),
+            Err(error @ RemoveError::Busy) => Err(Failure::of(FailureCode::BadRequest, &error)),
+            Err(error) => Err(Failure::of(FailureCode::Internal, &error)),
+        };
+        self.with_store(remove).boxed()
+    }
+
+    fn store_gc(&self) -> BoxFuture<'_, Result<Freed, Failure>> {
+        self.with_store(|store| Ok(sweep(store))).boxed()
+    }
+
+    fn bypass(&self, change: BypassChange) -> BoxFuture<'_, Result<BypassState, Failure>> {
+        async move {
+            if change != BypassChange::Show {
+                let bypass = Arc::clone(&self.bypass);
+                let switch = move || bypass.switch(change == BypassChange::On);
+                let switched = super::stream_through::blocking(switch).await;
+                switched.map_err(|error| Failure::of(FailureCode::Internal, &error))?;
+                tracing::info!(is_on = self.bypass.is_on(), "bypass switched");
+            }
+            Ok(self.bypass_state())
+        }
+        .boxed()
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<StatusReport, Failure>> {
+        async move {
+            let usage = self
+                .with_store(|store| {
+                    let usage = store.usage();
+                    usage.map_err(|error| Failure::of(FailureCode::Internal, &error))
+                })
+                .await?;
+            let problems = [Severity::Broken, Severity::NotReady, Severity::Degraded]
+                .into_iter()
+                .flat_map(|severity| self.health.complaints(severity))
+                .collect();
+            let available = usage.used.saturating_add(usage.free);
+            Ok(StatusReport {
+                version: self.config.version.clone(),
+                host: self.config.host.clone(),
+                cluster: self.config.cluster.clone(),
+                tasks: self.handle.tasks().await.len() as u64,
+                store_bytes: usage.used.0,
+                store_bytes_max: usage.quota.unwrap_or(available).0,
+                bypass: self.bypass_state(),
+                problems,
+            })
+        }
+        .boxed()
+    }
+}
+
+impl Doors {
+    fn bypass_state(&self) -> BypassState {
+        BypassState {
+            is_on: self.bypass.is_on(),
+        }
+    }
+
+    async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let store = self.resolver.store.clone();
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .unwrap_or_else(|error| Err(Failure::of(FailureCode::Internal, &error)))
+    }
+}
+
+/// Removes what nobody holds, pinned, or used lately; what was taken in use meanwhile stays.
+fn sweep(store: &Store) -> Freed {
+    let now = SystemTime::now();
+    let candidates: Vec<Candidate> = (store.list().into_iter())
+        .filter(|info| unused(info, now) >= KEPT_FOR)
+        .map(|info| candidate(&info, now))
+        .collect();
+    let everything = ByteCount(u64::MAX);
+    let chosen = retain::choose(&candidates, everything, NOW);
+    let mut freed = Freed {
+        entries: 0,
+        bytes: 0,
+    };
+    for task in chosen.tasks {
+        match store.remove(task) {
+            Ok(bytes) => {
+                freed.entries += 1;
+                freed.bytes += bytes.0;
+            }
+            Err(error) => {
+                tracing::debug!(%task, error = &error as &dyn std::error::Error, "not swept");
+            }
+        }
+    }
+    freed
+}
+
+/// This moment on a clock that began long before anything was stored.
+const NOW: Moment = Moment(u64::MAX / 2);
+
+fn unused(info: &ContentInfo, now: SystemTime) -> Duration {
+    now.duration_since(info.last_used).unwrap_or_default()
+}
+
+fn candidate(info: &ContentInfo, now: SystemTime) -> Candidate {
+    let age = u64::try_from(unused(info, now).as_nanos()).unwrap_or(NOW.0);
+    Candidate {
+        task: info.task,
+        bytes: info.held,
+        last_used: Moment(NOW.0.saturating_sub(age)),
+        is_pinned: info.pinned,
+        is_leased: info.leased,
+        is_complete: info.complete,
+        copies_elsewhere: 0,
+        class: retain::Class::Normal,
+    }
+}
+
+fn entry(info: ContentInfo) -> StoreEntry {
+    StoreEntry {
+        task: info.task.to_string(),
+        digest: info.digest.map(|digest| digest.to_string()),
+        length: info.layout.length().0,
+        held: info.held.0,
+        is_pinned: info.pinned,
+        unused_seconds: unused(&info, SystemTime::now()).as_secs(),
+    }
+}
+
+fn report(status: TaskStatus) -> TaskReport {
+    let (held, all) = status.pieces;
+    let state = match status.waits.iter().max_by_key(|wait| wait.since_ms) {
+        _ if held == all => "all pieces held".to_owned(),
+        Some(wait) => format!(
+            "{} waits, the longest for {} pieces from {} of {} since {} ms",
+            status.waits.len(),
+            wait.run.count,
+            wait.run.first,
+            wait.host,
+            wait.since_ms
+        ),
+        None if status.is_importer => "reads from the origin".to_owned(),
+        None => format!("waits for one of {} hosts", status.neighbours),
+    };
+    TaskReport {
+        task: status.task.to_string(),
+        content: status.source,
+        length: Some(status.length),
+        verified: status.local + status.peer + status.origin,
+        sources: SourceBytes {
+            local: status.local,
+            peer: status.peer,
+            origin: status.origin,
+        },
+        state,
+    }
+}

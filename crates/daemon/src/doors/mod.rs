@@ -1,0 +1,98 @@
+//! What the doors of this host need: consumers' requests become tasks of the core, or go past it.
+//!
+//! * `resolve`: what a request is about, and whether it may be shared; `secluded`: what lately might not.
+//! * `content`: readers for what was found; `stream_through`: for what is not shared.
+//! * `bypass`: the operator's switch past everything.
+//! * `upstream`, `manifests`: what the mirror needs beside blobs.
+//! * `local`, `vitals`: what people and their monitoring ask.
+//! * `refusal`: what a consumer is told when it fails.
+
+mod bypass;
+mod content;
+mod local;
+mod manifests;
+mod refusal;
+mod resolve;
+mod secluded;
+mod stream_through;
+mod upstream;
+mod vitals;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bypass::Bypass;
+use manifests::Held;
+use origin::Origins;
+use resolve::Resolver;
+use secluded::Secluded;
+use store::Store;
+pub use vitals::{Health, Severity};
+
+use crate::{access::Accesses, handle::Handle, metrics::Metrics};
+
+/// What the doors work with.
+pub struct DoorsParts {
+    /// The way to the core.
+    pub handle: Handle,
+    /// The way outside.
+    pub origins: Origins,
+    /// What this host holds.
+    pub store: Store,
+    /// Shared with the core, which imports by it.
+    pub accesses: Accesses,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What the parts of the daemon report of themselves.
+    pub health: Health,
+}
+
+/// How the doors behave.
+#[derive(Clone, Debug)]
+pub struct DoorsConfig {
+    /// The store's directory: the bypass is kept in it, and what is streamed goes through it.
+    pub data_dir: PathBuf,
+    /// Whether a request for a part fetches the whole.
+    pub ranges_whole: bool,
+    /// This host, for people.
+    pub host: String,
+    /// Its cluster, for people.
+    pub cluster: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// Everything that the doors of the gateway ask the daemon for.
+pub struct Doors {
+    handle: Handle,
+    resolver: Resolver,
+    bypass: Arc<Bypass>,
+    manifests: Held,
+    metrics: Metrics,
+    health: Health,
+    config: DoorsConfig,
+}
+
+impl Doors {
+    /// Doors to `parts`. An error means that the data directory can't be read.
+    pub fn new(parts: DoorsParts, config: DoorsConfig) -> io::Result<Self> {
+        Ok(Self {
+            bypass: Arc::new(Bypass::load(&config.data_dir)?),
+            manifests: Held::default(),
+            resolver: Resolver {
+                origins: parts.origins,
+                store: parts.store,
+                accesses: parts.accesses,
+                secluded: Secluded::default(),
+            },
+            handle: parts.handle,
+            metrics: parts.metrics,
+            health: parts.health,
+            config,
+        })
+    }
+}

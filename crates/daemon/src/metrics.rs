@@ -1,0 +1,315 @@
+//! What the daemon counts, for Prometheus. Labels are few fixed words, never ids or URLs.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use origin::OriginStats;
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets, linear_buckets},
+    },
+    registry::Registry,
+};
+use store::Usage;
+use types::ByteCount;
+
+use crate::task::From;
+
+type Label = [(&'static str, &'static str); 1];
+
+fn source(from: From) -> Label {
+    let name = match from {
+        From::Store => "local",
+        From::Peer => "peer",
+        From::Origin => "origin",
+    };
+    [("source", name)]
+}
+
+/// Why bytes that came for a piece were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PieceFailure {
+    /// They don't match the piece's digest.
+    Corrupt,
+    /// They did not come in time.
+    Late,
+    /// The other host refused to send them.
+    Refused,
+    /// The connection broke under them.
+    Broken,
+    /// They could not be written.
+    Store,
+}
+
+impl PieceFailure {
+    const fn label(self) -> Label {
+        let name = match self {
+            Self::Corrupt => "corrupt",
+            Self::Late => "late",
+            Self::Refused => "refused",
+            Self::Broken => "broken",
+            Self::Store => "store",
+        };
+        [("reason", name)]
+    }
+}
+
+/// All counters of this process. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    body: Family<Label, Counter>,
+    unleased: Counter,
+    piece_failures: Family<Label, Counter>,
+    first_byte: Family<Label, Histogram, Buckets>,
+    throughput: Family<Label, Histogram, Buckets>,
+    efficiency: Histogram,
+    origin_requests: Family<Label, Counter>,
+    origin_body: Counter,
+    store: Family<Label, Gauge>,
+    connections: Gauge,
+    tasks: Gauge,
+}
+
+/// Makes histograms of one family.
+#[derive(Clone)]
+struct Buckets(fn() -> Histogram);
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        (self.0)()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let inner = Inner {
+            registry: Mutex::new(Registry::default()),
+            body: Family::default(),
+            unleased: Counter::default(),
+            piece_failures: Family::default(),
+            // 0.5 ms to 16 s; 64 KiB/s to 32 GiB/s.
+            first_byte: Family::new_with_constructor(Buckets(|| {
+                Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
+            })),
+            throughput: Family::new_with_constructor(Buckets(|| {
+                Histogram::new(exponential_buckets(65_536.0, 2.0, 20))
+            })),
+            efficiency: Histogram::new(linear_buckets(0.1, 0.1, 10)),
+            origin_requests: Family::default(),
+            origin_body: Counter::default(),
+            store: Family::default(),
+            connections: Gauge::default(),
+            tasks: Gauge::default(),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+}
+
+impl Inner {
+    fn register(&self) {
+        let mut registry = self.registry.lock();
+        registry.register(
+            "pantala_body_bytes",
+            "Verified bytes, by where they came from",
+            self.body.clone(),
+        );
+        registry.register(
+            "pantala_origin_unleased_bytes",
+            "Bytes read from origins without the scheduler's lease",
+            self.unleased.clone(),
+        );
+        registry.register(
+            "pantala_piece_failures",
+            "Pieces that came and were not taken",
+            self.piece_failures.clone(),
+        );
+        registry.register(
+            "pantala_first_byte_seconds",
+            "From a consumer's request to its first byte",
+            self.first_byte.clone(),
+        );
+        registry.register(
+            "pantala_throughput_bytes_per_second",
+            "Speed of whole reads",
+            self.throughput.clone(),
+        );
+        registry.register(
+            "pantala_distribution_efficiency_ratio",
+            "Of finished tasks: the best possible time over the time it took",
+            self.efficiency.clone(),
+        );
+        registry.register(
+            "pantala_origin_requests",
+            "Requests to origins, by how they were answered",
+            self.origin_requests.clone(),
+        );
+        registry.register(
+            "pantala_origin_body_bytes",
+            "Body bytes that origins sent",
+            self.origin_body.clone(),
+        );
+        registry.register(
+            "pantala_store_bytes",
+            "Bytes of the store",
+            self.store.clone(),
+        );
+        registry.register(
+            "pantala_connections",
+            "Connected hosts",
+            self.connections.clone(),
+        );
+        registry.register("pantala_tasks", "Live tasks", self.tasks.clone());
+    }
+}
+
+impl Metrics {
+    /// Counts verified bytes.
+    pub fn body(&self, from: From, bytes: ByteCount) {
+        self.0.body.get_or_create(&source(from)).inc_by(bytes.0);
+    }
+
+    /// Counts a piece that came and was not taken.
+    pub fn piece_failed(&self, why: PieceFailure) {
+        self.0.piece_failures.get_or_create(&why.label()).inc();
+    }
+
+    /// Counts bytes that were read from an origin without a lease.
+    pub fn unleased(&self, bytes: ByteCount) {
+        self.0.unleased.inc_by(bytes.0);
+    }
+
+    /// Notes how close to the best possible time a finished task came: 1 is the best.
+    pub fn finished_efficiency(&self, ratio: f64) {
+        self.0.efficiency.observe(ratio);
+    }
+
+    /// Notes how long a consumer waited for its first byte, and where that came from.
+    pub fn first_byte(&self, from: From, waited: Duration) {
+        let family = &self.0.first_byte;
+        family
+            .get_or_create(&source(from))
+            .observe(waited.as_secs_f64());
+    }
+
+    /// Notes how fast a consumer got `bytes`, and where most of them came from.
+    pub fn throughput(&self, from: From, (bytes, took): (ByteCount, Duration)) {
+        #[expect(clippy::cast_precision_loss, reason = "a speed is not exact")]
+        let speed = bytes.0 as f64 / took.as_secs_f64().max(1e-6);
+        let family = &self.0.throughput;
+        family.get_or_create(&source(from)).observe(speed);
+    }
+
+    /// Notes how many hosts are connected.
+    pub fn connections(&self, count: usize) {
+        self.0
+            .connections
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Everything in the OpenMetrics text format, with what origins and the store say now.
+    pub(crate) fn text(&self, now: &Now) -> String {
+        let inner = &*self.0;
+        let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        inner.tasks.set(clamp(now.tasks));
+        if let Some(usage) = &now.usage {
+            for (name, bytes) in [
+                ("used", usage.used),
+                ("reserved", usage.reserved),
+                ("free", usage.free),
+                ("quota", usage.quota.unwrap_or_default()),
+            ] {
+                let gauge = inner.store.get_or_create(&[("kind", name)]);
+                gauge.set(clamp(bytes.0));
+            }
+        }
+        let told = |name: &'static str, count: fn(&OriginStats) -> u64| {
+            let sum = now.origins.iter().map(count).sum();
+            let counter = inner.origin_requests.get_or_create(&[("answer", name)]);
+            counter.inner().store(sum, Ordering::Relaxed);
+        };
+        told("succeeded", |stats| stats.succeeded);
+        told("redirected", |stats| stats.redirected);
+        told("denied", |stats| stats.denied);
+        told("throttled", |stats| stats.throttled);
+        told("client_error", |stats| stats.client_errors);
+        told("server_error", |stats| stats.server_errors);
+        told("none", |stats| stats.unanswered);
+        let bytes = now.origins.iter().map(|stats| stats.body_bytes).sum();
+        inner.origin_body.inner().store(bytes, Ordering::Relaxed);
+        let mut text = String::new();
+        if encode(&mut text, &inner.registry.lock()).is_err() {
+            // Writing to a string cannot fail; an encoder that does is no reason to end the process.
+            text.clear();
+            text.write_str("# EOF\n").expect("writing to a string");
+        }
+        text
+    }
+}
+
+/// What is asked of others when metrics are shown.
+pub(crate) struct Now {
+    /// What each origin was asked.
+    pub(crate) origins: Vec<OriginStats>,
+    /// The store, if it tells.
+    pub(crate) usage: Option<Usage>,
+    /// Live tasks.
+    pub(crate) tasks: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_shown() {
+        let metrics = Metrics::default();
+        metrics.body(From::Peer, ByteCount(7));
+        metrics.piece_failed(PieceFailure::Corrupt);
+        metrics.unleased(ByteCount(3));
+        metrics.finished_efficiency(0.93);
+        metrics.first_byte(From::Store, Duration::from_millis(3));
+        metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
+        metrics.connections(5);
+        let stats = OriginStats {
+            requests: 2,
+            succeeded: 2,
+            body_bytes: 11,
+            ..OriginStats::default()
+        };
+        let text = metrics.text(&Now {
+            origins: vec![stats, stats],
+            usage: None,
+            tasks: 4,
+        });
+        for line in [
+            "pantala_body_bytes_total{source=\"peer\"} 7",
+            "pantala_piece_failures_total{reason=\"corrupt\"} 1",
+            "pantala_origin_unleased_bytes_total 3",
+            "pantala_distribution_efficiency_ratio_count 1",
+            "pantala_first_byte_seconds_count{source=\"local\"} 1",
+            "pantala_throughput_bytes_per_second_count{source=\"origin\"} 1",
+            "pantala_origin_requests_total{answer=\"succeeded\"} 4",
+            "pantala_origin_body_bytes_total 22",
+            "pantala_connections 5",
+            "pantala_tasks 4",
+            "# EOF",
+        ] {
+            assert!(
+                text.lines().any(|one| one == line),
+                "{line} is not in {text}"
+            );
+        }
+    }
+}

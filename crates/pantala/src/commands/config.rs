@@ -1,0 +1,48 @@
+//! `pantala config`: check, default, explain.
+
+use std::path::PathBuf;
+
+use super::load;
+use crate::{
+    cli::ConfigCommand,
+    config::{ConfigError, Settings, Sources, find, reference},
+    problem::{Exit, Problem},
+    show,
+};
+
+pub(super) fn run(named: Option<PathBuf>, command: ConfigCommand) -> Result<(), Problem> {
+    match command {
+        ConfigCommand::Default => show::print(&reference::default_file()),
+        ConfigCommand::Check { file, common } => {
+            let file = file.or(named);
+            let told = file.as_ref().map_or_else(
+                || "the configuration is good\n".to_owned(),
+                |file| format!("{} is good\n", file.display()),
+            );
+            load(file, common.settings())?;
+            show::print(&told)
+        }
+        ConfigCommand::Explain {
+            key: name,
+            json,
+            common,
+        } => {
+            let key = find(&name).ok_or_else(|| {
+                let told = Settings::unknown(&name);
+                Problem::new(Exit::Usage, format!("{name}: {told}"))
+            })?;
+            let sources = Sources {
+                flags: common.settings(),
+                ..Sources::of_process(named)
+            };
+            // A file with faults elsewhere explains this key all the same.
+            let settings = Settings::gather(&sources).map_err(ConfigError::from)?;
+            let explanation = reference::Explanation::of(key, &settings);
+            show::print(&if json {
+                show::json(&explanation)
+            } else {
+                explanation.to_text()
+            })
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! `pantala doctor`: looks at this host the way a daemon would, and says what to do about each finding.
+//!
+//! It changes nothing: ports are tried and let go, folders are looked at, nothing is created.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use gateway::local::{StatusReport, client::Client};
+use identity::Identity;
+use serde::Serialize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use types::ByteCount;
+
+use super::{block_on, load};
+use crate::{
+    cli::{JsonFlag, RoleArgs},
+    config::Config,
+    dial::{PATIENCE, try_reach},
+    problem::{Exit, Problem},
+    roles, show,
+};
+
+/// How one thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Health {
+    Good,
+    Warning,
+    Bad,
+    Skipped,
+}
+
+/// What was found about one thing.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    health: Health,
+    told: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    next: &'static str,
+}
+
+impl Finding {
+    fn new(check: &'static str, health: Health, told: impl Into<String>) -> Self {
+        Self {
+            check,
+            health,
+            told: told.into(),
+            next: "",
+        }
+    }
+
+    fn next(mut self, step: &'static str) -> Self {
+        self.next = step;
+        self
+    }
+}
+
+pub(super) fn run(file: Option<PathBuf>, args: RoleArgs<JsonFlag>) -> Result<(), Problem> {
+    let config = load(file, args.common.settings())?;
+    let findings = block_on(async { Ok(examine(&config).await) })?;
+    show::list(&findings, args.own.json, text)?;
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.health == Health::Bad)
+        .count();
+    if bad == 0 {
+        return Ok(());
+    }
+    let thing = if bad == 1 {
+        "thing needs"
+    } else {
+        "things need"
+    };
+    Err(Problem::new(
+        Exit::Failed,
+        format!("{bad} {thing} attention"),
+    ))
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding {
+        check,
+        health,
+        told,
+        next,
+    } in findings
+    {
+        let mark = match health {
+            Health::Good => "good",
+            Health::Warning => "warn",
+            Health::Bad => "BAD ",
+            Health::Skipped => "skip",
+        };
+        text += &format!("{mark}  {check:<12}  {told}\n");
+        if !next.is_empty() {
+            text += &format!("{:20}next: {next}\n", "");
+        }
+    }
+    text
+}
+
+async fn examine(config: &Config) -> Vec<Finding> {
+    let status = Client::new(&config.local.socket);
+    let status = timeout(PATIENCE, status.status()).await.ok();
+    let status = status.and_then(Result::ok);
+    let mut findings = vec![socket(config, status.as_ref())];
+    findings.push(data_dir(&config.host.data_dir));
+    findings.push(space(config));
+    findings.push(certificate(config));
+    let listeners = [
+        ("peer port", Some(config.peer.listen)),
+        ("mirror port", config.mirror.listen),
+        ("status port", config.status),
+    ];
+    for (check, address) in listeners {
+        findings.push(port(check, address, status.is_some()));
+    }
+    findings.push(mirror(config, status.is_some()).await);
+    findings.push(schedulers(config).await);
+    for problem in status.iter().flat_map(|status| &status.problems) {
+        findings.push(Finding::new("daemon", Health::Warning, problem));
+    }
+    findings
+}
+
+fn socket(config: &Config, status: Option<&StatusReport>) -> Finding {
+    let path = config.local.socket.display();
+    match status {
+        Some(status) if status.bypass.is_on => Finding::new(
+            "socket",
+            Health::Warning,
+            "the daemon answers, and the bypass is on",
+        )
+        .next("`pantala bypass off` when consumers are to be served again"),
+        Some(status) => {
+            let StatusReport { version, host, .. } = status;
+            Finding::new(
+                "socket",
+                Health::Good,
+                format!("daemon {version} of host {host} answers at {path}"),
+            )
+        }
+        None => Finding::new(
+            "socket",
+            Health::Bad,
+            format!("no daemon answers at {path}"),
+        )
+        .next("start it (`systemctl start pantala`, or `pantala daemon`) and look at its log"),
+    }
+}
+
+fn data_dir(path: &Path) -> Finding {
+    let shown = path.display();
+    let bad = |told: String| Finding::new("data folder", Health::Bad, told);
+    let found = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Finding::new(
+                "data folder",
+                Health::Warning,
+                format!("{shown} is not there yet"),
+            )
+            .next("the daemon makes it at its first start, if it may write above it");
+        }
+        Err(error) => {
+            return bad(format!("{shown}: {error}")).next("run this as the daemon's user");
+        }
+        Ok(found) => found,
+    };
+    if !found.is_dir() {
+        bad(format!(
+            "{shown} is not a folder itself; a link is not followed"
+        ))
+        .next("name the real folder in host.data_dir")
+    } else if found.mode() & 0o022 != 0 {
+        bad(format!(
+            "{shown} has mode {:03o}: others may write into it",
+            found.mode() & 0o777
+        ))
+        .next("chmod it to 700")
+    } else if found.uid() != rustix::process::geteuid().as_raw() {
+        Finding::new(
+            "data folder",
+            Health::Warning,
+            format!(
+                "{shown} belongs to user {}, and this is not run by it",
+                found.uid()
+            ),
+        )
+        .next("if the daemon runs as another user than that, chown the folder")
+    } else {
+        Finding::new(
+            "data folder",
+            Health::Good,
+            format!("{shown} is ours alone"),
+        )
+    }
+}
+
+fn space(config: &Config) -> Finding {
+    let there = config.host.data_dir.ancestors().find(|path| path.exists());
+    let Some(stat) = there.and_then(|path| rustix::fs::statvfs(path).ok()) else {
+        return Finding::new(
+            "disk",
+            Health::Skipped,
+            "the file system of the data folder does not tell its space",
+        );
+    };
+    let free = ByteCount(stat.f_bavail.saturating_mul(stat.f_frsize));
+    let floor = config.store.free_floor;
+    if free <= floor {
+        Finding::new(
+            "disk",
+            Health::Bad,
+            format!(
+                "{free} are free, and store.free_floor keeps {floor} free: nothing can be stored"
+            ),
+        )
+        .next("free some space, or lower store.free_floor; content passes through meanwhile")
+    } else {
+        Finding::new(
+            "disk",
+            Health::Good,
+            format!("{free} are free, {floor} of them stay so"),
+        )
+    }
+}
+
+fn certificate(config: &Config) -> Finding {
+    let dir = roles::identity_dir(config);
+    // Loading would make the folder; a doctor makes nothing.
+    if !dir.exists() {
+        let told = format!("this host has none yet in {}", dir.display());
+        return Finding::new("certificate", Health::Skipped, told);
+    }
+    let bad = |told: String| Finding::new("certificate", Health::Bad, told);
+    match Identity::load(&dir) {
+        Ok(None) => Finding::new("certificate", Health::Skipped, "this host has none yet"),
+        Err(error) => {
+            let chain = anyhow::Error::from(error);
+            bad(format!("{chain:#}")).next(
+                "run this as the daemon's user; the message says what is wrong with which file",
+            )
+        }
+        Ok(Some(identity)) => {
+            let (now, until) = (SystemTime::now(), identity.expires_at());
+            let at = |time| {
+                jiff::Timestamp::try_from(time)
+                    .map_or_else(|_| "?".to_owned(), |at: jiff::Timestamp| format!("{at:.0}"))
+            };
+            if until <= now {
+                bad(format!(
+                    "it expired at {}, and the clock says {}",
+                    at(until),
+                    at(now)
+                ))
+                .next("check the clock; else make a token on the scheduler's host and join again")
+            } else if identity.renew_at() <= now {
+                Finding::new(
+                    "certificate",
+                    Health::Warning,
+                    format!(
+                        "it is good until {}, and should have been renewed",
+                        at(until)
+                    ),
+                )
+                .next("see whether the scheduler can be reached")
+            } else {
+                Finding::new(
+                    "certificate",
+                    Health::Good,
+                    format!(
+                        "of cluster {}, good until {}",
+                        identity.cluster(),
+                        at(until)
+                    ),
+                )
+            }
+        }
+    }
+}
+
+fn port(check: &'static str, address: Option<SocketAddr>, is_running: bool) -> Finding {
+    let Some(address) = address else {
+        return Finding::new(check, Health::Skipped, "off");
+    };
+    match TcpListener::bind(address) {
+        Ok(_) if is_running && address.port() != 0 => Finding::new(
+            check,
+            Health::Warning,
+            format!("nobody listens at {address}, though a daemon runs"),
+        )
+        .next("the daemon has another configuration: restart it, or name its file with --config"),
+        Ok(_) => Finding::new(check, Health::Good, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => Finding::new(
+            check,
+            Health::Good,
+            format!("{address} is taken, and a daemon runs"),
+        ),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::new(
+            check,
+            Health::Bad,
+            format!("{address} is taken by another process"),
+        )
+        .next("see who: `ss -ltnp`; stop it, or choose another port"),
+        Err(error) => Finding::new(check, Health::Bad, format!("{address}: {error}"))
+            .next("choose an address of this host"),
+    }
+}
+
+async fn mirror(config: &Config, is_running: bool) -> Finding {
+    let Some(mut address) = config.mirror.listen.filter(|_| is_running) else {
+        return Finding::new("mirror", Health::Skipped, "no daemon, or no mirror");
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    match timeout(PATIENCE, first_line(address)).await {
+        Ok(Ok(line)) if line.starts_with("HTTP/1.1 ") => {
+            Finding::new("mirror", Health::Good, format!("{address} answers /v2/: {}", &line[9..]))
+        }
+        Ok(Ok(line)) => Finding::new("mirror", Health::Bad, format!("{address} answers {line:?}"))
+            .next("another program has that port: change mirror.listen"),
+        Ok(Err(error)) => Finding::new("mirror", Health::Bad, format!("{address}: {error}"))
+            .next("look at the daemon's log"),
+        Err(_) => Finding::new("mirror", Health::Bad, format!("{address} does not answer"))
+            .next("look at the daemon's log; `pantala bypass on` sends consumers to the registry meanwhile"),
+    }
+}
+
+/// The first line of the answer to a `GET /v2/`.
+async fn first_line(address: SocketAddr) -> io::Result<String> {
+    let mut stream = try_reach(&address.ip().to_string(), address.port()).await?;
+    let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(256).read_to_end(&mut answer).await?;
+    let text = String::from_utf8_lossy(&answer);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+async fn schedulers(config: &Config) -> Finding {
+    if config.control.schedulers.is_empty() {
+        return Finding::new(
+            "scheduler",
+            Health::Skipped,
+            "none is configured: this host works alone",
+        );
+    }
+    let mut silent = Vec::new();
+    for end in &config.control.schedulers {
+        match try_reach(&end.host, end.port).await {
+            Ok(_) => {
+                return Finding::new("scheduler", Health::Good, format!("{end} can be reached"));
+            }
+            Err(error) => silent.push(format!("{end}: {error}")),
+        }
+    }
+    Finding::new("scheduler", Health::Bad, silent.join("; "))
+        .next("check the name, the port and firewalls; downloads go on without a scheduler, from known peers and the origin")
+}

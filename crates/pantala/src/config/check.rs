@@ -1,0 +1,269 @@
+//! From settings to a [`Config`], or to all that is wrong with them.
+//!
+//! Within a section every value is read before the first `?`, so that one fault does not hide the next.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use identity::ExpiryGrace;
+use types::{ByteCount, RegistryHost, Topology};
+
+use super::{
+    Config, ControlConfig, HostConfig, LocalConfig, LogConfig, LogFormat, MirrorConfig,
+    OriginLimits, PeerConfig, SchedulerConfig, StoreLimits,
+    fault::Faults,
+    layers::Settings,
+    read::{Reader, absolute},
+    units,
+};
+
+/// The checked configuration.
+pub(super) fn check(mut settings: Settings) -> Result<Config, Faults> {
+    let faults = std::mem::take(&mut settings.faults);
+    let mut reader = Reader { settings, faults };
+    let config = config(&mut reader);
+    if let Some(config) = &config {
+        together(&mut reader, config);
+    }
+    match config {
+        Some(config) if reader.faults.is_empty() => Ok(config),
+        _ => Err(Faults(reader.faults)),
+    }
+}
+
+fn config(from: &mut Reader) -> Option<Config> {
+    let version = from.whole("version", 1_u32, 1);
+    let host = host(from);
+    let peer = peer(from);
+    let control = control(from);
+    let store = store(from);
+    let origin = origin(from);
+    let mirror = mirror(from);
+    let status = from.listener("status.listen");
+    let local = local(from);
+    let memory_budget = from.must("memory.budget", |text| match text.parse::<ByteCount>() {
+        Ok(size) if size < ByteCount::mib(16) => Err("it is 16MiB at least".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    });
+    let scheduler = scheduler(from);
+    let log = log(from);
+    version?;
+    Some(Config {
+        host: host?,
+        peer: peer?,
+        control: control?,
+        store: store?,
+        origin: origin?,
+        mirror: mirror?,
+        status: status?,
+        local: local?,
+        memory_budget: memory_budget?,
+        scheduler: scheduler?,
+        log: log?,
+    })
+}
+
+fn host(from: &mut Reader) -> Option<HostConfig> {
+    let data_dir = from.path("host.data_dir");
+    let topology = from.maybe("host.topology", str::parse::<Topology>);
+    let seed = from.flag("host.seed");
+    let stop_timeout = from.duration("host.stop_timeout", Duration::from_secs(1));
+    Some(HostConfig {
+        data_dir: data_dir?,
+        topology: topology?.unwrap_or_default(),
+        seed: seed?,
+        stop_timeout: stop_timeout?,
+    })
+}
+
+fn peer(from: &mut Reader) -> Option<PeerConfig> {
+    let listen = from.address("peer.listen");
+    let advertise = from.maybe("peer.advertise", str::parse::<SocketAddr>);
+    let connections_max = from.whole("peer.connections_max", 8_usize, 4096);
+    let slots = from.whole("peer.slots", 1_u8, 16);
+    let upload_rate = from.limit("peer.upload_rate");
+    let download_rate = from.limit("peer.download_rate");
+    Some(PeerConfig {
+        listen: listen?,
+        advertise: advertise?,
+        connections_max: connections_max?,
+        slots: slots?,
+        upload_rate: upload_rate?,
+        download_rate: download_rate?,
+    })
+}
+
+fn control(from: &mut Reader) -> Option<ControlConfig> {
+    let schedulers = from.list("control.schedulers", str::parse);
+    let join_token_file = from.maybe("control.join_token_file", absolute);
+    let peers = from.list("control.peers", str::parse);
+    let expiry_grace = from.must("control.expiry_grace", |text| {
+        let time = units::duration(text).map_err(str::to_owned)?;
+        ExpiryGrace::new(time).map_err(|error| error.to_string())
+    });
+    Some(ControlConfig {
+        schedulers: schedulers?,
+        join_token_file: join_token_file?,
+        peers: peers?,
+        expiry_grace: expiry_grace?,
+    })
+}
+
+fn store(from: &mut Reader) -> Option<StoreLimits> {
+    let quota = from.maybe("store.quota", |text| match text.parse::<ByteCount>() {
+        Ok(size) if size < ByteCount::mib(64) => Err("a quota is 64MiB at least".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    });
+    let free_floor = from.must("store.free_floor", str::parse);
+    let scrub_rate = from.rate("store.scrub_rate");
+    Some(StoreLimits {
+        quota: quota?,
+        free_floor: free_floor?,
+        scrub_rate: scrub_rate?.filter(|rate| *rate != ByteCount::ZERO),
+    })
+}
+
+fn origin(from: &mut Reader) -> Option<OriginLimits> {
+    let allow = from.list("origin.allow", str::parse);
+    let listed_only = from.flag("origin.listed_only");
+    let ca_files = from.list("origin.ca_files", absolute);
+    let docker_config = from.maybe("origin.docker_config", absolute);
+    let realms = from.list("origin.realms", str::parse);
+    let dropped_parameters = from.list("origin.dropped_parameters", |text| match text {
+        "" => Err("a parameter has a name"),
+        text => Ok(text.to_owned()),
+    });
+    let concurrency = from.whole("origin.concurrency", 1_usize, 1024);
+    let requests_per_second = from.maybe("origin.requests_per_second", |text| {
+        let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+        number.ok_or("a whole number from 1 on; unset for no limit")
+    });
+    let bytes_per_second = from.limit("origin.rate");
+    let connect_timeout = from.duration("origin.connect_timeout", Duration::from_secs(1));
+    let progress_timeout = from.duration("origin.progress_timeout", Duration::from_secs(1));
+    Some(OriginLimits {
+        allow: allow?,
+        listed_only: listed_only?,
+        ca_files: ca_files?,
+        docker_config: docker_config?,
+        realms: realms?,
+        dropped_parameters: dropped_parameters?,
+        concurrency: concurrency?,
+        requests_per_second: requests_per_second?,
+        bytes_per_second: bytes_per_second?,
+        connect_timeout: connect_timeout?,
+        progress_timeout: progress_timeout?,
+    })
+}
+
+fn mirror(from: &mut Reader) -> Option<MirrorConfig> {
+    let listen = from.listener("mirror.listen");
+    let registries = from.list("mirror.registries", str::parse);
+    let default_registry = from.must("mirror.default_registry", |text| match text {
+        "off" => Ok(None),
+        text => text.parse::<RegistryHost>().map(Some),
+    });
+    let any_registry = from.flag("mirror.any_registry");
+    Some(MirrorConfig {
+        listen: listen?,
+        registries: registries?,
+        default_registry: default_registry?,
+        any_registry: any_registry?,
+    })
+}
+
+fn local(from: &mut Reader) -> Option<LocalConfig> {
+    let uid = |text: &str| text.parse::<u32>().map_err(|_| "a user's number");
+    let socket = from.path("local.socket");
+    let group = from.maybe("local.group", group_number);
+    let allow_uids = from.list("local.allow_uids", uid);
+    let manage_uids = from.list("local.manage_uids", uid);
+    Some(LocalConfig {
+        socket: socket?,
+        group: group?,
+        allow_uids: allow_uids?,
+        manage_uids: manage_uids?,
+    })
+}
+
+fn scheduler(from: &mut Reader) -> Option<SchedulerConfig> {
+    let listen = from.address("scheduler.listen");
+    let status = from.listener("scheduler.status");
+    let ca_dir = from.path("scheduler.ca_dir");
+    let cluster = from.must("scheduler.cluster", str::parse);
+    Some(SchedulerConfig {
+        listen: listen?,
+        status: status?,
+        ca_dir: ca_dir?,
+        cluster: cluster?,
+    })
+}
+
+fn log(from: &mut Reader) -> Option<LogConfig> {
+    let format = from.must("log.format", |text| match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("a format is text or json"),
+    });
+    let level = from.must("log.level", |text| {
+        let filter = tracing_subscriber::EnvFilter::builder().parse(text);
+        filter
+            .map(|_| text.to_owned())
+            .map_err(|_| "a level is error, warn, info, debug or trace, or a filter such as info,store=debug")
+    });
+    Some(LogConfig {
+        format: format?,
+        level: level?,
+    })
+}
+
+/// What single values cannot know of each other.
+fn together(from: &mut Reader, config: &Config) {
+    let listeners = [
+        ("peer.listen", Some(config.peer.listen)),
+        ("status.listen", config.status),
+        ("mirror.listen", config.mirror.listen),
+    ];
+    for (at, (key, address)) in listeners.iter().enumerate() {
+        let Some(address) = address else { continue };
+        let taken = listeners[..at]
+            .iter()
+            .find(|(_, other)| other.is_some_and(|other| collide(other, *address)));
+        if let Some((other, _)) = taken {
+            from.fault(key, format!("{address} is the port of {other} too"));
+        }
+    }
+    if let Some(status) = config.scheduler.status
+        && collide(config.scheduler.listen, status)
+    {
+        from.fault(
+            "scheduler.status",
+            format!("{status} is the port of scheduler.listen too"),
+        );
+    }
+    if config.origin.listed_only && config.origin.allow.is_empty() {
+        from.fault(
+            "origin.listed_only",
+            "no origin is listed in origin.allow: nothing could ever be read",
+        );
+    }
+}
+
+/// Whether nobody could listen at both. Port 0 is another one each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let anywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (anywhere || one.ip() == other.ip())
+}
+
+/// The number of a group that is given by name or number, from /etc/group.
+fn group_number(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    named
+        .ok_or_else(|| "there is no such group in /etc/group; a number is taken as well".to_owned())
+}

@@ -1,0 +1,371 @@
+//! Every key, once. The reference page, the default file and `config explain` are made from this list; a test keeps
+//! docs/configuration.md equal to it.
+
+use super::key::{Key, Kind};
+
+/// The sections in the order of the file, and what each is about.
+pub(crate) const SECTIONS: [(&str, &str); 12] = [
+    ("", "The file itself."),
+    (
+        "host",
+        "This host: where it keeps things, where it stands, what it may be.",
+    ),
+    ("peer", "Exchanging pieces with other hosts."),
+    (
+        "control",
+        "Finding and joining a cluster. Without any of it, a daemon works alone.",
+    ),
+    ("store", "Content on disk."),
+    (
+        "origin",
+        "The door to the outside: which origins may be asked, and how much.",
+    ),
+    ("mirror", "The registry mirror for container runtimes."),
+    ("status", "Metrics and health over HTTP."),
+    (
+        "local",
+        "The unix socket of `pantala get` and the other client commands.",
+    ),
+    ("memory", "Bounds on memory."),
+    (
+        "scheduler",
+        "For `pantala scheduler` and `pantala up`; a daemon ignores it.",
+    ),
+    ("log", "What is logged, and how. Logs go to standard error."),
+];
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    let (default, example) = (Some(default), "");
+    Key {
+        name,
+        kind,
+        default,
+        example,
+        doc,
+    }
+}
+
+const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
+    let default = None;
+    Key {
+        name,
+        kind,
+        default,
+        example,
+        doc,
+    }
+}
+
+/// Every key, by section, in the order of the reference.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "version",
+        Kind::Whole,
+        "1",
+        "The version of this format. Only 1 exists.",
+    ),
+    key(
+        "host.data_dir",
+        Kind::Path,
+        "\"/var/lib/pantala\"",
+        "Content, keys and certificate live here. It must belong to the daemon's user alone (mode 0700); a link is refused.",
+    ),
+    unset(
+        "host.topology",
+        Kind::Text,
+        "\"eu-west/zone-a/rack-12\"",
+        "Where the host stands: REGION/ZONE/RACK, later parts optional. Near hosts are preferred. Unset: all hosts count as near.",
+    ),
+    key(
+        "host.seed",
+        Kind::Flag,
+        "false",
+        "Whether this host takes the seed role: it is preferred for reading origins. Its certificate must allow it (a join token of role seed).",
+    ),
+    key(
+        "host.stop_timeout",
+        Kind::Duration,
+        "\"20s\"",
+        "How long leaving may take: say goodbye, finish what is in flight, sync. After it, or on a second signal, the process ends at once.",
+    ),
+    key(
+        "peer.listen",
+        Kind::Address,
+        "\"[::]:7470\"",
+        "Where other hosts reach this one, over mutual TLS.",
+    ),
+    unset(
+        "peer.advertise",
+        Kind::Address,
+        "\"10.0.0.17:7470\"",
+        "The address that others are told. Unset: the address from which this host reaches its scheduler, with the port of `peer.listen`.",
+    ),
+    key(
+        "peer.connections_max",
+        Kind::Whole,
+        "256",
+        "Links to other hosts at once, 8 to 4096. The least recently used one gives way.",
+    ),
+    key(
+        "peer.slots",
+        Kind::Whole,
+        "2",
+        "Transfers at once in each direction, 1 to 16. Two are the measured best; more help only where a link stays idle.",
+    ),
+    unset(
+        "peer.upload_rate",
+        Kind::Rate,
+        "\"100MB/s\"",
+        "Bytes sent to other hosts per second at most. Unset: no limit.",
+    ),
+    unset(
+        "peer.download_rate",
+        Kind::Rate,
+        "\"1Gbit\"",
+        "Bytes fetched from other hosts per second at most. Unset: no limit.",
+    ),
+    key(
+        "control.schedulers",
+        Kind::Texts,
+        "[]",
+        "The cluster's schedulers as HOST:PORT, the preferred one first.",
+    ),
+    unset(
+        "control.join_token_file",
+        Kind::Path,
+        "\"/etc/pantala/join-token\"",
+        "A file with the join token (`pantala token create`). Needed once, until the host has its certificate.",
+    ),
+    key(
+        "control.peers",
+        Kind::Texts,
+        "[]",
+        "Hosts of the cluster as HOST:PORT, to ask while no scheduler answers.",
+    ),
+    key(
+        "control.expiry_grace",
+        Kind::Duration,
+        "\"0s\"",
+        "How long expired certificates are still taken, for outages of the scheduler beyond 72 h; 72h at most.",
+    ),
+    unset(
+        "store.quota",
+        Kind::Size,
+        "\"200GiB\"",
+        "What content may take on disk. Unset: only `store.free_floor` limits it.",
+    ),
+    key(
+        "store.free_floor",
+        Kind::Size,
+        "\"1GiB\"",
+        "What stays free on the file system, whatever the quota says.",
+    ),
+    key(
+        "store.scrub_rate",
+        Kind::Rate,
+        "\"10MB/s\"",
+        "How fast stored content is checked again in the background; 0MB/s turns it off.",
+    ),
+    key(
+        "origin.allow",
+        Kind::Texts,
+        "[]",
+        "Origins listed by name: HOST[:PORT] for https, http://HOST[:PORT] for plain text. Only listed origins may be private addresses or plain text.",
+    ),
+    key(
+        "origin.listed_only",
+        Kind::Flag,
+        "false",
+        "Whether nothing but `origin.allow` may be asked.",
+    ),
+    key(
+        "origin.ca_files",
+        Kind::Paths,
+        "[]",
+        "PEM files with certificate authorities to trust beside the system's.",
+    ),
+    unset(
+        "origin.docker_config",
+        Kind::Path,
+        "\"/etc/pantala/docker.json\"",
+        "A docker config.json with registry credentials. They never leave this host.",
+    ),
+    key(
+        "origin.realms",
+        Kind::Texts,
+        "[]",
+        "Hosts beside the registries themselves that their stored credentials may be sent to for a token: REGISTRY=REALM-HOST.",
+    ),
+    key(
+        "origin.dropped_parameters",
+        Kind::Texts,
+        "[]",
+        "URL parameters that only prove who asks and do not tell contents apart, beside the known ones of S3, GCS and Azure.",
+    ),
+    key(
+        "origin.concurrency",
+        Kind::Whole,
+        "32",
+        "Requests at once towards one origin, 1 to 1024.",
+    ),
+    unset(
+        "origin.requests_per_second",
+        Kind::Whole,
+        "50",
+        "Requests begun per second towards one origin. Unset: no limit.",
+    ),
+    unset(
+        "origin.rate",
+        Kind::Rate,
+        "\"250MB/s\"",
+        "Bytes read per second from one origin. Unset: no limit.",
+    ),
+    key(
+        "origin.connect_timeout",
+        Kind::Duration,
+        "\"5s\"",
+        "For a name lookup, for each connection attempt, for a TLS handshake.",
+    ),
+    key(
+        "origin.progress_timeout",
+        Kind::Duration,
+        "\"20s\"",
+        "For an answer to begin, and between two chunks of it. A whole transfer has no limit.",
+    ),
+    key(
+        "mirror.listen",
+        Kind::Listener,
+        "\"127.0.0.1:7472\"",
+        "Where container runtimes reach the mirror. Plain HTTP: keep it on loopback. `off`: no mirror.",
+    ),
+    key(
+        "mirror.registries",
+        Kind::Texts,
+        "[]",
+        "Registries that a path may begin with: /v2/HOST/NAME/..., for clients that cannot say `?ns=`.",
+    ),
+    key(
+        "mirror.default_registry",
+        Kind::Text,
+        "\"docker.io\"",
+        "The registry of clients that name none, such as Docker's registry-mirrors. `off`: such requests are refused.",
+    ),
+    key(
+        "mirror.any_registry",
+        Kind::Flag,
+        "true",
+        "Whether `?ns=` may name a registry that is not in `mirror.registries`. The rules of `origin` hold anyway.",
+    ),
+    key(
+        "status.listen",
+        Kind::Listener,
+        "\"127.0.0.1:7471\"",
+        "Where /metrics, /healthz and /readyz are. `off`: nowhere.",
+    ),
+    key(
+        "local.socket",
+        Kind::Path,
+        "\"/run/pantala/pantala.sock\"",
+        "The socket. Its owner and its group may connect.",
+    ),
+    unset(
+        "local.group",
+        Kind::Text,
+        "\"pantala\"",
+        "The group, by name or number, that may connect. Unset: the daemon's own.",
+    ),
+    key(
+        "local.allow_uids",
+        Kind::Wholes,
+        "[]",
+        "Users that may read content. Empty: whoever can connect.",
+    ),
+    key(
+        "local.manage_uids",
+        Kind::Wholes,
+        "[]",
+        "Users beside root and the daemon's own that may remove content and change the bypass.",
+    ),
+    key(
+        "memory.budget",
+        Kind::Size,
+        "\"96MiB\"",
+        "What buffers may take together, 16MiB at least. The process takes some more for code and tables.",
+    ),
+    key(
+        "scheduler.listen",
+        Kind::Address,
+        "\"[::]:7480\"",
+        "Where hosts reach the scheduler, over mutual TLS. Another port than `peer.listen`, so that a daemon fits beside it.",
+    ),
+    key(
+        "scheduler.status",
+        Kind::Listener,
+        "\"127.0.0.1:7481\"",
+        "Where the scheduler's /metrics, /healthz and /readyz are. `off`: nowhere. `pantala up` has `status.listen` for both.",
+    ),
+    key(
+        "scheduler.ca_dir",
+        Kind::Path,
+        "\"/var/lib/pantala-scheduler\"",
+        "The cluster's authority: its key, token hashes and revocations. The only state of a cluster to back up.",
+    ),
+    key(
+        "scheduler.cluster",
+        Kind::Text,
+        "\"pantala\"",
+        "The cluster's name: 1 to 40 of a-z, 0-9 and '-'. It cannot change once the authority exists.",
+    ),
+    key(
+        "log.format",
+        Kind::Text,
+        "\"text\"",
+        "`text` for people, `json` for programs: one object per line.",
+    ),
+    key(
+        "log.level",
+        Kind::Text,
+        "\"info\"",
+        "`error`, `warn`, `info`, `debug` or `trace`, or a filter such as \"info,store=debug\".",
+    ),
+];
+
+/// The key called `name`.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_belongs_to_a_section_and_has_something_to_show() {
+        for key in KEYS {
+            let section = key.section();
+            assert!(
+                SECTIONS.iter().any(|(name, _)| *name == section),
+                "{}",
+                key.name
+            );
+            assert!(
+                !key.shown().is_empty() && key.doc.ends_with('.'),
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
+    fn no_two_keys_share_a_name_or_a_variable() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(
+                KEYS[..at]
+                    .iter()
+                    .all(|other| other.variable() != key.variable()),
+                "{}",
+                key.name
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! From the checked configuration to what a daemon takes.
+
+use std::fs;
+
+use daemon::config::{Config as DaemonConfig, Limits, Local, Mirror};
+use gateway::{
+    local::{Access, Allowed},
+    mirror::Registries,
+};
+use identity::Identity;
+use origin::{Budget, OriginConfig, Patience};
+use store::StoreConfig;
+use swarm::{download::DownloadPolicy, upload::UploadPolicy};
+
+use super::identity_dir;
+use crate::config::Config;
+
+/// A daemon that is `identity`.
+pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
+    DaemonConfig {
+        identity,
+        identity_dir: identity_dir(config),
+        is_seed: config.host.seed,
+        topology: config.host.topology.clone(),
+        peer: config.peer.listen,
+        schedulers: config
+            .control
+            .schedulers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        store: store(config),
+        origin: origin(config),
+        mirror: mirror(config),
+        status: config.status,
+        local: Some(local(config)),
+        limits: limits(config),
+        advertise: config.peer.advertise.into_iter().collect(),
+        name: name(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let slots = config.peer.slots;
+    Limits {
+        upload: UploadPolicy {
+            slots,
+            ..UploadPolicy::default()
+        },
+        download: DownloadPolicy {
+            slots,
+            ..DownloadPolicy::default()
+        },
+        upload_rate: config.peer.upload_rate,
+        connections: config.peer.connections_max,
+    }
+}
+
+fn origin(config: &Config) -> OriginConfig {
+    let limits = &config.origin;
+    OriginConfig {
+        origins: limits.allow.clone(),
+        listed_only: limits.listed_only,
+        ca_files: limits.ca_files.clone(),
+        patience: Patience {
+            connect: limits.connect_timeout,
+            progress: limits.progress_timeout,
+        },
+        budget: Budget {
+            concurrency: limits.concurrency,
+            requests_per_second: limits.requests_per_second,
+            bytes_per_second: limits.bytes_per_second,
+            ..Budget::default()
+        },
+        dropped_parameters: limits.dropped_parameters.clone(),
+        docker_config: limits.docker_config.clone(),
+        realms: limits.realms.clone(),
+        ..OriginConfig::default()
+    }
+}
+
+fn store(config: &Config) -> StoreConfig {
+    StoreConfig {
+        quota: config.store.quota,
+        free_floor: config.store.free_floor,
+        ..StoreConfig::new(config.host.data_dir.join("store"))
+    }
+}
+
+fn mirror(config: &Config) -> Option<Mirror> {
+    let mirror = &config.mirror;
+    Some(Mirror {
+        listen: mirror.listen?,
+        registries: Registries {
+            known: mirror.registries.clone(),
+            default: mirror.default_registry.clone(),
+            any: mirror.any_registry,
+        },
+    })
+}
+
+fn local(config: &Config) -> Local {
+    Local {
+        path: config.local.socket.clone(),
+        group: config.local.group,
+        access: access(config),
+    }
+}
+
+/// Who may do what over the local socket.
+fn access(config: &Config) -> Access {
+    let mut access = Access::default();
+    if let Allowed::Users(users) = &mut access.manage {
+        users.extend(&config.local.manage_uids);
+    }
+    if !config.local.allow_uids.is_empty() {
+        // Who may manage may read as well.
+        let mut users = config.local.allow_uids.iter().copied().collect();
+        if let Allowed::Users(managers) = &access.manage {
+            users = &users | managers;
+        }
+        access.read = Allowed::Users(users);
+    }
+    access
+}
+
+/// What people call this machine.
+fn name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

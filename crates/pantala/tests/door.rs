@@ -1,0 +1,357 @@
+//! Client commands against the daemon's end of the local socket, with content in a real file behind it.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use assert_cmd::assert::Assert;
+use bytes::Bytes;
+use gateway::{
+    BoxFuture, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
+    SourceBytes, VerifiedReader,
+    local::{
+        Access, BypassChange, BypassState, Failure, FailureCode, Freed, LocalDoor, LocalService,
+        LocalSocket, StatusReport, StoreEntry, TaskReport,
+    },
+};
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use types::{ByteCount, ByteRange, Digest, TaskId};
+
+const LENGTH: u64 = 100_000;
+
+/// A daemon that holds one content; a URL's last letters say what goes wrong.
+struct Service {
+    content: PathBuf,
+    is_bypassed: Mutex<bool>,
+}
+
+struct Reader(PathBuf, bool);
+
+impl VerifiedReader for Reader {
+    fn ready(&mut self, at: u64) -> BoxFuture<'_, Result<ByteRange, ReadError>> {
+        Box::pin(async move { Ok(ByteRange::new(at, LENGTH).expect("within")) })
+    }
+
+    fn read(&mut self, _: ByteRange) -> BoxFuture<'_, Result<Bytes, ReadError>> {
+        Box::pin(async { Err(ReadError::Stopping) })
+    }
+
+    fn finish(&mut self, _: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
+        let expected = Digest::sha256([7; 32]);
+        let result = if self.1 {
+            Err(ReadError::Corrupt { expected })
+        } else {
+            Ok(Some(expected))
+        };
+        Box::pin(async { result })
+    }
+
+    fn descriptor(&self) -> std::io::Result<OwnedFd> {
+        File::open(&self.0).map(OwnedFd::from)
+    }
+
+    fn sources(&self) -> SourceBytes {
+        SourceBytes {
+            local: 1,
+            peer: LENGTH - 1,
+            origin: 0,
+        }
+    }
+}
+
+impl Service {
+    fn describe(ask: &ContentAsk) -> Result<Description, OpenError> {
+        let gateway::Wanted::Url { url, .. } = &ask.wanted else {
+            return Err(OpenError::Policy("no blobs here".to_owned()));
+        };
+        if url.expose().ends_with("missing") {
+            return Err(OpenError::NotFound);
+        }
+        let (task, length) = (TaskId::from_bytes([5; 32]), ByteCount(LENGTH));
+        Ok(Description {
+            task,
+            length,
+            content_type: None,
+        })
+    }
+}
+
+impl ContentReader for Service {
+    fn open<'a>(&'a self, ask: &'a ContentAsk) -> BoxFuture<'a, Result<Opened, OpenError>> {
+        let corrupt = format!("{:?}", ask.headers).contains("x-corrupt");
+        let opened = Self::describe(ask).map(|description| Opened {
+            description,
+            reader: Box::new(Reader(self.content.clone(), corrupt)),
+        });
+        Box::pin(async { opened })
+    }
+
+    fn describe<'a>(
+        &'a self,
+        ask: &'a ContentAsk,
+    ) -> BoxFuture<'a, Result<Description, OpenError>> {
+        Box::pin(async { Self::describe(ask) })
+    }
+}
+
+impl LocalService for Service {
+    fn content(&self) -> &dyn ContentReader {
+        self
+    }
+
+    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
+        let row = TaskReport {
+            task: "ab".repeat(32),
+            content: "https://h/f".to_owned(),
+            length: Some(2048),
+            verified: 1024,
+            sources: SourceBytes {
+                local: 0,
+                peer: 1000,
+                origin: 24,
+            },
+            state: "fetching from 3 hosts".to_owned(),
+        };
+        Box::pin(async { Ok(vec![row]) })
+    }
+
+    fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
+        let entry = |digit: &str| StoreEntry {
+            task: digit.repeat(64),
+            digest: None,
+            length: 2048,
+            held: 2048,
+            is_pinned: false,
+            unused_seconds: 90,
+        };
+        Box::pin(async move { Ok(vec![entry("a"), entry("b")]) })
+    }
+
+    fn store_remove(&self, _: TaskId) -> BoxFuture<'_, Result<Freed, Failure>> {
+        Box::pin(async {
+            Ok(Freed {
+                entries: 1,
+                bytes: 2048,
+            })
+        })
+    }
+
+    fn store_gc(&self) -> BoxFuture<'_, Result<Freed, Failure>> {
+        Box::pin(async { Err(Failure::new(FailureCode::Forbidden, "not you")) })
+    }
+
+    fn bypass(&self, change: BypassChange) -> BoxFuture<'_, Result<BypassState, Failure>> {
+        let mut is_on = self.is_bypassed.lock().expect("not poisoned");
+        match change {
+            BypassChange::On => *is_on = true,
+            BypassChange::Off => *is_on = false,
+            BypassChange::Show => {}
+        }
+        let state = BypassState { is_on: *is_on };
+        Box::pin(async move { Ok(state) })
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<StatusReport, Failure>> {
+        Box::pin(async { Err(Failure::new(FailureCode::Stopping, "going away")) })
+    }
+}
+
+/// A running door.
+struct Daemon {
+    folder: TempDir,
+    stop: CancellationToken,
+    doors: JoinSet<()>,
+    runtime: Runtime,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = folder.path().join("content");
+        let mut file = File::create(&content).expect("a file");
+        file.write_all(&bytes()).expect("written");
+        let runtime = Runtime::new().expect("a runtime");
+        let (stop, mut doors) = (CancellationToken::new(), JoinSet::new());
+        let path = folder.path().join("run/s");
+        let _inside = runtime.enter();
+        let socket = LocalSocket::bind(&path, None).expect("a socket");
+        let service = Service {
+            content,
+            is_bypassed: Mutex::new(false),
+        };
+        let door = LocalDoor::new(Arc::new(service), Access::default());
+        doors.spawn(door.serve(socket, stop.clone()));
+        drop(_inside);
+        Self {
+            folder,
+            stop,
+            doors,
+            runtime,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Assert {
+        let mut command = assert_cmd::Command::cargo_bin("pantala").expect("built");
+        command
+            .env_clear()
+            .args(args)
+            .arg("--socket")
+            .arg(self.path("run/s"));
+        command.assert()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.runtime
+            .block_on(async { while self.doors.join_next().await.is_some() {} });
+    }
+}
+
+fn bytes() -> Vec<u8> {
+    (0..LENGTH)
+        .map(|at| u8::try_from(at % 251).expect("small"))
+        .collect()
+}
+
+fn out(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).expect("text")
+}
+
+fn err(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).expect("text")
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+#[test]
+fn content_arrives_in_a_file_and_says_where_it_came_from() {
+    let daemon = Daemon::start();
+    let file = daemon.path("f");
+    let got = daemon
+        .run(&["get", "https://h/f", "-o", shown(&file), "--json"])
+        .success();
+    let report = json(&out(&got));
+    assert_eq!(
+        (&report["length"], &report["sources"]["peer"]),
+        (&LENGTH.into(), &(LENGTH - 1).into())
+    );
+    assert!(fs::read(&file).expect("written") == bytes());
+
+    let told = err(&daemon
+        .run(&["get", "https://h/f", "-o", shown(&file)])
+        .code(1));
+    assert!(
+        told.contains("exists") && told.contains("next: choose another name, or pass --overwrite"),
+        "{told}"
+    );
+    let told = err(&daemon
+        .run(&["get", "https://h/f", "-o", shown(&file), "--overwrite"])
+        .success());
+    assert!(
+        told.contains("97.7 KiB from peers") && told.contains("sha256:0707"),
+        "{told}"
+    );
+}
+
+#[test]
+fn content_and_ranges_go_into_a_pipe_without_a_word_between() {
+    let daemon = Daemon::start();
+    let got = daemon
+        .run(&["get", "https://h/f", "-o", "-", "--json"])
+        .success();
+    assert!(got.get_output().stdout == bytes());
+    assert_eq!(json(&err(&got))["length"], LENGTH);
+    let got = daemon
+        .run(&["get", "https://h/f", "-o", "-", "--range", "-10"])
+        .success();
+    assert!(got.get_output().stdout == bytes()[99_990..]);
+}
+
+#[test]
+fn failures_have_codes_of_their_own_and_leave_no_file() {
+    let daemon = Daemon::start();
+    let file = daemon.path("f");
+    let blob = format!("h/r@sha256:{}", "ab".repeat(32));
+    for (content, header, code) in [
+        ("https://h/missing", "x: y", 4),
+        (&blob, "x: y", 5),
+        ("https://h/f", "X-Corrupt: hunter2", 7),
+    ] {
+        let args = ["get", content, "-o", shown(&file), "--header", header];
+        let told = err(&daemon.run(&args).code(code));
+        assert!(
+            told.contains("next: ") && !told.contains("hunter2"),
+            "{told}"
+        );
+        assert!(!file.exists());
+    }
+}
+
+#[test]
+fn tasks_and_the_store_are_tables_and_json() {
+    let daemon = Daemon::start();
+    let table = out(&daemon.run(&["task"]).success());
+    assert!(
+        table.contains("abababab")
+            && table.contains("50%")
+            && table.contains("fetching from 3 hosts"),
+        "{table}"
+    );
+    assert_eq!(
+        json(&out(&daemon.run(&["task", "--json"]).success()))[0]["verified"],
+        1024
+    );
+    let table = out(&daemon.run(&["store", "ls"]).success());
+    assert!(
+        table.contains("aaaaaaaaaa") && table.contains("1min"),
+        "{table}"
+    );
+    assert_eq!(
+        json(&out(&daemon.run(&["store", "ls", "--json"]).success()))[1]["held"],
+        2048
+    );
+}
+
+#[test]
+fn contents_are_removed_by_the_first_digits_of_their_tasks() {
+    let daemon = Daemon::start();
+    assert_eq!(
+        out(&daemon.run(&["store", "rm", "aa", "b"]).success()),
+        "removed 2 contents, freed 4.00 KiB\n"
+    );
+    assert_eq!(
+        json(&out(&daemon.run(&["store", "rm", "a", "--json"]).success()))["bytes"],
+        2048
+    );
+    assert!(err(&daemon.run(&["store", "rm", "a", "c"]).code(1)).contains("store ls"));
+    assert!(err(&daemon.run(&["store", "gc"]).code(5)).contains("because: not you"));
+}
+
+#[test]
+fn the_bypass_is_switched_and_shown() {
+    let daemon = Daemon::start();
+    assert!(out(&daemon.run(&["bypass", "on"]).success()).starts_with("the bypass is on"));
+    assert_eq!(
+        json(&out(&daemon.run(&["bypass", "status", "--json"]).success()))["is_on"],
+        true
+    );
+    assert!(out(&daemon.run(&["bypass", "off"]).success()).starts_with("the bypass is off"));
+}

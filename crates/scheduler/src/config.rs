@@ -1,0 +1,48 @@
+//! What a scheduler is told.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use swarm::schedule::Policy;
+use types::ClusterId;
+
+/// What a scheduler is told. See [`SchedulerConfig::new`] for the usual values.
+#[derive(Clone, Debug)]
+pub struct SchedulerConfig {
+    /// The authority's directory; the scheduler's own key lies in `host` below it. Made if there is none.
+    pub ca_dir: PathBuf,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What the brain decides by.
+    pub policy: Policy,
+    /// How long after a start unknown tasks wait for hosts to tell of them.
+    pub restart_wait: Duration,
+    /// Addresses that hosts may advertise although they call from another one. All others are replaced by the
+    /// address that the host is seen at.
+    pub allow_advertised: Vec<IpNet>,
+    /// Messages that may wait for one host; beyond, it is dropped.
+    pub outbox: usize,
+    /// Links at once.
+    pub links_max: usize,
+    /// How long a stop may take.
+    pub stop_timeout: Duration,
+}
+
+impl SchedulerConfig {
+    /// The usual values.
+    pub fn new(ca_dir: PathBuf, cluster: ClusterId, listen: SocketAddr) -> Self {
+        Self {
+            ca_dir,
+            cluster,
+            listen,
+            policy: Policy::default(),
+            restart_wait: Duration::from_secs(1),
+            allow_advertised: Vec::new(),
+            outbox: 4096,
+            links_max: 60_000,
+            stop_timeout: Duration::from_secs(2),
+        }
+    }
+}

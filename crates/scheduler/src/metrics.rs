@@ -1,0 +1,46 @@
+//! What a scheduler counts.
+
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// Counters of one scheduler. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) hosts: Gauge,
+    pub(crate) asks: Counter,
+    pub(crate) messages: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) decisions: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            hosts: Gauge::default(),
+            asks: Counter::default(),
+            messages: Counter::default(),
+            dropped: Counter::default(),
+            decisions: Histogram::new(exponential_buckets(1e-6, 4.0, 10)),
+        }
+    }
+}
+
+impl Metrics {
+    /// Shows them in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("scheduler_hosts", "Hosts with a stream", self.hosts.clone());
+        registry.register("scheduler_asks", "Asks received", self.asks.clone());
+        let messages = self.messages.clone();
+        registry.register("scheduler_messages", "Messages received", messages);
+        let help = "Hosts dropped because they did not read";
+        registry.register("scheduler_slow_hosts", help, self.dropped.clone());
+        let help = "Time the brain took for one message, in seconds";
+        registry.register("scheduler_decision_seconds", help, self.decisions.clone());
+    }
+}

@@ -1,0 +1,439 @@
+//! The one task that owns the brain: messages in, decisions out.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use control::{
+    Ask, Caller, HostMessage, HostView, Introduce, Join, Neighbour, Recruit, SchedulerMessage,
+    Stamped, TaskMember, TaskView,
+};
+use identity::{Links, RevocationList};
+use ipnet::IpNet;
+use swarm::schedule::{self as brain, Action, Event, Schedule};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use types::{ClusterId, HostId, Moment, TaskId, Topology};
+
+use crate::{convert, metrics::Metrics};
+
+/// Asks whose source is remembered, for seeds that are recruited later.
+const WISHES_MAX: usize = 16_384;
+
+/// What reaches the owner.
+pub(crate) enum Input {
+    Opened {
+        caller: Caller,
+        link: u64,
+        outbox: mpsc::Sender<SchedulerMessage>,
+        cut: CancellationToken,
+    },
+    Said {
+        host: HostId,
+        link: u64,
+        stamped: Stamped,
+    },
+    ViewTask {
+        task: TaskId,
+        reply: oneshot::Sender<Vec<TaskView>>,
+    },
+    ViewHosts {
+        reply: oneshot::Sender<Vec<HostView>>,
+    },
+}
+
+/// A stream that is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Closing {
+    pub(crate) host: HostId,
+    pub(crate) link: u64,
+}
+
+/// A number for a new stream, which no other has.
+pub(crate) fn next_link() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A host's stream.
+struct Seat {
+    caller: Caller,
+    link: u64,
+    outbox: mpsc::Sender<SchedulerMessage>,
+    cut: CancellationToken,
+    /// Where others find it; none before its join.
+    place: Option<(Vec<SocketAddr>, Topology, bool)>,
+}
+
+/// What the owner begins with.
+pub(crate) struct Owner {
+    pub(crate) brain: Schedule,
+    pub(crate) began: Instant,
+    pub(crate) cluster: ClusterId,
+    pub(crate) instance: u64,
+    pub(crate) links: Links,
+    pub(crate) allow_advertised: Vec<IpNet>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Owner {
+    /// Runs until `stop`. All streams end with it.
+    pub(crate) async fn run(
+        self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut closings: mpsc::Receiver<Closing>,
+        stop: CancellationToken,
+    ) {
+        let mut revocations = self.links.revocations();
+        let mut desk = Desk {
+            owner: self,
+            seats: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            wish_order: VecDeque::new(),
+        };
+        loop {
+            desk.act();
+            let deadline = desk.owner.brain.deadline();
+            let until = deadline.map(|at| desk.owner.began + std::time::Duration::from_nanos(at.0));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(closing) = closings.recv() => desk.close(closing),
+                Some(input) = inputs.recv() => desk.take(input),
+                Ok(()) = revocations.changed() => {
+                    let list = revocations.borrow_and_update().clone();
+                    desk.throw_out(&list);
+                }
+                () = sleep_until(until) => desk.tell(Event::Tick),
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The brain and everybody's streams.
+struct Desk {
+    owner: Owner,
+    seats: BTreeMap<HostId, Seat>,
+    wishes: BTreeMap<TaskId, Arc<Ask>>,
+    wish_order: VecDeque<TaskId>,
+}
+
+impl Desk {
+    fn now(&self) -> Moment {
+        Moment::ZERO + self.owner.began.elapsed()
+    }
+
+    fn tell(&mut self, event: Event) {
+        let began = Instant::now();
+        let now = self.now();
+        self.owner.brain.handle(now, event);
+        let took = began.elapsed().as_secs_f64();
+        self.owner.metrics.decisions.observe(took);
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Opened {
+                caller,
+                link,
+                outbox,
+                cut,
+            } => {
+                // A second stream of a host replaces its first one: the first link may be dead without our knowing.
+                self.lose(caller.host);
+                let seat = Seat {
+                    caller,
+                    link,
+                    outbox,
+                    cut,
+                    place: None,
+                };
+                self.seats.insert(caller.host, seat);
+                self.count();
+            }
+            Input::Said {
+                host,
+                link,
+                stamped,
+            } => {
+                if self.seats.get(&host).is_some_and(|seat| seat.link == link) {
+                    self.hear(host, stamped);
+                }
+            }
+            // Nobody may wait for the answer any more.
+            Input::ViewTask { task, reply } => drop(reply.send(self.view_task(&task))),
+            Input::ViewHosts { reply } => drop(reply.send(self.view_hosts())),
+        }
+    }
+
+    fn close(&mut self, closing: Closing) {
+        let seat = self.seats.get(&closing.host);
+        if seat.is_some_and(|seat| seat.link == closing.link) {
+            self.lose(closing.host);
+        }
+    }
+
+    fn hear(&mut self, host: HostId, stamped: Stamped) {
+        self.owner.metrics.messages.inc();
+        let Stamped { sent, message } = stamped;
+        if let HostMessage::Join(join) = message {
+            return self.join(host, sent, join);
+        }
+        self.tell(Event::Heard { host, sent });
+        match &message {
+            HostMessage::Ping => self.send(host, SchedulerMessage::Pong { sent }),
+            HostMessage::Ask(ask) => {
+                self.owner.metrics.asks.inc();
+                self.remember(ask);
+            }
+            HostMessage::Inventory(told) => {
+                for ask in &told.running {
+                    self.remember(ask);
+                }
+            }
+            _ => {}
+        }
+        if let Some(event) = convert::event(host, &message) {
+            self.tell(event);
+        }
+    }
+
+    fn join(&mut self, host: HostId, sent: Moment, join: Join) {
+        let allowed = &self.owner.allow_advertised;
+        let Some(seat) = self.seats.get_mut(&host) else {
+            return;
+        };
+        let is_seed = seat.caller.is_seed && join.is_seed;
+        let observed = seat.caller.observed;
+        let mut addresses: Vec<SocketAddr> = (join.listen.iter())
+            .map(|listen| {
+                let is_allowed = allowed.iter().any(|net| net.contains(&listen.ip()));
+                let is_free = !listen.ip().is_unspecified() && is_allowed;
+                let ip = if is_free { listen.ip() } else { observed };
+                SocketAddr::new(ip, listen.port())
+            })
+            .collect();
+        addresses.dedup();
+        seat.place = Some((addresses, join.topology.clone(), is_seed));
+        self.tell(Event::Join(brain::Join {
+            host,
+            topology: join.topology,
+            is_seed,
+            capacity: join.capacity,
+            sent,
+        }));
+        let welcome = SchedulerMessage::Welcome {
+            cluster: self.owner.cluster.clone(),
+            instance: self.owner.instance,
+        };
+        self.send(host, welcome);
+        let list = self.owner.links.revocations().borrow().clone();
+        if list.number() > 0 {
+            self.send(
+                host,
+                SchedulerMessage::Revocations(list.as_bytes().to_vec()),
+            );
+        }
+        let seeds = self.seats.iter().filter(|(other, seat)| {
+            **other != host && seat.place.as_ref().is_some_and(|(_, _, is_seed)| *is_seed)
+        });
+        let seeds = seeds.map(|(other, _)| *other).take(64).collect::<Vec<_>>();
+        let seeds = self.neighbours(&seeds);
+        self.send(host, SchedulerMessage::Members { seeds });
+    }
+
+    /// Keeps what a recruited seed will need. The oldest is forgotten first.
+    fn remember(&mut self, ask: &Ask) {
+        if ask.source.is_none() || self.wishes.contains_key(&ask.task) {
+            return;
+        }
+        if self.wishes.len() >= WISHES_MAX
+            && let Some(oldest) = self.wish_order.pop_front()
+        {
+            self.wishes.remove(&oldest);
+        }
+        self.wishes.insert(ask.task, Arc::new(ask.clone()));
+        self.wish_order.push_back(ask.task);
+    }
+
+    fn throw_out(&mut self, list: &RevocationList) {
+        for host in self.seats.keys().copied().collect::<Vec<_>>() {
+            if list.contains(host) {
+                self.lose(host);
+            } else {
+                self.send(
+                    host,
+                    SchedulerMessage::Revocations(list.as_bytes().to_vec()),
+                );
+            }
+        }
+    }
+
+    /// Ends a host's stream and link, and tells the brain.
+    fn lose(&mut self, host: HostId) {
+        if let Some(seat) = self.seats.remove(&host) {
+            seat.cut.cancel();
+            self.tell(Event::Lost { host });
+            self.count();
+        }
+    }
+
+    fn count(&self) {
+        let hosts = i64::try_from(self.seats.len()).unwrap_or(i64::MAX);
+        self.owner.metrics.hosts.set(hosts);
+    }
+
+    /// Never waits: a host that does not read is dropped.
+    fn send(&mut self, host: HostId, message: SchedulerMessage) {
+        let Some(seat) = self.seats.get(&host) else {
+            return;
+        };
+        if let Err(error) = seat.outbox.try_send(message) {
+            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                tracing::warn!(%host, "a host does not read its messages");
+                self.owner.metrics.dropped.inc();
+            }
+            self.lose(host);
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.owner.brain.next_action() {
+            let (host, named) = (action.host(), self.importers(&action));
+            if let Some(message) = self.message(action) {
+                self.send(host, message);
+            }
+            for (host, message) in named {
+                self.send(host, message);
+            }
+        }
+    }
+
+    /// Whom to tell which host imports a task: all its members when that changes, a newcomer when it is introduced.
+    fn importers(&self, action: &Action) -> Vec<(HostId, SchedulerMessage)> {
+        let (Action::Grant { host, task, .. } | Action::Introduce { host, task, .. }) = action
+        else {
+            return Vec::new();
+        };
+        let mut told = Vec::new();
+        for view in self.owner.brain.task_view(task) {
+            let Some(lease) = view.lease else { continue };
+            let message = || SchedulerMessage::Importer {
+                task: *task,
+                host: lease.holder,
+            };
+            let is_grant = matches!(action, Action::Grant { .. });
+            let members = view
+                .members
+                .iter()
+                .map(|member| member.host)
+                .filter(|member| is_grant || member == host);
+            told.extend(members.map(|member| (member, message())));
+        }
+        told
+    }
+
+    fn message(&self, action: Action) -> Option<SchedulerMessage> {
+        Some(match action {
+            Action::Queued { task, layout, .. } => SchedulerMessage::Queued { task, layout },
+            Action::Refused { task, cause, .. } => convert::refusal(task, cause),
+            Action::Introduce {
+                task,
+                reset,
+                add,
+                remove,
+                ..
+            } => SchedulerMessage::Introduce(Introduce {
+                task,
+                reset,
+                add: self.neighbours(&add),
+                remove,
+            }),
+            Action::Grant { task, lease, .. } => SchedulerMessage::Grant {
+                task,
+                lease: convert::lease(lease),
+            },
+            Action::Renew {
+                task, epoch, term, ..
+            } => SchedulerMessage::Renew {
+                task,
+                epoch,
+                term: convert::term(term),
+            },
+            Action::Revoke { task, epoch, .. } => SchedulerMessage::Revoke { task, epoch },
+            Action::Fail { task, cause, .. } => SchedulerMessage::Fail {
+                task,
+                cause: convert::fail(cause),
+            },
+            Action::Recruit { task, .. } => {
+                let wish = self.wishes.get(&task)?;
+                SchedulerMessage::Recruit(Recruit {
+                    task,
+                    source: wish.source.clone()?,
+                    layout: wish.layout,
+                    digest: wish.digest,
+                    visibility: wish.visibility,
+                })
+            }
+        })
+    }
+
+    fn neighbours(&self, hosts: &[HostId]) -> Vec<Neighbour> {
+        let found = hosts.iter().filter_map(|host| {
+            let (addresses, topology, _) = self.seats.get(host)?.place.clone()?;
+            Some(Neighbour {
+                host: *host,
+                addresses,
+                topology,
+            })
+        });
+        found.collect()
+    }
+
+    fn view_task(&self, task: &TaskId) -> Vec<TaskView> {
+        let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let views = self.owner.brain.task_view(task).into_iter();
+        let shown = views.map(|view| TaskView {
+            task: view.task,
+            layout: view.layout,
+            members: (view.members.iter())
+                .map(|member| TaskMember {
+                    host: member.host,
+                    have: member.have,
+                    is_complete: member.is_complete,
+                    neighbours: counted(member.neighbours.len()),
+                })
+                .collect(),
+            importer: view.lease.map(|lease| (lease.holder, lease.epoch)),
+        });
+        shown.collect()
+    }
+
+    fn view_hosts(&self) -> Vec<HostView> {
+        let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let views = self.seats.keys().filter_map(|host| {
+            let view = self.owner.brain.host_view(host)?;
+            Some(HostView {
+                host: view.host,
+                topology: view.topology,
+                is_seed: view.is_seed,
+                running: counted(view.running),
+                holdings: counted(view.holdings),
+                is_low: view.low_until.is_some(),
+            })
+        });
+        views.collect()
+    }
+}
