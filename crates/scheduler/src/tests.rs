@@ -34,6 +34,25 @@ async fn link(identity: &Identity, scheduler: &Scheduler) -> SecureLink {
     link.await.expect("a link")
 }
 
+/// Whether a host comes no further than its first word: in TLS 1.3 the refusal may come with the handshake or after it.
+async fn is_shut_out(identity: &Identity, scheduler: &Scheduler) -> bool {
+    let tcp = TcpStream::connect(scheduler.address()).await.expect("tcp");
+    let links = Links::new(identity.clone());
+    let Ok(link) = links
+        .connect(tcp, Callee::Scheduler, Protocol::Control)
+        .await
+    else {
+        return true;
+    };
+    let Ok(client) = ControlClient::connect(link).await else {
+        return true;
+    };
+    let Ok((_sender, mut receiver)) = client.open().await else {
+        return true;
+    };
+    !matches!(receiver.next().await, Ok(Some(_)))
+}
+
 struct Host {
     client: ControlClient,
     sender: ControlSender,
@@ -238,7 +257,12 @@ async fn only_a_schedulers_certificate_calls_what_is_for_administrators() {
     // A daemon that calls itself a seed is none.
     assert!(!hosts[0].is_seed);
     // And the second stream of one link is refused.
-    assert!(host.client.open().await.is_err());
+    let refused = match host.client.open().await {
+        Err(_) => true,
+        // The refusal may also come as the end of a stream that was opened.
+        Ok((_sender, mut receiver)) => !matches!(receiver.next().await, Ok(Some(_))),
+    };
+    assert!(refused);
     scheduler.stop().await;
 }
 
@@ -256,7 +280,7 @@ async fn a_revoked_host_loses_its_stream_and_the_others_are_told() {
     outcast.ended().await;
     host.until(|m| matches!(m, SchedulerMessage::Revocations(_)))
         .await;
-    assert!(Host::open(&bad, &scheduler).await.is_err());
+    assert!(is_shut_out(&bad, &scheduler).await);
     scheduler.stop().await;
 }
 

@@ -180,14 +180,9 @@ impl Core {
             .insert((transfer.to, no, piece), *transfer);
         if u64::from(piece.0) + 1 == transfer.run.end() {
             // Its child may ask for the next before this one ends, and finds a place for that in line.
-            self.uploads.ending(transfer);
-            if !self
-                .jobs
-                .get(&transfer.task)
-                .is_some_and(|job| job.download.is_interesting_to(transfer.to))
-            {
-                self.uploads.release(transfer);
-            }
+            let is_interested = (self.jobs.get(&transfer.task))
+                .is_some_and(|job| job.download.is_interesting_to(transfer.to));
+            self.uploads.ending(transfer, is_interested);
         }
         true
     }

@@ -208,8 +208,8 @@ impl World<'_> {
             }
             Order::Revoke { epoch, .. } => self.drive(to, Event::LeaseEnded { epoch }),
             Order::Queued { .. } => self.drive(to, Event::Acknowledged),
-            // Seeds take part from the start here, so there is nobody to recruit.
-            Order::Recruit { .. } | Order::Refused { .. } | Order::Fail { .. } => {}
+            Order::Recruit { .. } => self.ask(to),
+            Order::Refused { .. } | Order::Fail { .. } => {}
         }
     }
 

@@ -94,9 +94,9 @@ impl World<'_> {
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
             let one = self.host(from);
-            one.uploads.ending(&transfer);
-            if !one.download.is_interesting_to(transfer.to) {
-                one.uploads.release(&transfer);
+            let keep = one.download.is_interesting_to(transfer.to);
+            one.uploads.ending(&transfer, keep);
+            if !keep {
                 self.serve(from);
             }
         }

@@ -3,6 +3,8 @@
 mod change;
 mod clock;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -351,7 +351,7 @@ impl Net {
     fn ending(&mut self, host: HostNo, transfer: &Transfer, piece: PieceIndex) {
         if self.is_running(host, transfer) && self.chance.below(4) > 0 {
             if !transfer.run.contains(PieceIndex(piece.0 + 1)) {
-                self.peer(host).uploads.ending(transfer);
+                self.peer(host).uploads.ending(transfer, true);
             }
             self.say(host, transfer.to, &Event::Ending { host, piece });
         }

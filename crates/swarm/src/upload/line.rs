@@ -231,29 +231,22 @@ impl Uploads {
         }
     }
 
-    /// A running transfer has about one round trip left: the next request of the same child finds a place, and its
-    /// transfer follows without a gap. Tell [`Uploads::release`] too if that child has nothing to ask for.
-    pub fn ending(&mut self, transfer: &Transfer) {
-        self.place(transfer, Place::Kept);
-    }
-
-    /// The slot of a transfer that is about to end is kept for nobody.
-    pub fn release(&mut self, transfer: &Transfer) {
-        self.place(transfer, Place::Opening);
-    }
-
-    fn place(&mut self, transfer: &Transfer, place: Place) {
+    /// A running transfer has about one round trip left. Its slot is kept for the next request of the same child if
+    /// `keep`: the shell says so while that child lacks something that is here, so that one transfer follows the other
+    /// without a gap. Else anybody's request may have it.
+    pub fn ending(&mut self, transfer: &Transfer, keep: bool) {
         let mut running = self.running.iter_mut();
         if let Some(running) = running
             .find(|running| running.transfer == *transfer && running.place != Place::Followed)
         {
-            running.place = place;
+            running.place = if keep { Place::Kept } else { Place::Opening };
         }
     }
 
     /// The children to tell of [`Uploads::hint`] now: a few when there is more room than was told, and more of them
     /// while nobody comes. `interested` lists the children that could use a slot, the preferred first (see
-    /// [`crate::download::Download::hungriest`]); those who were turned away of late go before all others. Call whenever anything changed, and at the deadline.
+    /// [`crate::download::Download::hungriest`]); those who were turned away of late go before
+    /// all others. Call whenever anything changed, and at the deadline.
     pub fn whom_to_tell(
         &mut self,
         now: Moment,
