@@ -24,7 +24,7 @@ $origins holds entries of origin.allow, $extra further lines of each daemon's co
 Stop it always: trap swarm_end EXIT.
 USAGE
 }
-case ${0##*/} in swarm.sh) swarm_usage && exit ;; esac
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then swarm_usage && exit; fi
 
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work="" net="" namespaces="" origins=() extra="" cluster=lab scheduler_node=1 servers=()
