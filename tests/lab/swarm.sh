@@ -58,6 +58,13 @@ on() {
     if [ -n "$namespaces" ]; then nsenter --net="/run/netns/$namespaces-$where" "$@"; else "$@"; fi
 }
 
+# The same, in place of the shell: the pid of a job is then the program's own.
+become() {
+    local where=$1
+    shift
+    if [ -n "$namespaces" ]; then exec nsenter --net="/run/netns/$namespaces-$where" "$@"; else exec "$@"; fi
+}
+
 # serve WHERE SCRIPT [options]: start a script of the lab there, stopped by swarm_end; its settings are then variables.
 serve() {
     local where=$1 script=$2 settings
@@ -77,7 +84,7 @@ socket_of() { echo "$work/$1/socket"; }
 launch() {
     local name=$1 node=$2
     shift 2
-    on "$node" "$@" >>"$work/$name/log" 2>&1 </dev/null &
+    become "$node" "$@" >>"$work/$name/log" 2>&1 </dev/null &
     echo $! >"$work/$name/pid"
     echo $! >>"$work/pids"
 }
