@@ -59,7 +59,7 @@ finish() {
         rm -rf -- "$work"
     else
         echo "demo.sh: failed; logs are in ${work:-no folder}" >&2
-        [ -z "$work" ] || tail -qn 2 "$work"/*/image "$work"/*/file 2>/dev/null >&2 || true
+        [ -z "$work" ] || tail -qn 2 "$work"/*/image.log "$work"/*/file.log 2>/dev/null >&2 || true
     fi
     exit $code
 }

@@ -152,7 +152,7 @@ nothing_private_kept() {
 }
 
 files() {
-    verdict "a file by get on all hosts at once" "see $work/NODE/fetch" each fetch "${nodes[@]}"
+    verdict "a file by get on all hosts at once" "see $work/NODE/fetch.log" each fetch "${nodes[@]}"
     verdict "every host has the same file" "a digest differs" same_files
     verdict "the origin sent the file once" "too much" at_most "$(sent_bytes nginx.sh "$nginx")" $((file_bytes * 101 / 100))
     verdict "peers sent the rest" "no bytes from peers" test "$(metric 4 pantala_body_bytes_total peer)" -gt 0
@@ -160,14 +160,14 @@ files() {
 
 images() {
     local node
-    verdict "an image by skopeo on all hosts at once" "see $work/NODE/image_by_skopeo" each image_by_skopeo "${nodes[@]}"
+    verdict "an image by skopeo on all hosts at once" "see $work/NODE/image_by_skopeo.log" each image_by_skopeo "${nodes[@]}"
     verdict "the registry sent that image once" "too much" at_most "$(sent_bytes registry.sh "$registry")" \
         $(($(layer_bytes 1) * 101 / 100 + 20000))
     "$lab/registry.sh" stats --dir "$registry" --reset >/dev/null
     for node in "${nodes[@]:1:3}"; do
         serve "$node" containerd.sh --dir "$work/$node/containerd" --no-cri || fail "containerd on $node"
     done
-    verdict "an image by containerd on three hosts at once" "see $work/NODE/image_by_containerd" \
+    verdict "an image by containerd on three hosts at once" "see $work/NODE/image_by_containerd.log" \
         each image_by_containerd "${nodes[@]:1:3}"
     verdict "the registry sent that image once as well" "too much" at_most "$(sent_bytes registry.sh "$registry")" \
         $(($(layer_bytes 2) * 101 / 100 + 20000))

@@ -208,13 +208,13 @@ metric() { # NODE NAME [SOURCE]
             END { printf "%d\n", n }'
 }
 
-# The lines of a function that runs for all nodes at once go to $work/NODE/FUNCTION.
+# The lines of a function that runs for all nodes at once go to $work/NODE/FUNCTION.log.
 each() {
-    local what=$1 node pid bad=0
+    local job=$1 node pid bad=0
     local -a pids=()
     shift
     for node in "$@"; do
-        "$what" "$node" >"$work/$node/$what" 2>&1 &
+        "$job" "$node" >"$work/$node/$job.log" 2>&1 &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid" || bad=1; done
