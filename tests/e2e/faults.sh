@@ -47,7 +47,7 @@ end_fetch() { # NODE...
     return $bad
 }
 
-# reach BYTES NAME [SOURCE] -- NODE...: wait until that counter of one of them has grown by BYTES; which one is in $reached.
+# reach BYTES NAME NODE...: wait until that counter of one of them has grown by BYTES; which one is in $reached.
 reach() {
     local bytes=$1 name=$2 node now
     local -A before=()

@@ -114,10 +114,13 @@ refused() {
     grep -Ei 'unauthori[sz]ed|authentication|denied' "$work/refused" || { tail -n 1 "$work/refused"; return 1; }
 }
 
-# skopeo sends a mirror only credentials that are stored under the mirror's own name.
-credentials() { # NODE USER:PASS
-    printf '{"auths": {"%s": {"auth": "%s"}}}' "$(mirror_of "$1")" "$(printf %s "$2" | base64)" >"$work/$1/auth.json"
-    echo "--src-authfile=$work/$1/auth.json"
+# With a mirror that refuses it, skopeo goes to the registry with its own credentials.
+skopeo_past_mirror() { # NODE USER:PASS
+    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n[[registry.mirror]]\nlocation = "%s/%s"\ninsecure = true\n' \
+        $private "$(mirror_of "$1")" $private >"$work/$1/registries.conf"
+    rm -rf "$work/$1/pulled"
+    on "$1" timeout 60 skopeo --registries-conf "$work/$1/registries.conf" copy --insecure-policy --src-creds "$2" \
+        "docker://$private/test/app:v1" "dir:$work/$1/pulled"
 }
 
 # held DIR: whether some bytes from within the registry's largest layer are in a file of any store.
@@ -185,9 +188,11 @@ registries() {
 
 private_registry() {
     verdict "private image without credentials: skopeo is refused" "it was let in" refused skopeo_from 3 $private test/app:v1
-    verdict "private image with credentials: skopeo gets it" "$work/3/log" skopeo_from 3 $private test/app:v1 "$(credentials 3 user:secret)"
+    verdict "private image with credentials: skopeo gets it past the mirror" "$work/3/log" skopeo_past_mirror 3 user:secret
     verdict "private image with credentials: containerd gets it" "$work/4/log" containerd_from 4 $private test/app:v1 -u user:secret
-    verdict "private image with a wrong password: skopeo is refused" "it was let in" refused skopeo_from 3 $private test/app:v1 "$(credentials 3 user:wrong)"
+    verdict "private image with a wrong password: skopeo is refused" "it was let in" refused skopeo_past_mirror 3 user:wrong
+    verdict "private image with a wrong password: containerd is refused" "it was let in" refused containerd_from 5 $private test/app:v1 -u user:wrong
+    verdict "private image without credentials: containerd is refused" "it was let in" refused containerd_from 5 $private test/app:v1
     verdict "private image after others had it: skopeo without credentials is refused" "it was let in" \
         refused skopeo_from 3 $private test/app:v1
     verdict "what is not private is in a store" "the search does not find it" held "$registry"
