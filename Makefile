@@ -26,7 +26,7 @@ demo: ## show what it does on this machine, in a minute
 	@$(call run-script,tests/demo.sh)
 
 up: ## build and run all of Pantala in one process (ARGS="..." is passed on)
-	$(CARGO) run --release --package pantala -- up $(ARGS)
+	@$(call run-script,tests/up.sh)
 
 bench-%: ## measure: runs bench/NAME.sh
 	@$(call run-script,bench/$*.sh)

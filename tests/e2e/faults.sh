@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# What breaks: importers, schedulers and daemons are killed, disks fill, strangers and mistakes come along.
+# needs: base nginx net
+set -euo pipefail
+
+PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
+# shellcheck source=tests/lab/swarm.sh
+. "$(dirname "$0")/../lab/swarm.sh"
+
+nodes=(2 3 4 5)
+origin=http://10.88.0.2:8080
+mib=$((1 << 20))
+
+finish() {
+    trap - EXIT
+    swarm_end
+    if mountpoint -q "$work/7/data"; then umount -l "$work/7/data"; fi
+    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ]
+}
+
+# ---- pieces -----------------------------------------------------------------
+make_file() { head -c "$2M" /dev/urandom >"$work/www/$1"; }
+fetch() { get "$1" "$origin/$what" "$work/$1/$what"; }
+same() { # NODE...
+    local node digest
+    digest=$(sha256sum <"$work/www/$what")
+    for node in "$@"; do [ "$(sha256sum <"$work/$node/$what")" = "$digest" ] || { echo "differs on $node"; return 1; }; done
+}
+at_most() { echo "$1 bytes, at most $2"; [ "$1" -le "$2" ]; }
+reset() { "$lab/nginx.sh" stats --dir "$nginx" --reset >/dev/null; }
+
+# start_fetch NODE...: in the background; the pids are in $fetches, by node.
+declare -A fetches=()
+start_fetch() {
+    local node
+    fetches=()
+    for node in "$@"; do
+        fetch "$node" >"$work/$node/fetch" 2>&1 &
+        fetches[$node]=$!
+    done
+}
+end_fetch() { # NODE...
+    local node bad=0
+    for node in "$@"; do wait "${fetches[$node]}" || { bad=1; echo "on $node: $(tail -n 1 "$work/$node/fetch")"; }; done
+    return $bad
+}
+
+# reach BYTES NAME NODE...: wait until that counter of one of them has grown by BYTES; which one is in $reached.
+reach() {
+    local bytes=$1 name=$2 node now
+    local -A before=()
+    shift 2
+    for node in "$@"; do before[$node]=$(metric "$node" "$name"); done
+    for _ in $(seq 600); do
+        for node in "$@"; do
+            now=$(metric "$node" "$name")
+            if [ $((now - ${before[$node]})) -ge "$bytes" ]; then reached=$node && return 0; fi
+        done
+        sleep 0.05
+    done
+    return 1
+}
+
+ends_with() { # CODE WORDS COMMAND...: it ends with that code and says that on standard error
+    local wanted=$1 words=$2 code=0
+    shift 2
+    "$@" >"$work/said" 2>&1 || code=$?
+    [ $code = "$wanted" ] || { echo "ended with $code, not $wanted: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
+    grep -Eqi -- "$words" "$work/said" || { echo "did not say $words: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
+}
+
+# ---- crashes ----------------------------------------------------------------
+importer_killed() {
+    what=importer
+    make_file $what 256
+    reset
+    start_fetch "${nodes[@]}"
+    if ! reach $((128 * mib)) pantala_origin_body_bytes_total "${nodes[@]}"; then
+        fail "half of a file from the origin within 30 s ($work/NODE/log)"
+        return
+    fi
+    local killed=$reached others=() node
+    swarm_kill "$killed"
+    for node in "${nodes[@]}"; do [ "$node" = "$killed" ] || others+=("$node"); done
+    verdict "the importer is killed at half: all others finish" "$work/NODE/log" end_fetch "${others[@]}"
+    verdict "the importer is killed at half: digests are right" "a digest differs" same "${others[@]}"
+    verdict "the importer is killed at half: the origin sends little twice" "too much" \
+        at_most "$(sent_bytes nginx.sh "$nginx")" $((256 * mib + 64 * mib))
+    wait "${fetches[$killed]}" || true
+    restart "$killed"
+    verdict "the killed importer comes back and gets the file" "$work/$killed/log" fetch "$killed"
+    verdict "the killed importer has the right file" "a digest differs" same "$killed"
+}
+
+restart() {
+    local role=daemon
+    [ "$1" != 2 ] || role=seed
+    swarm_daemon "$1" $role
+    swarm_ready "$1"
+}
+
+scheduler_killed() {
+    what=headless
+    make_file $what 96
+    reset
+    start_fetch "${nodes[@]}"
+    reach $((16 * mib)) pantala_body_bytes_total "${nodes[@]}" || fail "a quarter of a file within 30 s ($work/NODE/log)"
+    swarm_kill scheduler
+    verdict "the scheduler is killed: nothing fails" "$work/NODE/log" end_fetch "${nodes[@]}"
+    verdict "the scheduler is killed: digests are right" "a digest differs" same "${nodes[@]}"
+    what=alone
+    make_file $what 8
+    verdict "without a scheduler a host gets a new file" "$work/3/log" fetch 3
+    verdict "without a scheduler the new file is right" "a digest differs" same 3
+    swarm_scheduler 1
+    what=again
+    make_file $what 16
+    reset
+    verdict "the scheduler is back: all get a file" "$work/NODE/log" each fetch "${nodes[@]}"
+    verdict "the scheduler is back: digests are right" "a digest differs" same "${nodes[@]}"
+}
+
+daemon_killed() {
+    what=resumed
+    make_file $what 192
+    start_fetch 5
+    reach $((64 * mib)) pantala_body_bytes_total 5 || fail "a third of a file within 30 s ($work/5/log)"
+    swarm_kill 5
+    end_fetch 5 >/dev/null 2>&1 || true
+    restart 5
+    verdict "a daemon is killed in its download: it finishes after a restart" "$work/5/log" fetch 5
+    verdict "a daemon is killed in its download: the file is right" "a digest differs" same 5
+    verdict "a daemon is killed in its download: it resumes" "it began anew" \
+        at_most "$(metric 5 pantala_body_bytes_total)" $((160 * mib))
+}
+
+# ---- strangers --------------------------------------------------------------
+# What a daemon that may not join says: a reason in its log, and it is not ready.
+not_let_in() { # TOKEN-FILE WORDS
+    local code=0
+    rm -rf "$work/6"
+    mkdir -p -m 700 "$work/6"
+    swarm_daemon 6 daemon --join-token-file "$1"
+    wait_for 10 grep -Eqi -- "$2" "$work/6/log" || code=1
+    if node_ready 6 >/dev/null 2>&1; then echo "it is ready"; code=1; fi
+    if [ -e "$work/6/data/identity/certificate.pem" ]; then echo "it has a certificate"; code=1; fi
+    [ $code = 0 ] || tail -n 1 "$work/6/log"
+    swarm_kill 6 TERM
+    cp "$work/6/log" "$work/refused-$(basename "$1").log"
+    return $code
+}
+
+strangers() {
+    local id
+    mkdir -p -m 700 "$work/other"
+    "$PANTALA" token create --ca-dir "$work/other/ca" --cluster other >"$work/token-foreign" 2>>"$work/other/log" ||
+        fail "a token of another cluster ($work/other/log)"
+    token --role daemon >"$work/token-revoked" 2>>"$work/scheduler/log"
+    id=$(cut -d. -f1 "$work/token-revoked" | tr -d '\n')
+    "$PANTALA" token revoke --ca-dir "$work/scheduler/ca" --cluster "$cluster" "$id" >>"$work/scheduler/log" 2>&1 ||
+        fail "a token is revoked ($work/scheduler/log)"
+    echo "nonsense" >"$work/token-nonsense"
+    chmod 600 "$work"/token-*
+    verdict "a token of another cluster lets nobody in" "$work/6/log" not_let_in "$work/token-foreign" 'another cluster|other cluster|authority|not .*trust|unknown ?issuer'
+    verdict "a revoked token lets nobody in" "$work/6/log" not_let_in "$work/token-revoked" 'revoked|not good|refused|unknown token|no such token'
+    verdict "a nonsense token lets nobody in" "$work/6/log" not_let_in "$work/token-nonsense" 'token'
+}
+
+# ---- mistakes ---------------------------------------------------------------
+mistakes() {
+    local socket
+    socket=$(socket_of 3)
+    mkdir -p -m 700 "$work/twin" "$work/twin/data"
+    verdict "a taken port: the daemon ends and says so" "see $work/said" ends_with 1 'in use' \
+        on 3 timeout 30 "$PANTALA" daemon --config "$work/3/pantala.toml" --data-dir "$work/twin/data" --socket "$work/twin/socket"
+    verdict "no such file at the origin: exit code 4" "$work/said" \
+        ends_with 4 'error:' on 3 timeout 30 "$PANTALA" get "$origin/nothing" -o "$work/3/none" --socket "$socket"
+    verdict "a wrong digest: exit code 7" "$work/said" \
+        ends_with 7 'digest' on 3 timeout 30 "$PANTALA" get "$origin/again" -o "$work/3/none" --socket "$socket" --digest "sha256:$(printf '0%.0s' {1..64})"
+    verdict "no URL at all: exit code 2" "$work/said" \
+        ends_with 2 'error:' on 3 timeout 30 "$PANTALA" get 'not a url' -o "$work/3/none" --socket "$socket"
+    verdict "an unlisted private origin: exit code 5" "$work/said" \
+        ends_with 5 'refused by policy' on 3 timeout 30 "$PANTALA" get http://10.88.1.1:9/x -o "$work/3/none" --socket "$socket"
+    verdict "no daemon: exit code 6" "$work/said" \
+        ends_with 6 'daemon' "$PANTALA" get "$origin/again" -o "$work/3/none" --socket "$work/nowhere"
+    verdict "a bad configuration: exit code 3" "$work/said" \
+        ends_with 3 'peer.slots' "$PANTALA" daemon --config "$work/3/pantala.toml" --set peer.slots=99
+    verdict "none of these wrote a file" "$work/3/none" test ! -e "$work/3/none"
+    verdict "a redirect to the metadata service is refused" "$work/said" \
+        ends_with 5 '169\.254|redirect|not allowed|refused|private|local' on 3 timeout 30 "$PANTALA" get http://10.88.0.2:8081/x -o "$work/3/none" --socket "$socket"
+}
+
+start_redirector() {
+    cat >"$work/redirect.py" <<'PYTHON'
+import http.server
+class Redirect(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    do_HEAD = do_GET
+http.server.ThreadingHTTPServer(("10.88.0.2", 8081), Redirect).serve_forever()
+PYTHON
+    mkdir -p "$work/redirect"
+    launch redirect origin python3 "$work/redirect.py"
+}
+
+# ---- disk -------------------------------------------------------------------
+full_disk() {
+    what=full
+    make_file $what 64
+    mkdir -p -m 700 "$work/7/data"
+    mount -t tmpfs -o size=16m,mode=700 tmpfs "$work/7/data"
+    swarm_daemon 7 daemon
+    swarm_ready 7 || { fail "a daemon with 16 MiB of disk starts ($work/7/log)"; return; }
+    if fetch 7 >"$work/7/fetch" 2>&1; then
+        verdict "a disk of 16 MiB and a file of 64: the file is right" "a digest differs" same 7
+    else
+        verdict "a disk of 16 MiB and a file of 64: the reason is told" "$work/7/fetch" \
+            grep -Eqi 'space|disk|quota|full|room' "$work/7/fetch"
+        verdict "a disk of 16 MiB and a file of 64: no part of a file is left" "$work/7/full" test ! -e "$work/7/full"
+    fi
+    verdict "a full disk: the daemon lives" "$work/7/log" node_ready 7
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+swarm_begin 7 --rate 500mbit --origin-rate 250mbit
+mkdir -p "$work/www"
+serve origin nginx.sh --root "$work/www" --listen 10.88.0.2 --port 8080
+nginx=$dir
+start_redirector
+origins=("$origin" http://10.88.0.2:8081)
+swarm_scheduler 1
+swarm_daemon 2 seed
+for node in 3 4 5; do swarm_daemon "$node" daemon; done
+swarm_ready "${nodes[@]}"
+importer_killed
+scheduler_killed
+daemon_killed
+strangers
+mistakes
+full_disk
