@@ -12,51 +12,15 @@ USAGE
 fi
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib/common.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$lib/cluster.sh"
 
 runs=${RUNS:-5} hosts=${HOSTS:-16} rate=${RATE:-100mbit} size=$(bytes "${SIZE:-64MiB}")
-seed=$((hosts + 1)) scheduler=$((hosts + 2))
+seed=$((hosts + 1)) members=$((hosts + 2))
 limit=${TIMEOUT:-240}
 if [ "${BITTORRENT:-1}" = 1 ]; then
     /usr/bin/python3 -c "import libtorrent" 2>/dev/null || die "no libtorrent: tests/install.sh peers, or BITTORRENT=0"
 fi
-
-# ---- a cluster --------------------------------------------------------------------
-start_scheduler() {
-    cat >"$dir/scheduler.toml" <<TOML
-version = 1
-[scheduler]
-listen = "0.0.0.0:7480"
-status = "off"
-ca_dir = "$dir/ca"
-[log]
-level = "${LOG:-info}"
-TOML
-    start_on "$scheduler" "$dir/scheduler.log" "$PANTALA" scheduler --config "$dir/scheduler.toml"
-    until_true 20 "a listening scheduler" listens "$scheduler" 7480
-    "$PANTALA" token create --config "$dir/scheduler.toml" --uses "$hosts" >"$dir/token" 2>>"$dir/scheduler.log"
-    "$PANTALA" token create --config "$dir/scheduler.toml" --role seed >"$dir/seed-token" 2>>"$dir/scheduler.log"
-    chmod 600 "$dir/token" "$dir/seed-token"
-}
-
-listens() { on "$1" ss -ltnH "sport = :$2" | grep -q .; } # NODE PORT
-
-start_cluster() {
-    local node token
-    start_scheduler
-    for node in $(seq "$seed"); do
-        token=$dir/token
-        [ "$node" != "$seed" ] || token=$dir/seed-token
-        write_config "d$node" '' "seed = $([ "$node" = "$seed" ] && echo true || echo false)" \
-            '[control]' "schedulers = [\"10.88.1.$scheduler:7480\"]" "join_token_file = \"$token\""
-        start_on "$node" "$dir/d$node.log" "$PANTALA" daemon --config "$dir/d$node.toml"
-    done
-    for node in $(seq "$seed"); do
-        until_true 60 "the daemon of node $node being ready" ready "$node"
-        until_true 60 "the joining of node $node" joined "$node"
-    done
-}
-
-joined() { find "$dir/d$1" -name host.crt | grep -q .; } # NODE: it has its certificate
 
 origin_bytes() { # since the last reset
     "$lab/nginx.sh" stats --dir "$web" | awk '{ sub(/.*bytes=/, ""); n += $0 } END { printf "%d", n }'
@@ -74,10 +38,12 @@ run_pantala() { # RUN: all hosts want the same new file
     mkdir -p "$out"
     random_file "file-$1" "$size"
     "$lab/nginx.sh" stats --dir "$web" --reset >/dev/null
+    cpu_seconds "${started[@]}" >"$out.cpu"
     for node in $(seq "$hosts"); do
         json_list nsenter "--net=/run/netns/$net_name-$node" -- "$PANTALA" get "$origin/file-$1" \
             -o "$out/$node" --json --socket "$dir/d$node.sock"
     done | "$lib/together.py" "$limit" >"$out.json"
+    cpu_seconds "${started[@]}" >>"$out.cpu"
     sleep 0.3 # nginx writes a request into its log when it is over
     origin_bytes >"$out.origin"
     check_content "$out" "$dir/www/file-$1" "$out.json"
@@ -109,13 +75,16 @@ all_runs() {
     for run in $(seq "$runs"); do
         run_pantala "$rate-$run"
         say "run $run: $(jq -c '.seconds |= sort' "$dir/run-$rate-$run.json")" \
-            "origin $(calc "$(cat "$dir/run-$rate-$run.origin") / $size") copies"
+            "origin $(calc "$(cat "$dir/run-$rate-$run.origin") / $size") copies," \
+            "daemons took $(taken "$dir/run-$rate-$run.cpu") s of CPU time"
         [ "${BITTORRENT:-1}" = 0 ] || {
             run_bittorrent "$rate-$run"
             say "run $run, BitTorrent: $(jq -c '.seconds |= sort' "$dir/torrent-$rate-$run.json")"
         }
     done
 }
+
+taken() { awk 'NR > 1 { print $1 - last } { last = $1 }' "$1"; } # FILE with a time before and after
 
 of_runs() { # PREFIX FILTER: the median over the runs
     local run
@@ -124,11 +93,15 @@ of_runs() { # PREFIX FILTER: the median over the runs
 
 # ---- the whole ------------------------------------------------------------------------
 chmod 711 "$dir"
-net=(--nodes "$scheduler" --rate "$rate" --origin-rate "${ORIGIN_RATE:-$rate}" --congestion "${CONGESTION:-cubic}")
+net=(--nodes "$members" --rate "$rate" --origin-rate "${ORIGIN_RATE:-$rate}" --congestion "${CONGESTION:-cubic}")
 [ -z "${DELAY:-}" ] || net+=(--delay "$DELAY")
 make_network "${net[@]}"
 start_origin
-start_cluster
+busy_without=$(busy_before)
+start_scheduler "$members" "$hosts"
+for i in $(seq "$hosts"); do start_member "$i"; done
+start_member "$seed" seed
+until_joined $(seq "$seed")
 all_runs
 busy=$(of_runs run .cpu_busy)
 if [ "$(calc "$busy > 0.7")" = 1 ] && [ "$rate" = 100mbit ]; then
@@ -150,7 +123,8 @@ metrics=(
     slowest_over_bound "$(calc "$(of_runs run '.seconds | max') / $bound")"
     p50_over_bound "$(calc "$(of_runs run '.seconds | sort | .[(length - 1) / 2 | floor]') / $bound")"
     origin_copies "$(calc "$(for run in $(seq "$runs"); do cat "$dir/run-$rate-$run.origin" && echo; done | median) / $size")"
-    cpu_busy "$busy"
+    cpu_busy "$busy" cpu_busy_before "$busy_without"
+    daemons_cpu_s "$(for run in $(seq "$runs"); do taken "$dir/run-$rate-$run.cpu"; done | median)"
 )
 [ "${BITTORRENT:-1}" = 0 ] || metrics+=(
     bittorrent_slowest_over_bound "$(calc "$(of_runs torrent '.seconds | max') / $bound")"

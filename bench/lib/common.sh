@@ -124,6 +124,25 @@ json_list() { printf '%s\n' "$@" | jq -Rnc '[inputs]'; } # of words without line
 
 bytes() { numfmt --from=iec-i "${1%B}"; } # 64MiB or 64Mi -> 67108864
 
+# ---- processors -------------------------------------------------------------------
+cpu_seconds() { # PID...: user and system time that they have taken
+    local pid
+    for pid in "$@"; do cat "/proc/$pid/stat" 2>/dev/null || true; done |
+        awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); ticks += $12 + $13 } END { printf "%.2f\n", ticks / hz }'
+}
+
+busy_before() { # how busy the machine is without us, 0 to 1, over two seconds
+    local first last
+    first=$(head -n 1 /proc/stat)
+    sleep 2
+    last=$(head -n 1 /proc/stat)
+    printf '%s\n%s\n' "$first" "$last" | awk '{
+        total[NR] = 0
+        for (i = 2; i <= 9; i++) total[NR] += $i
+        idle[NR] = $5 + $6
+    } END { printf "%.3f\n", 1 - (idle[2] - idle[1]) / (total[2] - total[1]) }'
+}
+
 # ---- numbers --------------------------------------------------------------------
 median() { sort -g | awk '{ v[NR] = $1 } END {
     if (!NR) exit 1
