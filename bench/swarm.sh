@@ -39,11 +39,13 @@ run_pantala() { # RUN: all hosts want the same new file
     random_file "file-$1" "$size"
     "$lab/nginx.sh" stats --dir "$web" --reset >/dev/null
     cpu_seconds "${started[@]}" >"$out.cpu"
+    traffic >"$out.traffic-before"
     for node in $(seq "$hosts"); do
         json_list nsenter "--net=/run/netns/$net_name-$node" -- "$PANTALA" get "$origin/file-$1" \
             -o "$out/$node" --json --socket "$dir/d$node.sock"
     done | "$lib/together.py" "$limit" >"$out.json"
     cpu_seconds "${started[@]}" >>"$out.cpu"
+    traffic >"$out.traffic-after"
     sleep 0.3 # nginx writes a request into its log when it is over
     origin_bytes >"$out.origin"
     check_content "$out" "$dir/www/file-$1" "$out.json"
@@ -51,6 +53,20 @@ run_pantala() { # RUN: all hosts want the same new file
         on "$node" curl -s --max-time 5 --noproxy '*' http://127.0.0.1:7471/metrics >"$out.metrics-$node" || true
     done
     rm -rf "$out" "$dir/www/file-$1"
+}
+
+traffic() { "$lab/swarm-net.sh" traffic --dir "$network"; }
+
+copies() { # PREFIX COLUMN NODE: what crossed that node's link (2: sent, 3: received; all: the mean of the hosts)
+    join <(sort "$1.traffic-before") <(sort "$1.traffic-after") |
+        awk -v column="$2" -v node="$3" -v hosts="$hosts" -v size="$size" '
+            node == $1 || (node == "all" && $1 ~ /^[0-9]+$/ && $1 <= hosts) { n++; sum += $(column + 2) - $column }
+            END { printf "%.3f\n", sum / n / size }'
+}
+
+copies_of_runs() { # COLUMN NODE
+    local run
+    for run in $(seq "$runs"); do copies "$dir/run-$rate-$run" "$1" "$2"; done | median
 }
 
 check_content() { # FOLDER ORIGINAL RESULT
@@ -123,6 +139,7 @@ metrics=(
     slowest_over_bound "$(calc "$(of_runs run '.seconds | max') / $bound")"
     p50_over_bound "$(calc "$(of_runs run '.seconds | sort | .[(length - 1) / 2 | floor]') / $bound")"
     origin_copies "$(calc "$(for run in $(seq "$runs"); do cat "$dir/run-$rate-$run.origin" && echo; done | median) / $size")"
+    seed_sent_copies "$(copies_of_runs 2 "$seed")" hosts_received_copies "$(copies_of_runs 3 all)"
     cpu_busy "$busy" cpu_busy_before "$busy_without"
     daemons_cpu_s "$(for run in $(seq "$runs"); do taken "$dir/run-$rate-$run.cpu"; done | median)"
 )

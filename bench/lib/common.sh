@@ -31,7 +31,7 @@ finish() {
     trap - EXIT INT TERM
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
     for pid in "${started[@]}"; do gone "$pid" 100 || kill -9 "$pid" 2>/dev/null || true; done
-    [ -z "$web" ] || "$lab/nginx.sh" stop --dir "$web" >/dev/null 2>&1 || true
+    [ -z "$web" ] || "$lab/nginx.sh" stop --dir "$web" --keep >/dev/null 2>&1 || true
     [ -z "$network" ] || "$lab/swarm-net.sh" destroy --dir "$network" >/dev/null 2>&1 || true
     if [ "${KEEP:-0}" = 0 ]; then rm -rf "$dir"; else say "logs and metrics are in $dir"; fi
     exit "$status"
