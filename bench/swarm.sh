@@ -4,8 +4,8 @@ if [ "${1:-}" = --help ]; then
     cat <<'USAGE'
 Usage: bench/swarm.sh      results in target/bench/swarm.json; what they mean is in docs/BENCHMARKS.md
 
-Environment: RUNS=5  HOSTS=16  SIZE=64MiB  RATE=100mbit  ORIGIN_RATE=RATE  DELAY= (ms)  CONGESTION=cubic
-             BITTORRENT=1 (0: without)  PANTALA=target/release/pantala  KEEP=0  LOG=info
+Environment: RUNS=5  HOSTS=16  SIZE=64MiB  RATE=100mbit  ORIGIN_RATE=RATE  DELAY= (ms)  QUEUE_MS=100  CONGESTION=cubic
+             SLOTS=2  BITTORRENT=1 (0: without)  PANTALA=target/release/pantala  KEEP=0  LOG=info
 Needs root, tests/install.sh base nginx net peers.
 USAGE
     exit
@@ -111,6 +111,7 @@ of_runs() { # PREFIX FILTER: the median over the runs
 chmod 711 "$dir"
 net=(--nodes "$members" --rate "$rate" --origin-rate "${ORIGIN_RATE:-$rate}" --congestion "${CONGESTION:-cubic}")
 [ -z "${DELAY:-}" ] || net+=(--delay "$DELAY")
+[ -z "${QUEUE_MS:-}" ] || net+=(--queue-ms "$QUEUE_MS")
 make_network "${net[@]}"
 start_origin
 busy_without=$(busy_before)

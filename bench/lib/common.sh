@@ -98,6 +98,7 @@ write_config() { # NAME LINES...: DIR/NAME.toml, with what all daemons share
 version = 1
 [peer]
 listen = "0.0.0.0:7470"
+slots = ${SLOTS:-2}
 [origin]
 allow = ["$origin"]
 [mirror]
