@@ -354,7 +354,9 @@ async fn a_seed_is_recruited_and_a_flood_of_asks_is_bounded() {
     let flood = async {
         for clock in 1000..6000 {
             let asked = sender.send(Moment(clock), HostMessage::Ask(ask()));
-            asked.await.expect("a stream");
+            if asked.await.is_err() {
+                return; // Its answers piled up: a host that floods may lose its stream.
+            }
         }
         std::future::pending::<()>().await;
     };
