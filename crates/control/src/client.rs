@@ -215,10 +215,10 @@ impl ControlSender {
         self.0.send(stamped).await.map_err(|_| SendError)
     }
 
-    /// Queues a message if there is room for it now; gives it back if there is not, or the stream has ended.
-    pub fn try_send(&self, sent: Moment, message: HostMessage) -> Result<(), HostMessage> {
+    /// Queues a message if there is room for it now; gives it back if there is not, or if the stream has ended.
+    pub fn try_send(&self, sent: Moment, message: HostMessage) -> Option<HostMessage> {
         let queued = self.0.try_send(Stamped { sent, message });
-        queued.map_err(|unsent| unsent.into_inner().message)
+        queued.err().map(|unsent| unsent.into_inner().message)
     }
 }
 

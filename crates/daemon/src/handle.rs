@@ -11,6 +11,9 @@ use crate::{
     task::{Task, TaskError, TaskSpec},
 };
 
+/// The task that was opened and the reader's number in it, or why there is none.
+pub(crate) type OpenAnswer = Result<(Arc<Task>, ReaderNo), Arc<TaskError>>;
+
 /// What anybody may ask of the core.
 pub(crate) enum Command {
     /// Start or join a task and read `run` of it (all of it, if whole).
@@ -20,7 +23,7 @@ pub(crate) enum Command {
         whole: bool,
         background: bool,
         closed: oneshot::Receiver<()>,
-        reply: oneshot::Sender<Result<(Arc<Task>, ReaderNo), Arc<TaskError>>>,
+        reply: oneshot::Sender<OpenAnswer>,
     },
     /// A reader moved.
     ReadAt {

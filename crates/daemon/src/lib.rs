@@ -9,6 +9,11 @@
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
 //! * `metrics`: what is counted.
 
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, reason = "tests use small numbers")
+)]
+
 mod accept;
 mod access;
 mod clock;

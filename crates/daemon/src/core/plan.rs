@@ -85,7 +85,7 @@ impl Scheduling {
         let Some(sender) = &self.sender else { return };
         while let Some(message) = self.outbox.pop_front() {
             self.stamp = now.max(self.stamp + Duration::from_nanos(1));
-            if let Err(message) = sender.try_send(self.stamp, message) {
+            if let Some(message) = sender.try_send(self.stamp, message) {
                 self.outbox.push_front(message);
                 return;
             }
