@@ -55,8 +55,8 @@ finish() {
     local code=$?
     trap - EXIT INT TERM
     swarm_end
-    if [ $code = 0 ]; then
-        rm -rf -- "$work"
+    if [ $code = 0 ] || [ $code = 130 ] || [ $code = 143 ]; then
+        [ -z "$work" ] || rm -rf -- "$work"
     else
         echo "demo.sh: failed; logs are in ${work:-no folder}" >&2
         [ -z "$work" ] || tail -qn 2 "$work"/*/image.log "$work"/*/file.log 2>/dev/null >&2 || true

@@ -20,7 +20,7 @@ if [ -z "${PANTALA:-}" ]; then
     PANTALA=${CARGO_TARGET_DIR:-target}/release/pantala
 fi
 dir=${UP_DIR:-${XDG_DATA_HOME:-$HOME/.local/share}/pantala-up}
-mkdir -p -m 700 "$dir" "$dir/data"
+(umask 077 && mkdir -p "$dir" "$dir/data")
 cat <<HINT
   data, socket and authority: $dir
   a file:       $PANTALA get URL -o FILE --socket $dir/socket

@@ -141,7 +141,7 @@ daemon_killed() {
 not_let_in() { # TOKEN-FILE WORDS
     local code=0
     rm -rf "$work/6"
-    mkdir -p -m 700 "$work/6"
+    (umask 077 && mkdir -p "$work/6")
     swarm_daemon 6 daemon --join-token-file "$1"
     wait_for 10 grep -Eqi -- "$2" "$work/6/log" || code=1
     if node_ready 6 >/dev/null 2>&1; then echo "it is ready"; code=1; fi
@@ -154,7 +154,7 @@ not_let_in() { # TOKEN-FILE WORDS
 
 strangers() {
     local id
-    mkdir -p -m 700 "$work/other"
+    (umask 077 && mkdir -p "$work/other")
     "$PANTALA" token create --ca-dir "$work/other/ca" --cluster other >"$work/token-foreign" 2>>"$work/other/log" ||
         fail "a token of another cluster ($work/other/log)"
     token --role daemon >"$work/token-revoked" 2>>"$work/scheduler/log"
@@ -172,7 +172,7 @@ strangers() {
 mistakes() {
     local socket
     socket=$(socket_of 3)
-    mkdir -p -m 700 "$work/twin" "$work/twin/data"
+    (umask 077 && mkdir -p "$work/twin" "$work/twin/data")
     verdict "a taken port: the daemon ends and says so" "see $work/said" ends_with 1 'in use' \
         on 3 timeout 30 "$PANTALA" daemon --config "$work/3/pantala.toml" --data-dir "$work/twin/data" --socket "$work/twin/socket"
     verdict "no such file at the origin: exit code 4" "$work/said" \
@@ -212,7 +212,7 @@ PYTHON
 full_disk() {
     what=full
     make_file $what 64
-    mkdir -p -m 700 "$work/7/data"
+    (umask 077 && mkdir -p "$work/7/data")
     mount -t tmpfs -o size=16m,mode=700 tmpfs "$work/7/data"
     swarm_daemon 7 daemon
     swarm_ready 7 || { fail "a daemon with 16 MiB of disk starts ($work/7/log)"; return; }

@@ -43,7 +43,7 @@ start_origins() {
     private_registry_dir=$dir
     private_realm=http://$private:$(cat "$dir/token.port")
     push --layer-sizes 2M,3M --push $private/test/app:v1 --creds user:secret --name private
-    origins=(http://$plain:8080 http://$plain http://$tokens "$token_realm" $tls http://$private "$private_realm")
+    origins=("http://$plain:8080" "http://$plain" "http://$tokens" "$token_realm" "$tls" "http://$private" "$private_realm")
     extra="ca_files = [\"$ca_file\"]"
     mirror_lines="registries = [\"$plain\", \"$tokens\", \"$tls\", \"$private\"]"
     "$lab/registry.sh" stats --dir "$registry" --reset >/dev/null

@@ -24,7 +24,7 @@ with_credentials() {
 
 swarm_begin 2
 serve origin registry.sh --listen $private --port 80 --token user:secret
-origins=(http://$private "http://$private:$(cat "$dir/token.port")")
+origins=("http://$private" "http://$private:$(cat "$dir/token.port")")
 mirror_lines="registries = [\"$private\"]"
 on origin "$lab/make-image.py" --layers 1 --size 1M --push $private/test/app:v1 --creds user:secret >"$work/push.log" 2>&1
 swarm_scheduler 1

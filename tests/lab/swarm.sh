@@ -27,6 +27,7 @@ USAGE
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then swarm_usage && exit; fi
 
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034  # for the scripts that source this
 work="" net="" namespaces="" origins=() extra="" cluster=lab scheduler_node=1 servers=()
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -106,7 +107,7 @@ scheduler_ready() { on "$scheduler_node" curl -fsS -m 2 "http://127.0.0.1:$(port
 swarm_scheduler() {
     scheduler_node=$1
     shift
-    mkdir -p -m 700 "$work/scheduler"
+    (umask 077 && mkdir -p "$work/scheduler")
     launch scheduler "$scheduler_node" "$PANTALA" scheduler --config "$(scheduler_config)" "$@"
     wait_for 20 scheduler_ready || { echo "no scheduler, see $work/scheduler/log" >&2; return 1; }
     [ -s "$work/token-daemon" ] || (
@@ -130,7 +131,7 @@ TOML
 swarm_daemon() {
     local node=$1 role=$2
     shift 2
-    mkdir -p -m 700 "$work/$node" "$work/$node/data"
+    (umask 077 && mkdir -p "$work/$node" "$work/$node/data")
     daemon_config "$node" "$role" >"$work/$node/pantala.toml"
     launch "$node" "$node" "$PANTALA" daemon --config "$work/$node/pantala.toml" "$@"
 }
