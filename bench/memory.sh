@@ -12,7 +12,7 @@ USAGE
 fi
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib/common.sh"
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source=bench/lib/cluster.sh
 . "$lib/cluster.sh"
 
 size=$(bytes "${SIZE:-1GiB}") children=${CHILDREN:-8}

@@ -35,6 +35,7 @@ timed() { # FILE COMMAND...: writes "SECONDS CPU_SECONDS" of the command
 
 by_curl() { # PAIR
     rm -f "$dir/by-curl"
+    # shellcheck disable=SC2016 # the inner shell expands them
     timed "$dir/curl-$1" sh -c 'curl -sf --noproxy "*" -o "$1" "$2" && sync -f "$1"' - "$dir/by-curl" "$origin/file-$1"
 }
 
@@ -45,7 +46,7 @@ by_pantala() { # PAIR: a cold daemon, which is started before and ended after
     before=$(cpu_seconds "$daemon")
     timed "$dir/get-$1" "$PANTALA" get "$origin/file-$1" -o "$dir/by-pantala" --json --socket "$dir/cold-$1.sock"
     after=$(cpu_seconds "$daemon")
-    echo "$(calc "$after - $before")" >"$dir/daemon-$1"
+    calc "$after - $before" >"$dir/daemon-$1"
     end_daemon
     cmp -s "$dir/by-pantala" "$dir/www/file-$1" || die "other bytes than the origin's"
     rm -rf "$dir/cold-$1"

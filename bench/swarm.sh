@@ -12,7 +12,7 @@ USAGE
 fi
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib/common.sh"
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source=bench/lib/cluster.sh
 . "$lib/cluster.sh"
 
 runs=${RUNS:-5} hosts=${HOSTS:-16} rate=${RATE:-100mbit} size=$(bytes "${SIZE:-64MiB}")

@@ -1,5 +1,5 @@
 # Shared by the benches: a folder, processes that end with the script, a result file.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2174
 set -euo pipefail
 
 bench=$(basename "$0" .sh)
