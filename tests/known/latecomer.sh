@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Not run by tests/run.sh: it fails, and says what does not work yet.
+#
+# A host that asks for a file after another host of the cluster has all of it should get it from that host.  In a cluster
+# without a seed it waits about three seconds and then reads all of it from the origin again.
+set -euo pipefail
+
+PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
+# shellcheck source=tests/lab/swarm.sh
+. "$(dirname "$0")/../lab/swarm.sh"
+
+trap 'swarm_end; echo "$passed passed, $failed failed"' EXIT
+at_most() { echo "$1 bytes, at most $2"; [ "$1" -le "$2" ]; }
+
+swarm_begin 3
+mkdir "$work/www"
+head -c 40M /dev/urandom >"$work/www/file"
+serve origin nginx.sh --root "$work/www" --listen 10.88.0.2
+origins=("$url")
+swarm_scheduler 1
+swarm_daemon 2 daemon
+swarm_daemon 3 daemon
+swarm_ready 2 3
+verdict "the first host gets a file" "$work/2/log" get 2 "$url/file" "$work/2/file"
+verdict "a later host gets it" "$work/3/log" get 3 "$url/file" "$work/3/file"
+verdict "the later host leaves the origin alone" "$work/3/log" \
+    at_most "$(metric 3 pantala_origin_body_bytes_total)" $((1 << 20))
