@@ -330,6 +330,9 @@ pub(crate) struct DaemonFlags {
     /// Short for --set control.join_token_file=...
     #[arg(long, value_name = "FILE")]
     pub(crate) join_token_file: Option<String>,
+    /// Short for --set origin.allow=...: lists an origin that is private or speaks plain text. May be repeated.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    pub(crate) origins: Vec<String>,
     /// Short for --set host.seed=true.
     #[arg(long)]
     pub(crate) seed: bool,
@@ -387,6 +390,7 @@ impl DaemonFlags {
             ("control.join_token_file", "--join-token-file"),
             self.join_token_file.as_ref(),
         );
+        put(&mut all, ("origin.allow", "--origin"), &self.origins);
         put(
             &mut all,
             ("host.seed", "--seed"),

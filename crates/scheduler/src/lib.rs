@@ -10,6 +10,7 @@ mod config;
 mod convert;
 mod door;
 mod metrics;
+mod named;
 mod office;
 mod owner;
 mod scheduler;

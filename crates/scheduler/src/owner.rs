@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::{ClusterId, HostId, Moment, TaskId, Topology};
 
-use crate::{convert, metrics::Metrics};
+use crate::{convert, metrics::Metrics, named::Named};
 
 /// Asks whose source is remembered, for seeds that are recruited later.
 const WISHES_MAX: usize = 16_384;
@@ -96,6 +96,7 @@ impl Owner {
             seats: BTreeMap::new(),
             wishes: BTreeMap::new(),
             wish_order: VecDeque::new(),
+            named: Named::default(),
         };
         loop {
             desk.act();
@@ -128,6 +129,7 @@ struct Desk {
     seats: BTreeMap<HostId, Seat>,
     wishes: BTreeMap<TaskId, Arc<Ask>>,
     wish_order: VecDeque<TaskId>,
+    named: Named,
 }
 
 impl Desk {
@@ -246,12 +248,26 @@ impl Desk {
                 SchedulerMessage::Revocations(list.as_bytes().to_vec()),
             );
         }
-        let seeds = self.seats.iter().filter(|(other, seat)| {
-            **other != host && seat.place.as_ref().is_some_and(|(_, _, is_seed)| *is_seed)
+        self.tell_seeds(host, is_seed);
+    }
+
+    /// Tells a newcomer of the seeds, and everybody of a new seed: a seed's word counts for every task.
+    fn tell_seeds(&mut self, host: HostId, is_seed: bool) {
+        let seeds = self.seats.iter().filter(|(_, seat)| {
+            let place = seat.place.as_ref();
+            place.is_some_and(|(_, _, is_seed)| *is_seed)
         });
-        let seeds = seeds.map(|(other, _)| *other).take(64).collect::<Vec<_>>();
+        let seeds: Vec<HostId> = seeds.map(|(seed, _)| *seed).take(64).collect();
         let seeds = self.neighbours(&seeds);
-        self.send(host, SchedulerMessage::Members { seeds });
+        let everybody = self
+            .seats
+            .keys()
+            .copied()
+            .filter(|other| is_seed || *other == host);
+        for to in everybody.collect::<Vec<_>>() {
+            let seeds = seeds.clone();
+            self.send(to, SchedulerMessage::Members { seeds });
+        }
     }
 
     /// Keeps what a recruited seed will need. The oldest is forgotten first.
@@ -311,38 +327,38 @@ impl Desk {
 
     fn act(&mut self) {
         while let Some(action) = self.owner.brain.next_action() {
-            let (host, named) = (action.host(), self.importers(&action));
-            if let Some(message) = self.message(action) {
-                self.send(host, message);
+            let host = action.host();
+            // Named before introduced: what a neighbour sends must be vouched for by a name that is known.
+            for (to, message) in self.importers(&action) {
+                self.send(to, message);
             }
-            for (host, message) in named {
+            if let Some(message) = self.message(action) {
                 self.send(host, message);
             }
         }
     }
 
-    /// Whom to tell which host imports a task: all its members when that changes, a newcomer when it is introduced.
-    fn importers(&self, action: &Action) -> Vec<(HostId, SchedulerMessage)> {
-        let (Action::Grant { host, task, .. } | Action::Introduce { host, task, .. }) = action
-        else {
-            return Vec::new();
-        };
-        let mut told = Vec::new();
-        for view in self.owner.brain.task_view(task) {
-            let Some(lease) = view.lease else { continue };
-            let message = || SchedulerMessage::Importer {
-                task: *task,
-                host: lease.holder,
-            };
-            let is_grant = matches!(action, Action::Grant { .. });
-            let members = view
-                .members
-                .iter()
-                .map(|member| member.host)
-                .filter(|member| is_grant || member == host);
-            told.extend(members.map(|member| (member, message())));
+    /// Whom to tell which hosts vouch for a task's pieces: all its members when another host becomes its importer, and
+    /// a newcomer all who ever were.
+    fn importers(&mut self, action: &Action) -> Vec<(HostId, SchedulerMessage)> {
+        let message = |task, host| SchedulerMessage::Importer { task, host };
+        match *action {
+            Action::Grant { host, task, .. } => {
+                self.named.name(task, host);
+                let views = self.owner.brain.task_view(&task);
+                let members = views.iter().flat_map(|view| &view.members);
+                members
+                    .map(|member| (member.host, message(task, host)))
+                    .collect()
+            }
+            Action::Introduce { host, task, .. } => {
+                let named = self.named.of(&task).iter();
+                named
+                    .map(|importer| (host, message(task, *importer)))
+                    .collect()
+            }
+            _ => Vec::new(),
         }
-        told
     }
 
     fn message(&self, action: Action) -> Option<SchedulerMessage> {

@@ -60,7 +60,7 @@ pub(crate) enum Event {
         task: TaskId,
         piece: PieceIndex,
     },
-    /// Half of a piece came.
+    /// A piece is on its way, and the last of its request will end soon.
     Ending {
         link: LinkNo,
         task: TaskId,

@@ -6,7 +6,7 @@ use swarm::{
     HostNo, SlotHint,
     download::{Event as Swarm, Supplier},
 };
-use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, TaskId};
+use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, Source, TaskId};
 use wire::{
     Inventory, LinkEnd, Message,
     codec::{DeclineReason, GoodbyeReason},
@@ -402,10 +402,14 @@ impl Core {
         };
         if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
             let signers = job.task.table.write().void();
-            tracing::error!(task = ?task, %expected, found = %digest, ?signers, "the whole does not match its digest; its signers are not believed again");
-            signers
-                .into_iter()
-                .for_each(|signer| self.scheduling.blame(signer));
+            tracing::error!(task = ?task, %expected, found = %digest, ?signers, "the whole does not match the digest it was asked by");
+            // A registry's blob has the digest it is named by; a digest that a user put beside a URL may simply be wrong,
+            // and says nothing of the importer.
+            if matches!(job.task.spec.source, Source::Blob { .. }) {
+                signers
+                    .into_iter()
+                    .for_each(|signer| self.scheduling.blame(signer));
+            }
             if let Err(cause) = tokio::task::block_in_place(|| job.task.content.void_all()) {
                 tracing::error!(task = ?task, error = &cause as &dyn std::error::Error, "voiding failed");
             }

@@ -49,7 +49,7 @@ impl Default for DownloadPolicy {
             ahead: 1,
             reveals: 2,
             run_bytes_max: ByteCount::mib(1),
-            run_time: Duration::from_millis(4),
+            run_time: Duration::from_millis(250),
             window: 8,
             read_ahead_pieces: 8,
             read_ahead_bytes: ByteCount::mib(32),

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Not run by tests/run.sh: it fails, and says what does not work yet.
-#
-# A host that asks for a file after another host of the cluster has all of it should get it from that host.  In a cluster
-# without a seed it waits about three seconds and then reads all of it from the origin again.
+# needs: base nginx net
+# A host that asks for a file after another host of the cluster has all of it gets it from that host, also in a cluster
+# without a seed, where the importer alone vouches for the pieces.
 set -euo pipefail
 
 PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
