@@ -53,7 +53,9 @@ mod tests {
         };
         let host = |byte| HostId::from_bytes([byte; 32]);
         let mut named = Named::default();
-        [1, 2, 1].map(|byte| named.name(task(0), host(byte)));
+        for byte in [1, 2, 1] {
+            named.name(task(0), host(byte));
+        }
         assert_eq!(named.of(&task(0)), [host(1), host(2)]);
         (1..=16_384).for_each(|number| named.name(task(number), host(3)));
         assert!(named.of(&task(0)).is_empty(), "the oldest is forgotten");
