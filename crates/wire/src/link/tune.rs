@@ -5,10 +5,10 @@ use std::io;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Unsent bytes that the kernel holds before the socket stops being writable: one data frame, so that a control frame
-/// waits behind no more than that.
+/// Unsent bytes that the kernel holds before the socket stops being writable: a control frame waits behind these and one
+/// data frame. Sixteen hosts on 50 Mbit/s links took 1.49 times the bound with 256 KiB, 1.35 with 64 and 1.31 with 16.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT_MAX: u32 = 64 << 10;
+const UNSENT_MAX: u32 = 16 << 10;
 
 /// Sets what a link needs of its socket: small frames leave at once, and little waits in the kernel.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
