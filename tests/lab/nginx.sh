@@ -27,36 +27,9 @@ Everything it starts is ended by stop, by process id.  Root is not needed.
 USAGE
 }
 
-die() { echo "nginx.sh: $*" >&2; exit 1; }
-need() { command -v "$1" >/dev/null || die "$1 not found: apt-get install $2"; }
-
-# free_port ADDR [PORT]: a free port, or PORT if it is free.
-free_port() {
-    python3 - "$@" <<'PY'
-import socket, sys
-s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind((sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))
-s.listen()
-print(s.getsockname()[1])
-PY
-}
-
-host_port() { case $1 in *:*) echo "[$1]:$2" ;; *) echo "$1:$2" ;; esac; }
-alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 answers() { curl -so /dev/null --max-time 5 --noproxy '*' "$1/.status"; }
-
-end_pid() {
-    alive "$1" || return 0
-    local pid
-    pid=$(cat "$1")
-    kill "$pid" 2>/dev/null || true
-    for _ in $(seq 50); do
-        kill -0 "$pid" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    kill -9 "$pid" 2>/dev/null || true
-}
 
 write_config() {
     local user=""
