@@ -8,11 +8,11 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
-use types::ClusterId;
+use types::{ClusterId, hex};
 
 use crate::{
     certificate::{self, CertificateFault, Leaf},
-    hex, names,
+    names,
     signer::PublicKey,
     tls,
     token::ParseTokenError,

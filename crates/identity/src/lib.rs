@@ -27,7 +27,6 @@ mod ca;
 mod certificate;
 mod enrolment;
 mod handshakes;
-mod hex;
 mod host_identity;
 mod link;
 mod link_error;

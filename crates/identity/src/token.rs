@@ -5,9 +5,9 @@
 
 use std::{fmt, str::FromStr};
 
-use types::Secret;
+use types::{Secret, hex};
 
-use crate::{authority::CaFingerprint, hex};
+use crate::authority::CaFingerprint;
 
 /// Which token; not secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

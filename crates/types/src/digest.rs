@@ -84,7 +84,7 @@ impl FromStr for Digest {
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
             .ok_or(ParseDigestError::Algorithm)?;
-        let bytes = hex::decode_32(value).ok_or(ParseDigestError::Value {
+        let bytes = hex::decode(value).ok_or(ParseDigestError::Value {
             algorithm: algorithm.name(),
         })?;
         Ok(Self { algorithm, bytes })

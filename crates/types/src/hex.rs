@@ -1,12 +1,14 @@
-//! Lower-case hexadecimal, the only spelling of binary identities that we accept or print.
+//! Lower-case hexadecimal, the only spelling of binary identities, token ids and fingerprints that we accept or print.
 
-/// Decodes exactly 64 lower-case hexadecimal digits.
-pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
+use std::fmt::{Formatter, Result, Write};
+
+/// Exactly `2 * N` lower-case digits, or nothing.
+pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
-    if digits.len() != 64 {
+    if digits.len() != 2 * N {
         return None;
     }
-    let mut bytes = [0; 32];
+    let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
@@ -22,6 +24,37 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// Writes `bytes` as lower-case hexadecimal digits.
-pub(crate) fn write(to: &mut std::fmt::Formatter<'_>, bytes: &[u8]) -> std::fmt::Result {
+pub fn write(to: &mut Formatter<'_>, bytes: &[u8]) -> Result {
     bytes.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
+}
+
+/// Two digits per byte.
+pub fn encode(bytes: &[u8]) -> String {
+    // The capacity is exact, so that a secret is never left behind by a growing buffer.
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a String takes every write");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_itself(bytes: [u8; 8]) {
+            prop_assert_eq!(decode::<8>(&encode(&bytes)), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for bad in ["", "0", "0G", "AA", "0é", "000"] {
+            assert_eq!(decode::<1>(bad), None, "{bad}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ mod bytes;
 mod chance;
 mod cluster;
 mod digest;
-mod hex;
+pub mod hex;
 mod key;
 mod layout;
 mod moment;

@@ -35,7 +35,7 @@ impl FromStr for TaskId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        hex::decode_32(text).map(Self).ok_or(ParseIdError::Task)
+        hex::decode(text).map(Self).ok_or(ParseIdError::Task)
     }
 }
 
