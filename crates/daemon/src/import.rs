@@ -1,17 +1,20 @@
-//! Reading a run of pieces from the origin into the store.
+//! Reading runs of pieces from the origin into the store.
 //!
 //! The importer that the scheduler named, and a seed on its own, sign each piece's digest: other hosts check what they
 //! get by it. Bytes go from the socket through the hash into the file, once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use control::OriginFailure;
 use futures_util::StreamExt;
 use identity::NodeKey;
-use origin::{AskError, Body, BodyStream};
+use origin::{AskError, Body, BodyStream, Place};
 use store::{PieceWriter, WriteError};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use types::{ClusterId, Epoch, PieceDigest, PieceIndex, PieceRun, Segment};
+use tracing::debug;
+use types::{ByteCount, ClusterId, Epoch, Layout, PieceDigest, PieceIndex, PieceRun, Segment};
 
 use crate::{
     access::{Access, AccessError, Accesses},
@@ -48,15 +51,37 @@ impl Signer {
     }
 }
 
-/// One run to import.
+/// One run to import, and what one request to the origin may cover if there must be a new one: the run, and what will
+/// most likely be imported after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) run: PieceRun,
+    pub(crate) reach: PieceRun,
+}
+
+/// One import: runs of a task, read one after the other.
+///
+/// Runs that follow each other come from one open stream; between two runs it is not read, so that the origin sends no
+/// more than the connection holds.
 pub(crate) struct Import {
     pub(crate) task: Arc<Task>,
     pub(crate) accesses: Accesses,
-    pub(crate) run: PieceRun,
-    /// The lease under which it is read; `None` for a blocked reader without one.
+    /// The lease under which it reads; `None` for a blocked reader without one.
     pub(crate) epoch: Option<Epoch>,
     /// Signs what is imported, if this host may.
     pub(crate) signer: Option<Signer>,
+}
+
+/// A body of the origin under way.
+struct Open {
+    body: BodyStream,
+    /// What came of the piece at `at` and was not used yet.
+    chunk: Bytes,
+    at: PieceIndex,
+    /// The index after the last piece that it brings.
+    end: u64,
+    /// The origin gives no parts: what lies ahead is only reached by reading up to it.
+    is_whole: bool,
 }
 
 /// Why an import ended early.
@@ -124,46 +149,127 @@ impl ImportError {
     }
 }
 
+impl Open {
+    /// Pieces of at most so many bytes are read past to get to the next run: about what the connection holds of them
+    /// already.
+    const GAP_MAX: ByteCount = ByteCount::mib(1);
+
+    /// Whether `piece` is what comes next, or nearly.
+    fn leads_to(&self, piece: PieceIndex, layout: &Layout) -> bool {
+        let is_ahead = self.at <= piece && u64::from(piece.0) < self.end;
+        is_ahead && {
+            let count = piece.0 - self.at.0;
+            let gap = PieceRun {
+                first: self.at,
+                count,
+            };
+            self.is_whole || count == 0 || layout.range_of_run(gap).length() <= Self::GAP_MAX
+        }
+    }
+}
+
+/// Waits until an open stream is not worth its connection any more: it was idle for long, or somebody else waits for its
+/// place in the origin's budget.
+async fn spent(place: Option<Place>) {
+    /// Far longer than the pause between two runs of an import that moves, and shorter than origins' own patience.
+    const IDLE_MAX: Duration = Duration::from_secs(10);
+    match place {
+        Some(place) => drop(tokio::time::timeout(IDLE_MAX, place.wanted()).await),
+        None => tokio::time::sleep(IDLE_MAX).await,
+    }
+}
+
 impl Import {
-    /// Imports the run, telling the core of each piece, or how it failed. Cancelled, it stops at once; pieces that are
-    /// stored by then stay.
-    pub(crate) async fn run(self, events: Events, stop: CancellationToken) {
-        let result = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            result = self.read(&events) => result,
+    /// Imports what is ordered until nothing more can be, telling the core of each piece, or how a run failed.
+    /// Cancelled, it stops at once; pieces that are stored by then stay.
+    pub(crate) async fn run(
+        self,
+        mut orders: mpsc::Receiver<Order>,
+        events: Events,
+        stop: CancellationToken,
+    ) {
+        let mut open: Option<Open> = None;
+        let work = async {
+            loop {
+                let place = open.as_ref().and_then(|open| open.body.place());
+                let order = tokio::select! {
+                    biased;
+                    order = orders.recv() => order,
+                    () = spent(place), if open.is_some() => {
+                        debug!(task = ?self.task.spec.task, "an idle stream of the origin is dropped");
+                        open = None;
+                        continue;
+                    }
+                };
+                let Some(order) = order else { return };
+                if let Err(cause) = self.carry_out(&order, &mut open, &events).await {
+                    open = None;
+                    let (task, run, epoch) = (self.task.spec.task, order.run, self.epoch);
+                    let cause = Arc::new(cause);
+                    events
+                        .tell(Event::ImportFailed {
+                            task,
+                            run,
+                            epoch,
+                            cause,
+                        })
+                        .await;
+                }
+            }
         };
-        if let Err(cause) = result {
-            let (task, run, epoch) = (self.task.spec.task, self.run, self.epoch);
-            events
-                .tell(Event::ImportFailed {
-                    task,
-                    run,
-                    epoch,
-                    cause: Arc::new(cause),
-                })
-                .await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = work => {}
         }
     }
 
-    async fn read(&self, events: &Events) -> Result<(), ImportError> {
-        let range = self.task.spec.layout.range_of_run(self.run);
-        match self.access().await?.read(range).await? {
-            Body::Range(stream) => self.store(stream, self.run, events).await,
-            // The origin ignores ranges: what comes before the run is taken too, once, instead of being thrown away.
-            Body::Whole(stream) => {
-                let count = u32::try_from(self.run.end()).unwrap_or(u32::MAX);
-                self.store(
-                    stream,
-                    PieceRun {
-                        first: PieceIndex(0),
-                        count,
-                    },
-                    events,
-                )
-                .await
+    async fn carry_out(
+        &self,
+        order: &Order,
+        open: &mut Option<Open>,
+        events: &Events,
+    ) -> Result<(), ImportError> {
+        let layout = &self.task.spec.layout;
+        let mut next = order.run.first;
+        while u64::from(next.0) < order.run.end() {
+            if !open
+                .as_ref()
+                .is_some_and(|open| open.leads_to(next, layout))
+            {
+                // What is left of the old one goes first: it holds a place in the origin's budget.
+                *open = None;
+                let end = u32::try_from(order.reach.end()).unwrap_or(u32::MAX);
+                let count = end.saturating_sub(next.0).max(1);
+                *open = Some(self.open(PieceRun { first: next, count }).await?);
+            }
+            if let Some(stream) = open {
+                self.piece(stream, events).await?;
+                next = next.max(stream.at);
+                if u64::from(stream.at.0) >= stream.end {
+                    *open = None;
+                }
             }
         }
+        Ok(())
+    }
+
+    async fn open(&self, run: PieceRun) -> Result<Open, ImportError> {
+        let layout = &self.task.spec.layout;
+        let range = layout.range_of_run(run);
+        debug!(task = ?self.task.spec.task, %run, %range, epoch = ?self.epoch, "the origin is read");
+        let (body, brings, is_whole) = match self.access().await?.read(range).await? {
+            Body::Range(body) => (body, run, false),
+            // The origin ignores ranges: what comes before the run is taken too, once, instead of being thrown away.
+            Body::Whole(body) => (body, layout.all(), true),
+        };
+        Ok(Open {
+            body,
+            chunk: Bytes::new(),
+            at: brings.first,
+            end: brings.end(),
+            is_whole,
+        })
     }
 
     /// The way to the origin, looked up anew for a task that an earlier process began.
@@ -179,37 +285,31 @@ impl Import {
         }
     }
 
-    async fn store(
-        &self,
-        mut stream: BodyStream,
-        run: PieceRun,
-        events: &Events,
-    ) -> Result<(), ImportError> {
-        let layout = self.task.spec.layout;
-        let mut chunk = bytes::Bytes::new();
-        for piece in run.pieces() {
-            let mut left = layout.length_of(piece).0;
-            let mut writer = self.writer(piece)?;
-            while left > 0 {
-                if chunk.is_empty() {
-                    chunk = stream.next().await.transpose()?.unwrap_or_default();
-                    if chunk.is_empty() {
-                        return Err(ImportError::Short { piece });
-                    }
-                }
-                let part =
-                    chunk.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len()));
-                left -= part.len() as u64;
-                if let Some(writer) = &mut writer {
-                    tokio::task::block_in_place(|| writer.write(&part))
-                        .map_err(|cause| ImportError::Store { piece, cause })?;
+    /// Reads the next piece of `open`, and stores it unless it is here.
+    async fn piece(&self, open: &mut Open, events: &Events) -> Result<(), ImportError> {
+        let piece = open.at;
+        let mut left = self.task.spec.layout.length_of(piece).0;
+        let mut writer = self.writer(piece)?;
+        while left > 0 {
+            if open.chunk.is_empty() {
+                open.chunk = open.body.next().await.transpose()?.unwrap_or_default();
+                if open.chunk.is_empty() {
+                    return Err(ImportError::Short { piece });
                 }
             }
-            if let Some(writer) = writer {
-                self.finish(writer, piece, events).await?;
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let part = open.chunk.split_to(most.min(open.chunk.len()));
+            left -= part.len() as u64;
+            if let Some(writer) = &mut writer {
+                tokio::task::block_in_place(|| writer.write(&part))
+                    .map_err(|cause| ImportError::Store { piece, cause })?;
             }
         }
-        Ok(())
+        open.at = PieceIndex(piece.0 + 1);
+        match writer {
+            Some(writer) => self.finish(writer, piece, events).await,
+            None => Ok(()),
+        }
     }
 
     /// A writer, unless the piece is here already or on its way from elsewhere.
@@ -245,3 +345,6 @@ impl Import {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

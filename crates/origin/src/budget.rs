@@ -147,6 +147,8 @@ pub(crate) struct Gate {
     started: Instant,
     state: Mutex<State>,
     freed: Notify,
+    /// Somebody began to wait for a place.
+    crowded: Notify,
     waiting: AtomicUsize,
     pub(crate) counters: Counters,
 }
@@ -172,6 +174,7 @@ impl Gate {
             started,
             state: Mutex::new(state),
             freed: Notify::new(),
+            crowded: Notify::new(),
             waiting: AtomicUsize::new(0),
             counters: Counters::default(),
         }
@@ -180,15 +183,17 @@ impl Gate {
     /// Waits for a place. Dropped early, no place is taken.
     pub(crate) async fn enter(self: &Arc<Self>) -> Result<Pass, Closed> {
         self.check_pause()?;
-        let _waiting = self.queue()?;
+        let waiting = self.queue()?;
         let pass = loop {
             // Registered before the look, so that a place freed in between is not missed.
             let freed = self.freed.notified();
             if let Some(pass) = self.try_enter() {
                 break pass;
             }
+            self.crowded.notify_one();
             freed.await;
         };
+        drop(waiting);
         let wait = self.state.lock().requests.take(1, self.now());
         if !wait.is_zero() {
             sleep(wait).await;
@@ -246,10 +251,28 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Tells whether the place that a body holds at its origin is wanted by somebody else.
+#[derive(Clone)]
+pub struct Place(Arc<Gate>);
+
+impl Place {
+    /// Waits until somebody waits for a place at this origin: who holds one without using it should give it back. Of
+    /// several that wait here, one wakes for each that came.
+    pub async fn wanted(&self) {
+        while self.0.waiting.load(Ordering::Relaxed) == 0 {
+            self.0.crowded.notified().await;
+        }
+    }
+}
+
 /// A place at an origin, given back when dropped.
 pub(crate) struct Pass(Arc<Gate>);
 
 impl Pass {
+    pub(crate) fn place(&self) -> Place {
+        Place(Arc::clone(&self.0))
+    }
+
     pub(crate) fn gate(&self) -> &Gate {
         &self.0
     }
@@ -340,6 +363,26 @@ mod tests {
         let mut also = Box::pin(gate.enter());
         assert!(also.as_mut().now_or_never().is_none());
         assert!(matches!(gate.enter().await, Err(Closed::Crowded)));
+    }
+
+    #[tokio::test]
+    async fn who_holds_a_place_hears_that_it_is_wanted() {
+        let gate = gate(Budget {
+            concurrency: 2,
+            ..Budget::default()
+        });
+        let first = gate.enter().await.expect("empty");
+        let place = first.place();
+        let mut wanted = Box::pin(place.wanted());
+        assert!(wanted.as_mut().now_or_never().is_none());
+        let _second = gate.enter().await.expect("a place is left");
+        assert!(wanted.as_mut().now_or_never().is_none(), "nobody waits");
+        let mut third = Box::pin(gate.enter());
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(wanted.now_or_never().is_some());
+        drop(first);
+        assert!(third.now_or_never().is_some_and(|pass| pass.is_ok()));
+        assert!(place.wanted().now_or_never().is_none(), "that is over");
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ mod testing;
 pub use allowed::{AllowedOrigin, ParseOriginError, Scheme};
 pub use ask::AskError;
 pub use body::{Body, BodyStream, ReadError};
-pub use budget::Budget;
+pub use budget::{Budget, Place};
 pub use canonical::canonical_url;
 pub use config::{OriginConfig, Patience, Roots};
 pub use dialer::{DialPolicy, LookupError, NameTable, Names, Refused, RootsError};

@@ -140,7 +140,7 @@ where
 }
 
 fn http_client(dialer: Dialer, connections: Connections) -> Client<Dialer, Full<Bytes>> {
-    let window = u32::try_from(ByteCount::mib(8).0).expect("8 MiB fit 32 bits");
+    let window = u32::try_from(ByteCount::mib(4).0).expect("4 MiB fit 32 bits");
     Client::builder(connections)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -150,7 +150,8 @@ fn http_client(dialer: Dialer, connections: Connections) -> Client<Dialer, Full<
         .http1_max_headers(128)
         .http1_max_buf_size(256 << 10)
         .http2_max_header_list_size(64 << 10)
-        // The HTTP/2 default of 64 KiB would cap a stream at 64 KiB per round trip.
+        // The HTTP/2 default of 64 KiB would cap a stream at 64 KiB per round trip. A body that nobody reads may fill its
+        // window: as much as the kernel lets wait on an HTTP/1 connection.
         .http2_initial_stream_window_size(window)
         .http2_initial_connection_window_size(window * 4)
         .build(dialer)

@@ -9,8 +9,15 @@ use swarm::{
 use types::{Epoch, PieceIndex, PieceRun, TaskId};
 use wire::{Message, Runs};
 
-use super::{Core, runs_of};
-use crate::{import::Import, task::TaskError};
+use super::{
+    Core,
+    lanes::{Lanes, NewLane},
+    runs_of,
+};
+use crate::{
+    import::{Import, Order},
+    task::TaskError,
+};
 
 impl Core {
     pub(super) fn act(&mut self, task: TaskId, action: Action) {
@@ -109,35 +116,45 @@ impl Core {
         };
         // Without a lease only a seed's word counts with others; what a plain daemon imports on its own stays its own.
         let may_sign = epoch.is_some_and(|epoch| epoch > Epoch::default()) || self.parts.is_seed;
+        let reach = job.download.reach(self.parts.clock.now(), run);
+        let lanes = job
+            .imports
+            .entry(epoch.unwrap_or_default())
+            .or_insert_with(Lanes::new);
+        let new = match epoch {
+            Some(_) => {
+                let most = usize::from(self.parts.limits.download.import_streams);
+                lanes.hand(Order { run, reach }, most)
+            }
+            None => Some(lanes.once(Order { run, reach: run })),
+        };
+        let Some(NewLane { orders, stop }) = new else {
+            return;
+        };
         let import = Import {
             task: Arc::clone(&job.task),
             accesses: self.parts.accesses.clone(),
-            run,
             epoch,
             signer: may_sign.then(|| self.parts.signer.clone()),
         };
-        let stop = job
-            .imports
-            .entry(epoch.unwrap_or_default())
-            .or_default()
-            .child_token();
-        self.io.spawn(import.run(self.events.clone(), stop));
+        self.io.spawn(import.run(orders, self.events.clone(), stop));
     }
 
     pub(super) fn stop_import(&mut self, task: TaskId, epoch: Epoch) {
-        if let Some(stop) = self
+        if let Some(lanes) = self
             .jobs
             .get_mut(&task)
             .and_then(|job| job.imports.remove(&epoch))
         {
-            stop.cancel();
+            lanes.cancel();
         }
     }
 
     fn complete(&mut self, task: TaskId) {
-        let Some(job) = self.jobs.get(&task) else {
+        let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        job.imports.values_mut().for_each(Lanes::finish);
         let took = self.parts.clock.now().since(job.began);
         let (local, peer, origin) = job.task.bytes();
         tracing::info!(task = ?task, ?took, local, peer, origin, "everything wanted is here");

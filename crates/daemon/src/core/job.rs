@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use swarm::download::{Download, DownloadPolicy, ReaderNo};
-use tokio_util::sync::CancellationToken;
 use types::{Chance, Epoch, Moment};
 
+use super::lanes::Lanes;
 use crate::task::Task;
 
 /// A task, its brain, and what runs for it.
@@ -16,8 +16,8 @@ pub(super) struct Job {
     pub(super) timer: Option<Moment>,
     /// Local readers.
     pub(super) readers: BTreeMap<ReaderNo, ()>,
-    /// Ends the imports of each epoch; those without a lease are under epoch zero.
-    pub(super) imports: BTreeMap<Epoch, CancellationToken>,
+    /// The imports of each epoch; those without a lease are under epoch zero.
+    pub(super) imports: BTreeMap<Epoch, Lanes>,
     /// The newest epoch seen.
     pub(super) epoch: Epoch,
     /// Whether the scheduler was asked, and not told that we left.

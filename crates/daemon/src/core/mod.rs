@@ -5,7 +5,7 @@
 //!
 //! * `event`: what happens.
 //! * `peers`: the remote hosts, their addresses, and the link to each.
-//! * `job`: one running task: its brain, its readers, its imports.
+//! * `job`: one running task: its brain, its readers, its imports; `lanes`: which import reads the next run.
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: what links say.
 //! * `serve`: uploads.
@@ -15,6 +15,7 @@ mod act;
 mod event;
 mod hear;
 mod job;
+mod lanes;
 mod open;
 mod peers;
 mod plan;

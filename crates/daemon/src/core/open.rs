@@ -10,7 +10,7 @@ use swarm::{
 use tokio::sync::oneshot;
 use types::{ByteCount, PieceRun, TaskId, Visibility};
 
-use super::{Core, Event, job::Job};
+use super::{Core, Event, job::Job, lanes::Lanes};
 use crate::{
     handle::{Command, TaskStatus, Wait},
     prove::prove,
@@ -228,9 +228,7 @@ impl Core {
         if let Some(at) = job.timer.take() {
             self.timers.remove(&(at, task));
         }
-        job.imports
-            .values()
-            .for_each(tokio_util::sync::CancellationToken::cancel);
+        job.imports.values().for_each(Lanes::cancel);
         self.tasks.remove(&task);
         self.close_everywhere(task);
         self.scheduling.left(task);

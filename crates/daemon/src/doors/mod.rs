@@ -19,7 +19,7 @@ mod upstream;
 mod vitals;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

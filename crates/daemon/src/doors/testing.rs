@@ -26,33 +26,33 @@ use crate::{
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) lines: Vec<(String, String)>,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) lines: Vec<(String, String)>,
 }
 
 impl Seen {
-    pub(super) fn line(&self, name: &str) -> Option<&str> {
+    pub(crate) fn line(&self, name: &str) -> Option<&str> {
         let line = self.lines.iter().find(|(one, _)| one == name)?;
         Some(&line.1)
     }
 }
 
 /// An answer: the status, header lines, the body.
-pub(super) type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
+pub(crate) type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
 type Answers = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 /// An origin that answers each connection once.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     _accepting: JoinSet<()>,
 }
 
 impl Server {
-    pub(super) async fn start(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -73,7 +73,7 @@ impl Server {
         }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
     }
 }
@@ -202,7 +202,7 @@ fn ask(wanted: Wanted, authorization: Option<&str>) -> ContentAsk {
 }
 
 /// Some bytes, and what they hash to.
-pub(super) fn content(length: usize) -> (Vec<u8>, Digest) {
+pub(crate) fn content(length: usize) -> (Vec<u8>, Digest) {
     let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
     let digest = Digest::sha256(Sha256::digest(&bytes).into());
     (bytes, digest)

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::{
     allowed::AllowedOrigin,
-    budget::{Closed, Pass},
+    budget::{Closed, Pass, Place},
     dialer::DialError,
     header::retry_after,
     origins::Inner,
@@ -97,6 +97,11 @@ pub(crate) struct AnswerBody {
 }
 
 impl AnswerBody {
+    /// The place it holds at its origin.
+    pub(crate) fn place(&self) -> Place {
+        self.pass.place()
+    }
+
     /// The next bytes, never empty; none at the end. Dropped early, bytes may be lost: the body is then unusable.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, AskError>> {
         // The whole search for a byte is timed: frames without data are no progress.

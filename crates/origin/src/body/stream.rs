@@ -14,7 +14,7 @@ use futures_util::{
 use types::ByteRange;
 
 use super::{Source, error::ReadError, judge::Expected, open_once, pause_or_give_up};
-use crate::{ask::AnswerBody, retry::Tries};
+use crate::{ask::AnswerBody, budget::Place, retry::Tries};
 
 /// The state of one body under way. Invariant: `start <= at`, and `at <= end` where the end is known.
 pub(super) struct Reading {
@@ -109,11 +109,13 @@ pub struct BodyStream {
     chunks: BoxStream<'static, Result<Bytes, ReadError>>,
     range: (u64, Option<u64>),
     received: u64,
+    place: Option<Place>,
 }
 
 impl BodyStream {
     pub(super) fn new(reading: Reading) -> Self {
         let range = (reading.start, reading.end);
+        let place = reading.body.as_ref().map(AnswerBody::place);
         let chunks = stream::try_unfold(reading, |mut reading| async move {
             let next = reading.next().await?;
             Ok(next.map(|data| (data, reading)))
@@ -122,6 +124,7 @@ impl BodyStream {
             chunks: chunks.boxed(),
             range,
             received: 0,
+            place,
         }
     }
 
@@ -130,7 +133,13 @@ impl BodyStream {
             chunks: stream::empty().boxed(),
             range: (range.start(), Some(range.end())),
             received: 0,
+            place: None,
         }
+    }
+
+    /// The place that it holds in its origin's budget, for who keeps it open without reading; none if it is empty.
+    pub fn place(&self) -> Option<Place> {
+        self.place.clone()
     }
 
     /// The offset of its first byte in the content.

@@ -28,6 +28,17 @@ pub(crate) struct ImportView<'a> {
     pub(crate) neighbours: &'a Neighbours,
 }
 
+impl ImportView<'_> {
+    /// Whether `piece` is to come from the origin under `lease`: it is not here, and no host brings it.
+    fn is_for_origin(&self, lease: &Lease, piece: PieceIndex) -> bool {
+        lease.run.contains(piece)
+            && self.layout.contains(piece)
+            && !self.have.contains(piece)
+            && !self.requested.contains(piece)
+            && !self.neighbours.is_offered(piece, self.now)
+    }
+}
+
 /// The import side of one download.
 ///
 /// Invariants: `pieces` is the union of `running`; `seed` lives while a lease is held and pieces are held back.
@@ -134,14 +145,8 @@ impl Importing {
         if is_full || self.is_refused || view.now < self.retry_at {
             return None;
         }
-        let is_open = |piece: PieceIndex| {
-            lease.run.contains(piece)
-                && view.layout.contains(piece)
-                && !view.have.contains(piece)
-                && !self.pieces.contains(piece)
-                && !view.requested.contains(piece)
-                && !view.neighbours.is_offered(piece, view.now)
-        };
+        let is_open =
+            |piece: PieceIndex| !self.pieces.contains(piece) && view.is_for_origin(&lease, piece);
         let first_of = |piece: PieceIndex, count: u32| {
             let count = (piece.0..)
                 .take(count as usize)
@@ -169,6 +174,25 @@ impl Importing {
             .difference([view.have, &self.pieces, view.requested])
             .find(|piece| is_open(*piece))?;
         first_of(next, room)
+    }
+
+    /// `run` and the pieces right behind it that the next runs will most likely be, as far as one request may reach.
+    pub(crate) fn reach(&self, view: &ImportView<'_>, run: PieceRun) -> PieceRun {
+        let Some(lease) = self.lease else { return run };
+        let most = pieces_in(view.policy.import_reach, view.layout);
+        let is_next = |piece: &PieceIndex| {
+            view.demand.wanted().contains(*piece) && view.is_for_origin(&lease, *piece)
+        };
+        let end = u32::try_from(run.end()).unwrap_or(u32::MAX);
+        let more = (end..)
+            .take(most.saturating_sub(run.count) as usize)
+            .map(PieceIndex)
+            .take_while(is_next)
+            .count();
+        PieceRun {
+            first: run.first,
+            count: run.count + u32::try_from(more).unwrap_or(0),
+        }
     }
 
     /// Pieces that may be read ahead of what has left this host, shared among the streams.

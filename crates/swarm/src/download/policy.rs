@@ -29,6 +29,9 @@ pub struct DownloadPolicy {
     /// Requests to the origin at once: two, so that one runs while the other's last piece is verified; with more, each
     /// piece comes later than it could (measured with four: the swarm begins 0.3 piece times later).
     pub import_streams: u8,
+    /// What one request to the origin covers at most, so that the runs of an import follow each other in one stream
+    /// instead of costing a round trip each. What is covered is not yet read: the stream waits for the next run.
+    pub import_reach: ByteCount,
     /// How long the head of a blocked reader waits, at most, without any news of the swarm before this host reads
     /// from the origin without a lease; a random part of as much again is added.
     pub head_wait_max: Duration,
@@ -54,6 +57,7 @@ impl Default for DownloadPolicy {
             read_ahead_pieces: 8,
             read_ahead_bytes: ByteCount::mib(32),
             import_streams: 2,
+            import_reach: ByteCount::mib(64),
             head_wait_max: Duration::from_secs(1),
             hard_limit: Duration::from_secs(300),
             patience_min: Duration::from_millis(250),

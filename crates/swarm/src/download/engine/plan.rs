@@ -1,6 +1,6 @@
 //! What to do next: reveal, request, ask, import, report.
 
-use types::{Layout, Moment, PieceIndex};
+use types::{Layout, Moment, PieceIndex, PieceRun};
 
 use super::{Download, State};
 use crate::{
@@ -176,17 +176,27 @@ impl Download {
         })
     }
 
+    fn import_view(&self, now: Moment) -> ImportView<'_> {
+        ImportView {
+            now,
+            layout: &self.layout,
+            policy: &self.policy,
+            have: &self.have,
+            requested: self.requests.pieces(),
+            demand: &self.demand,
+            neighbours: &self.neighbours,
+        }
+    }
+
+    /// What one request to the origin should cover for the `run` of an [`Action::Import`]: it, and what will most likely
+    /// be imported next.
+    pub fn reach(&self, now: Moment, run: PieceRun) -> PieceRun {
+        self.importing.reach(&self.import_view(now), run)
+    }
+
     pub(super) fn import(&mut self, now: Moment) {
         loop {
-            let view = ImportView {
-                now,
-                layout: &self.layout,
-                policy: &self.policy,
-                have: &self.have,
-                requested: self.requests.pieces(),
-                demand: &self.demand,
-                neighbours: &self.neighbours,
-            };
+            let view = self.import_view(now);
             let leased = self
                 .importing
                 .next_leased(&view)

@@ -110,3 +110,39 @@ fn a_cancelled_importer_needs_no_more_wake_ups() {
     actions(&mut download, Moment(2));
     assert_eq!(download.deadline(Moment(2_000_000)), None);
 }
+
+#[test]
+fn one_request_to_the_origin_reaches_as_far_as_the_import_will_go() {
+    let layout = Layout::custom(ByteCount::mib(100), ByteCount::mib(1)).expect("a sound layout");
+    let mut have = PieceSet::empty(layout.piece_count());
+    have.insert(PieceIndex(40));
+    let mut download = Download::new(layout, have, DownloadPolicy::default(), Chance::seeded(1));
+    download.handle(Moment(1), Event::WantAll(true));
+    let reach = |download: &Download, first, count| {
+        let first = PieceIndex(first);
+        let reach = download.reach(Moment(1), PieceRun { first, count });
+        (reach.first.0, reach.end())
+    };
+    assert_eq!(reach(&download, 0, 4), (0, 4), "without a lease no further");
+    let lease = Lease {
+        epoch: Epoch(1),
+        run: PieceRun {
+            first: PieceIndex(0),
+            count: 99,
+        },
+        until: Moment(1_000_000),
+    };
+    download.handle(Moment(1), Event::Leased(lease));
+    actions(&mut download, Moment(1));
+    assert_eq!(reach(&download, 0, 4), (0, 40), "up to what is here");
+    assert_eq!(reach(&download, 90, 4), (90, 99), "within the lease");
+    let mut far = Download::new(
+        layout,
+        PieceSet::empty(layout.piece_count()),
+        DownloadPolicy::default(),
+        Chance::seeded(1),
+    );
+    far.handle(Moment(1), Event::WantAll(true));
+    far.handle(Moment(1), Event::Leased(lease));
+    assert_eq!(reach(&far, 3, 1), (3, 67), "64 MiB at most");
+}
