@@ -7,14 +7,14 @@ use std::{
 
 use types::{
     ByteCount, Digest, Epoch, HostId, Layout, Moment, PieceIndex, PieceRun, Source, TaskId,
-    Topology, Visibility,
+    Topology, Validator, Visibility,
 };
 
 use crate::{
     Stamped,
     host_message::{
-        Accusation, Ask, CanImport, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
-        OriginFailure, Progress,
+        Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim,
+        LeaseFailed, OriginFailure, Progress,
     },
     proto::{self, host_message::Kind as Host, scheduler_message::Kind as Scheduler},
     scheduler_message::{
@@ -186,6 +186,19 @@ fn ask(ask: proto::Ask) -> Checked<Ask> {
     })
 }
 
+fn found(found: proto::Found) -> Checked<Found> {
+    use proto::found::Validator as Told;
+    let length = ByteCount(found.length);
+    let validator = found.validator.map(|validator| match validator {
+        Told::Etag(tag) => Validator::ETag(tag),
+        Told::Modified(at) => Validator::Modified {
+            at,
+            length: length.0,
+        },
+    });
+    needed(Found::of(length, validator), "found")
+}
+
 fn inventory(inventory: proto::Inventory) -> Checked<Inventory> {
     bounded(&inventory.leases, Inventory::RUNNING_MAX, "too many leases")?;
     bounded(
@@ -253,6 +266,13 @@ impl TryFrom<proto::HostMessage> for Stamped {
                     Ok(proto::Accusation::Proof) => Accusation::Proof,
                     Err(_) => return Err(Malformed("accusation")),
                 },
+            },
+            Host::Look(of) => HostMessage::Look {
+                source: source(of)?,
+            },
+            Host::Looked(looked) => HostMessage::Looked {
+                source: source(needed(looked.source, "source")?)?,
+                found: looked.found.map(found).transpose()?,
             },
             Host::Ping(_) => HostMessage::Ping,
             Host::Goodbye(_) => HostMessage::Goodbye,
@@ -367,6 +387,14 @@ impl TryFrom<proto::SchedulerMessage> for SchedulerMessage {
                 digest: digest(&wanted.digest)?,
                 visibility: visibility(wanted.visibility)?,
             }),
+            Scheduler::Look(of) => Self::Look {
+                source: source(of)?,
+            },
+            Scheduler::Looked(looked) => Self::Looked {
+                source: source(needed(looked.source, "source")?)?,
+                found: found(needed(looked.found, "found")?)?,
+                age: Duration::from_nanos(looked.age_ns),
+            },
             Scheduler::Members(members) => Self::Members {
                 seeds: neighbours(&members.seeds)?,
             },

@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
-use types::{Digest, HostId, Layout, Source, TaskId, Visibility};
+use types::{Digest, HostId, Layout, Source, TaskId, Validator, Visibility};
 
 use crate::{
     Stamped,
     host_message::{
-        Accusation, Ask, CanImport, Have, HostMessage, Inventory, Join, OriginFailure, Progress,
+        Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, OriginFailure,
+        Progress,
     },
     proto::{self, host_message::Kind as Host, scheduler_message::Kind as Scheduler},
     scheduler_message::{
@@ -120,6 +121,22 @@ fn ask(ask: Ask) -> proto::Ask {
     }
 }
 
+fn looked(of: Source, found: Option<Found>, age: Duration) -> proto::Looked {
+    use proto::found::Validator as Told;
+    let found = found.map(|found| proto::Found {
+        length: found.length.0,
+        validator: found.validator.map(|validator| match validator {
+            Validator::ETag(tag) => Told::Etag(tag),
+            Validator::Modified { at, .. } => Told::Modified(at),
+        }),
+    });
+    proto::Looked {
+        source: Some(source(of)),
+        found,
+        age_ns: nanoseconds(age),
+    }
+}
+
 fn inventory(inventory: Inventory) -> proto::Inventory {
     let claims = inventory.leases.iter().map(|claim| proto::LeaseClaim {
         task: claim.task.as_bytes().to_vec(),
@@ -176,6 +193,10 @@ impl From<Stamped> for proto::HostMessage {
                     Accusation::Proof => proto::Accusation::Proof.into(),
                 },
             }),
+            HostMessage::Look { source: of } => Host::Look(source(of)),
+            HostMessage::Looked { source, found } => {
+                Host::Looked(looked(source, found, Duration::ZERO))
+            }
             HostMessage::Ping => Host::Ping(proto::Nothing {}),
             HostMessage::Goodbye => Host::Goodbye(proto::Nothing {}),
         };
@@ -278,6 +299,10 @@ impl From<SchedulerMessage> for proto::SchedulerMessage {
                 },
             }),
             SchedulerMessage::Recruit(wanted) => Scheduler::Recruit(recruit(wanted)),
+            SchedulerMessage::Look { source: of } => Scheduler::Look(source(of)),
+            SchedulerMessage::Looked { source, found, age } => {
+                Scheduler::Looked(looked(source, Some(found), age))
+            }
             SchedulerMessage::Members { seeds } => Scheduler::Members(proto::Members {
                 seeds: seeds.into_iter().map(neighbour).collect(),
             }),

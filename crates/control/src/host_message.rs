@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use types::{Digest, Epoch, HostId, Layout, Source, TaskId, Topology, Visibility};
+use types::{
+    ByteCount, Digest, Epoch, HostId, Layout, Source, TaskId, Topology, Validator, Visibility,
+};
 
 /// One message of a host. It travels with the moment it was sent at, see [`crate::Stamped`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +52,53 @@ pub enum HostMessage {
         /// With what.
         kind: Accusation,
     },
+    /// Any host asks what the origin says of a public source. Answered by [`crate::SchedulerMessage::Look`] or, when
+    /// another host knows, [`crate::SchedulerMessage::Looked`].
+    Look {
+        /// Which.
+        source: Source,
+    },
+    /// What a host saw at the origin: the host that was told to look, or one that found another answer than it was told.
+    Looked {
+        /// Of which source.
+        source: Source,
+        /// None if it could not tell: then everybody looks by itself.
+        found: Option<Found>,
+    },
     /// A sign of life, answered by a pong that echoes its moment.
     Ping,
     /// The host leaves and has stopped importing.
     Goodbye,
+}
+
+/// What an origin says of public content. Nobody's word but the origin's own counts in the end: who reads the content
+/// finds out whether this is true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The content's length.
+    pub length: ByteCount,
+    /// Its version, if the origin tells one; fit to travel, see [`Found::of`].
+    pub validator: Option<Validator>,
+}
+
+impl Found {
+    /// Bytes of a validator's text.
+    pub const VALIDATOR_MAX: usize = 1024;
+
+    /// What was found, unless it is too odd to travel: a version that is no short line of ASCII, or content that is too
+    /// long.
+    pub fn of(length: ByteCount, validator: Option<Validator>) -> Option<Self> {
+        let is_line = |text: &str| {
+            let fits = !text.is_empty() && text.len() <= Self::VALIDATOR_MAX;
+            fits && text.bytes().all(|c| c == b' ' || c.is_ascii_graphic())
+        };
+        let is_fit = match &validator {
+            None => true,
+            Some(Validator::ETag(tag)) => is_line(tag),
+            Some(Validator::Modified { at, length: told }) => is_line(at) && *told == length.0,
+        };
+        (is_fit && Layout::of(length).is_ok()).then_some(Self { length, validator })
+    }
 }
 
 /// A host that joins.

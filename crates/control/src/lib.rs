@@ -33,7 +33,7 @@ pub use admin::{
 pub use client::{CallError, ControlClient, ControlReceiver, ControlSender, SendError};
 pub use decode::Malformed;
 pub use host_message::{
-    Accusation, Ask, CanImport, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
+    Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
     OriginFailure, Progress,
 };
 pub use scheduler_message::{

@@ -7,7 +7,7 @@ use types::{
     Visibility,
 };
 
-use crate::host_message::OriginFailure;
+use crate::host_message::{Found, OriginFailure};
 
 /// One message of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,20 @@ pub enum SchedulerMessage {
         task: TaskId,
         /// Who.
         host: HostId,
+    },
+    /// In answer to [`crate::HostMessage::Look`]: nobody knows yet. The host looks itself and tells what it found.
+    Look {
+        /// At which source.
+        source: Source,
+    },
+    /// In answer to [`crate::HostMessage::Look`]: what another host found.
+    Looked {
+        /// At which source.
+        source: Source,
+        /// What.
+        found: Found,
+        /// How long ago.
+        age: Duration,
     },
     /// The seeds that are here: for the host's disk, against the day no scheduler answers.
     Members {

@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use prost::Message;
 use types::{
     ByteCount, Digest, Epoch, HostId, Layout, Moment, PieceIndex, PieceRun, Source, TaskId,
+    Validator,
 };
 
 use crate::{
-    Accusation, Ask, CanImport, FailCause, Have, HostMessage, Introduce, Inventory, Join, Lease,
-    LeaseClaim, LeaseFailed, Malformed, Neighbour, OriginFailure, Progress, Recruit, Refusal,
-    SchedulerMessage, Stamped, Term, proto,
+    Accusation, Ask, CanImport, FailCause, Found, Have, HostMessage, Introduce, Inventory, Join,
+    Lease, LeaseClaim, LeaseFailed, Malformed, Neighbour, OriginFailure, Progress, Recruit,
+    Refusal, SchedulerMessage, Stamped, Term, proto,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -47,6 +48,19 @@ fn source(digest: [u8; 32], is_blob: bool) -> Source {
     } else {
         Source::Url("https://example.com/a?b=c@d".to_owned())
     }
+}
+
+fn found(layout: Layout, number: u32) -> Found {
+    let length = layout.length();
+    let validator = match number % 3 {
+        0 => None,
+        1 => Some(Validator::ETag("\"one\"".to_owned())),
+        _ => Some(Validator::Modified {
+            at: "Sat, 04 Jul 2026 10:00:00 GMT".to_owned(),
+            length: length.0,
+        }),
+    };
+    Found { length, validator }
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -145,7 +159,14 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
                 removed: vec![task, task],
             },
             5 => HostMessage::Left { task },
-            6 => HostMessage::Blame {
+            6 => HostMessage::Look {
+                source: source(*of.as_bytes(), flag),
+            },
+            7 => HostMessage::Looked {
+                source: source(*of.as_bytes(), flag),
+                found: flag.then(|| found(layout, number)),
+            },
+            8 => HostMessage::Blame {
                 of,
                 kind: if flag {
                     Accusation::Proof
@@ -162,7 +183,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 
 fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>());
-    (task(), host(), layout(), failure(), numbers, 0..12).prop_map(
+    (task(), host(), layout(), failure(), numbers, 0..14).prop_map(
         |(task, host, layout, cause, (wide, number, flag), which)| {
             let neighbour = Neighbour {
                 host,
@@ -227,7 +248,15 @@ fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
                 9 => SchedulerMessage::Members {
                     seeds: vec![neighbour],
                 },
-                10 => SchedulerMessage::Revocations(wide.to_le_bytes().to_vec()),
+                10 => SchedulerMessage::Look {
+                    source: source(*host.as_bytes(), flag),
+                },
+                11 => SchedulerMessage::Looked {
+                    source: source(*host.as_bytes(), flag),
+                    found: found(layout, number),
+                    age: Duration::from_nanos(wide),
+                },
+                12 => SchedulerMessage::Revocations(wide.to_le_bytes().to_vec()),
                 _ => SchedulerMessage::Pong { sent: Moment(wide) },
             }
         },
@@ -290,6 +319,23 @@ fn broken_bounds_are_refused() {
     let removed = Vec::new();
     let holdings = Kind::Holdings(proto::Holdings { added, removed });
     assert_eq!(refused(holdings), Malformed("too many tasks"));
+    for tag in [
+        String::new(),
+        "a\nb".to_owned(),
+        "a".repeat(Found::VALIDATOR_MAX + 1),
+    ] {
+        let validator = Some(proto::found::Validator::Etag(tag));
+        let kind = Some(proto::source::Kind::Url("https://a/".to_owned()));
+        let looked = proto::Looked {
+            source: Some(proto::Source { kind }),
+            found: Some(proto::Found {
+                length: 1,
+                validator,
+            }),
+            age_ns: 0,
+        };
+        assert_eq!(refused(Kind::Looked(looked)), Malformed("found"));
+    }
     for url in ["https://user:word@a/", "no url", "https://a/\u{0}", "a@b"] {
         let kind = Some(proto::source::Kind::Url(url.to_owned()));
         let ask = proto::Ask {

@@ -34,6 +34,8 @@ pub enum Access {
         repository: RepoName,
         /// Which blob.
         digest: Digest,
+        /// Its length, if it was told: a registry that tells another one is not believed.
+        length: Option<ByteCount>,
     },
 }
 
@@ -53,7 +55,11 @@ impl Access {
                 client,
                 repository,
                 digest,
-            } => client.blob(repository, digest, Some(range)).await,
+                length,
+            } => {
+                let part = (Some(range), *length);
+                client.blob(repository, digest, part).await
+            }
         }
     }
 
@@ -65,7 +71,8 @@ impl Access {
                 client,
                 repository,
                 digest,
-            } => match client.blob(repository, digest, None).await? {
+                length,
+            } => match client.blob(repository, digest, (None, *length)).await? {
                 Body::Range(stream) | Body::Whole(stream) => Ok(stream),
             },
         }
@@ -194,6 +201,7 @@ impl Accesses {
                     client,
                     repository: repository.clone(),
                     digest: *digest,
+                    length: head.length,
                 };
                 (Some(ContentKey::Digest(*digest)), head.length, access)
             }

@@ -68,6 +68,7 @@ impl Config {
         DoorsConfig {
             data_dir: self.store.dir.clone(),
             ranges_whole: false,
+            is_scheduled: !self.schedulers.is_empty(),
             host: self.name.clone(),
             cluster: self.identity.cluster().to_string(),
             version: env!("CARGO_PKG_VERSION").into(),

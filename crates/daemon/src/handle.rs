@@ -1,10 +1,11 @@
 //! The way to the core from everywhere else in the daemon: bounded commands, answered in order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use control::Found;
 use swarm::download::ReaderNo;
 use tokio::sync::{mpsc, oneshot};
-use types::{HostId, PieceIndex, PieceRun, TaskId};
+use types::{HostId, PieceIndex, PieceRun, Source, TaskId};
 
 use crate::{
     reader::TaskReader,
@@ -13,6 +14,15 @@ use crate::{
 
 /// The task that was opened and the reader's number in it, or why there is none.
 pub(crate) type OpenAnswer = Result<(Arc<Task>, ReaderNo), Arc<TaskError>>;
+
+/// What the cluster knows of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing: this host looks itself.
+    Yourself,
+    /// What another host saw, and how long ago.
+    Told(Found, Duration),
+}
 
 /// What anybody may ask of the core.
 pub(crate) enum Command {
@@ -30,6 +40,16 @@ pub(crate) enum Command {
         task: TaskId,
         reader: ReaderNo,
         at: PieceIndex,
+    },
+    /// What does the cluster know of a public source?
+    Look {
+        source: Source,
+        reply: oneshot::Sender<Look>,
+    },
+    /// What this host saw of a source at its origin, for the cluster; none if it could not tell.
+    Looked {
+        source: Source,
+        found: Option<Found>,
     },
     /// What runs, for people.
     Tasks {
@@ -108,6 +128,13 @@ impl Handle {
             .await
             .unwrap_or_else(|_| Err(Arc::new(TaskError::Stopping)))?;
         Ok(TaskReader::new(task, self.clone(), number, open))
+    }
+
+    /// What the cluster knows of `source`. Waits as long as another host looks, which may be for ever.
+    pub(crate) async fn look(&self, source: Source) -> Look {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Look { source, reply }).await;
+        answer.await.unwrap_or(Look::Yourself)
     }
 
     /// All live tasks.

@@ -39,7 +39,10 @@ fn inventory(host: HostId, told: &wire::Inventory) -> brain::Inventory {
 /// The event that a message is; none for those that only show that the host lives, and for a join, which needs more.
 pub(crate) fn event(host: HostId, message: &HostMessage) -> Option<Event> {
     Some(match message {
-        HostMessage::Join(_) | HostMessage::Ping => return None,
+        HostMessage::Join(_)
+        | HostMessage::Ping
+        | HostMessage::Look { .. }
+        | HostMessage::Looked { .. } => return None,
         HostMessage::Inventory(told) => Event::Inventory(inventory(host, told)),
         HostMessage::Ask(wish) => Event::Ask {
             host,

@@ -9,6 +9,7 @@
 mod config;
 mod convert;
 mod door;
+mod looks;
 mod metrics;
 mod named;
 mod office;

@@ -7,21 +7,26 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use control::{
-    Ask, Caller, HostMessage, HostView, Introduce, Join, Neighbour, Recruit, SchedulerMessage,
-    Stamped, TaskMember, TaskView,
+    Ask, Caller, Found, HostMessage, HostView, Introduce, Join, Neighbour, Recruit,
+    SchedulerMessage, Stamped, TaskMember, TaskView,
 };
 use identity::{Links, RevocationList};
 use ipnet::IpNet;
 use swarm::schedule::{self as brain, Action, Event, Schedule};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use types::{ClusterId, HostId, Moment, TaskId, Topology};
+use types::{ClusterId, ContentKey, HostId, Moment, Source, TaskId, Topology, Visibility};
 
-use crate::{convert, metrics::Metrics, named::Named};
+use crate::{
+    convert,
+    looks::{Answer, Looks},
+    metrics::Metrics,
+    named::Named,
+};
 
 /// Asks whose source is remembered, for seeds that are recruited later.
 const WISHES_MAX: usize = 16_384;
@@ -97,6 +102,7 @@ impl Owner {
             wishes: BTreeMap::new(),
             wish_order: VecDeque::new(),
             named: Named::default(),
+            looks: Looks::default(),
         };
         loop {
             desk.act();
@@ -130,6 +136,7 @@ struct Desk {
     wishes: BTreeMap<TaskId, Arc<Ask>>,
     wish_order: VecDeque<TaskId>,
     named: Named,
+    looks: Looks,
 }
 
 impl Desk {
@@ -205,6 +212,8 @@ impl Desk {
                     self.remember(ask);
                 }
             }
+            HostMessage::Look { source } => self.look(host, source),
+            HostMessage::Looked { source, found } => self.looked(host, source, found.clone()),
             _ => {}
         }
         if let Some(event) = convert::event(host, &message) {
@@ -272,7 +281,13 @@ impl Desk {
 
     /// Keeps what a recruited seed will need. The oldest is forgotten first.
     fn remember(&mut self, ask: &Ask) {
-        if ask.source.is_none() || self.wishes.contains_key(&ask.task) {
+        if ask.source.is_none() {
+            return;
+        }
+        if let Some(wish) = self.wishes.get_mut(&ask.task) {
+            if wish.layout.is_none() && ask.layout.is_some() {
+                Arc::make_mut(wish).layout = ask.layout;
+            }
             return;
         }
         if self.wishes.len() >= WISHES_MAX
@@ -282,6 +297,56 @@ impl Desk {
         }
         self.wishes.insert(ask.task, Arc::new(ask.clone()));
         self.wish_order.push_back(ask.task);
+    }
+
+    /// A host wants to know what an origin says of a source.
+    fn look(&mut self, host: HostId, source: &Source) {
+        let known = self.known(source).map(|found| Answer::Found {
+            found,
+            age: Duration::ZERO,
+        });
+        let now = self.now();
+        if let Some(answer) = known.or_else(|| self.looks.ask(now, host, source)) {
+            self.answer(host, source, answer);
+        }
+    }
+
+    /// The length of a public blob that some host asked for as a task: it is told although its origin be away.
+    fn known(&self, source: &Source) -> Option<Found> {
+        let Source::Blob { digest, .. } = source else {
+            return None;
+        };
+        let wish = self.wishes.get(&ContentKey::Digest(*digest).task_id())?;
+        let layout = wish
+            .layout
+            .filter(|_| wish.visibility == Visibility::Public)?;
+        Found::of(layout.length(), None)
+    }
+
+    fn looked(&mut self, host: HostId, source: &Source, found: Option<Found>) {
+        if let (Some(known), Some(found), Source::Blob { digest, .. }) =
+            (self.known(source), &found, source)
+            && known.length != found.length
+            && let Some(wish) = self.wishes.get_mut(&ContentKey::Digest(*digest).task_id())
+        {
+            // One of two hosts is wrong: the next one looks itself.
+            Arc::make_mut(wish).layout = None;
+        }
+        let now = self.now();
+        if let Some((waiting, answer)) = self.looks.told(now, (host, source), found) {
+            for host in waiting {
+                self.answer(host, source, answer.clone());
+            }
+        }
+    }
+
+    fn answer(&mut self, host: HostId, source: &Source, answer: Answer) {
+        let source = source.clone();
+        let message = match answer {
+            Answer::LookYourself => SchedulerMessage::Look { source },
+            Answer::Found { found, age } => SchedulerMessage::Looked { source, found, age },
+        };
+        self.send(host, message);
     }
 
     fn throw_out(&mut self, list: &RevocationList) {
@@ -303,6 +368,10 @@ impl Desk {
             seat.cut.cancel();
             self.tell(Event::Lost { host });
             self.count();
+            let now = self.now();
+            for (heir, source) in self.looks.lost(now, host) {
+                self.answer(heir, &source, Answer::LookYourself);
+            }
         }
     }
 

@@ -3,14 +3,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use control::{
-    Ask, CallError, CanImport, ControlClient, ControlReceiver, ControlSender, Have, HostMessage,
-    Inventory, Join, LeaseClaim, Progress, SchedulerMessage,
+    Ask, CallError, CanImport, ControlClient, ControlReceiver, ControlSender, Found, Have,
+    HostMessage, Inventory, Join, LeaseClaim, Progress, SchedulerMessage,
 };
 use identity::{
     Bootstrap, Callee, Identity, Links, NodeKey, Protocol, Role, SecureLink, testing::Cluster,
 };
 use tokio::net::TcpStream;
-use types::{Epoch, Moment, Source, TaskId, Visibility};
+use types::{
+    ByteCount, ContentKey, Digest, Epoch, Layout, Moment, Source, TaskId, Validator, Visibility,
+};
 
 use crate::{Scheduler, SchedulerConfig};
 
@@ -372,4 +374,89 @@ async fn a_seed_is_recruited_and_a_flood_of_asks_is_bounded() {
         () = refusal => {}
     }
     scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn one_host_looks_at_an_origin_for_all() {
+    let cluster = Cluster::new("look");
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    let mut hosts = Vec::new();
+    for _ in 0..3 {
+        let identity = cluster.host(Role::Daemon);
+        hosts.push(Host::join(&identity, &scheduler, Inventory::default()).await);
+    }
+    let source = Source::Url("https://origin.example/file".to_owned());
+    let look = || HostMessage::Look {
+        source: source.clone(),
+    };
+    let is_look = |m: &SchedulerMessage| matches!(m, SchedulerMessage::Look { .. });
+    let is_told = |m: &SchedulerMessage| matches!(m, SchedulerMessage::Looked { .. });
+    hosts[0].say(look()).await;
+    hosts[0].until(is_look).await;
+    hosts[1].say(look()).await;
+    hosts[1].say(HostMessage::Ping).await;
+    let is_answer = |m: &SchedulerMessage| {
+        is_look(m) || is_told(m) || matches!(m, SchedulerMessage::Pong { .. })
+    };
+    let first = hosts[1].until(is_answer).await;
+    assert!(!is_look(&first) && !is_told(&first), "it waits: {first:?}");
+    let seen = Found::of(ByteCount(5), Some(Validator::ETag("\"one\"".to_owned())));
+    hosts[0]
+        .say(HostMessage::Looked {
+            source: source.clone(),
+            found: seen.clone(),
+        })
+        .await;
+    hosts[2].say(look()).await;
+    for host in &mut hosts[1..] {
+        let SchedulerMessage::Looked { found, .. } = host.until(is_answer).await else {
+            panic!("it is known");
+        };
+        assert_eq!(Some(found), seen);
+    }
+}
+
+#[tokio::test]
+async fn the_length_of_a_blob_that_is_a_task_is_known_to_all() {
+    let cluster = Cluster::new("length");
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    let identity = cluster.host(Role::Daemon);
+    let mut host = Host::join(&identity, &scheduler, Inventory::default()).await;
+    let digest = Digest::sha256([9; 32]);
+    let source = Source::Blob {
+        registry: "registry.example".parse().expect("a registry"),
+        repository: "team/app".parse().expect("a repository"),
+        digest,
+    };
+    let length = ByteCount::mib(3);
+    host.say(HostMessage::Ask(Ask {
+        task: ContentKey::Digest(digest).task_id(),
+        source: Some(source.clone()),
+        layout: Layout::of(length).ok(),
+        digest: Some(digest),
+        ..ask()
+    }))
+    .await;
+    let is_answer = |m: &SchedulerMessage| {
+        matches!(
+            m,
+            SchedulerMessage::Look { .. } | SchedulerMessage::Looked { .. }
+        )
+    };
+    for is_known in [true, false] {
+        host.say(HostMessage::Look {
+            source: source.clone(),
+        })
+        .await;
+        let answer = host.until(is_answer).await;
+        let is_right =
+            matches!(&answer, SchedulerMessage::Looked { found, .. } if found.length == length);
+        assert_eq!(is_right, is_known, "{answer:?}");
+        // Another word on it: neither is believed from now on.
+        host.say(HostMessage::Looked {
+            source: source.clone(),
+            found: Found::of(ByteCount(1), None),
+        })
+        .await;
+    }
 }

@@ -9,6 +9,7 @@
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: what links say.
 //! * `serve`: uploads.
+//! * `looks`: what other hosts saw of sources.
 //! * `plan`: what the scheduler says, and what it is told.
 
 mod act;
@@ -16,12 +17,13 @@ mod event;
 mod hear;
 mod job;
 mod lanes;
+mod looks;
 mod open;
 mod peers;
 mod plan;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +40,7 @@ use wire::Runs;
 
 pub(crate) use event::{Event, Events, LinkNo};
 use job::Job;
+use looks::Looks;
 use peers::Peers;
 use plan::Scheduling;
 use serve::Serving;
@@ -82,6 +85,7 @@ pub(crate) struct Core {
     uploads: Uploads,
     serving: Serving,
     scheduling: Scheduling,
+    looks: Looks,
     events: Events,
     io: JoinSet<()>,
     chance: Chance,
@@ -99,6 +103,7 @@ impl Core {
             uploads: parts.limits.uploads(now),
             serving: Serving::default(),
             scheduling: Scheduling::new(parts.is_scheduled),
+            looks: Looks::default(),
             events,
             io: JoinSet::new(),
             chance: Chance::seeded(parts.seed),

@@ -50,6 +50,8 @@ impl Core {
                 drop(reply.send(opened));
             }
             Command::ReadAt { task, reader, at } => self.drive(task, Swarm::ReadAt { reader, at }),
+            Command::Look { source, reply } => self.look(source, reply),
+            Command::Looked { source, found } => self.looked(source, found),
             Command::Tasks { reply } => drop(reply.send(self.statuses())),
         }
     }
@@ -92,6 +94,12 @@ impl Core {
     /// The live task of `spec`, begun if it was not.
     pub(super) fn begin(&mut self, spec: TaskSpec) -> Result<Arc<Task>, Arc<TaskError>> {
         if let Some(job) = self.jobs.get(&spec.task) {
+            let stored = job.task.spec.layout;
+            if stored != spec.layout {
+                // One of two words on its length is wrong, and this is not the place to find out which.
+                let cause = CreateError::Layout { stored };
+                return Err(Arc::new(TaskError::Store(Arc::new(cause))));
+            }
             return Ok(Arc::clone(&job.task));
         }
         let content = self
@@ -145,8 +153,21 @@ impl Core {
                 self.make_room(spec.layout.length());
                 store.create(new())
             }
+            Err(CreateError::Layout { stored }) if self.is_empty(spec.task) => {
+                tracing::info!(task = ?spec.task, ?stored, "content of another length never came");
+                match store.remove(spec.task) {
+                    Ok(_) => store.create(new()),
+                    Err(_) => Err(CreateError::Layout { stored }),
+                }
+            }
             other => other,
         })
+    }
+
+    /// Whether the store has nothing but the name of `task`.
+    fn is_empty(&self, task: TaskId) -> bool {
+        let content = self.parts.store.content(task);
+        content.is_ok_and(|content| content.is_some_and(|content| content.have().is_empty()))
     }
 
     /// Evicts whole contents that are worth least, never one that is in use.

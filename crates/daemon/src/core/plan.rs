@@ -17,7 +17,9 @@ use swarm::download::{Event as Swarm, Lease};
 use types::{Epoch, HostId, Moment, PieceIndex, PieceRun, TaskId};
 
 use super::{Core, Event};
-use crate::{access::AccessError, doors::Severity, import::ImportError, task::TaskSpec};
+use crate::{
+    access::AccessError, doors::Severity, handle::Look, import::ImportError, task::TaskSpec,
+};
 
 /// How long an ask may stay without an acknowledgement before this host goes on alone.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
@@ -68,7 +70,11 @@ impl Scheduling {
         }
     }
 
-    fn say(&mut self, message: HostMessage) {
+    pub(super) fn is_connected(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    pub(super) fn say(&mut self, message: HostMessage) {
         if self.sender.is_none() {
             return; // The inventory that opens the next connection tells it all.
         }
@@ -272,6 +278,7 @@ impl Core {
                     .health
                     .complain(Severity::Degraded, "scheduler", cause.to_string());
                 (self.scheduling.sender, self.scheduling.outbox) = (None, VecDeque::new());
+                self.looks.clear();
             }
             control::Event::Message(message) => self.told(message),
         }
@@ -368,6 +375,10 @@ impl Core {
                 if let Some(job) = self.jobs.get(&task) {
                     job.task.name_importer(host);
                 }
+            }
+            SchedulerMessage::Look { source } => self.look_answered(&source, &Look::Yourself),
+            SchedulerMessage::Looked { source, found, age } => {
+                self.look_answered(&source, &Look::Told(found, age));
             }
             SchedulerMessage::Members { seeds } => {
                 self.tasks.set_seeds(

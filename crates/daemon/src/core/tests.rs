@@ -31,15 +31,16 @@ use crate::{
 };
 
 /// A web server of one file, with ranges and a strong tag, that counts what it sent.
-struct Web {
-    address: SocketAddr,
+pub(crate) struct Web {
+    pub(crate) address: SocketAddr,
     sent: Arc<std::sync::atomic::AtomicU64>,
-    content: Arc<Vec<u8>>,
+    heads: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) content: Arc<Vec<u8>>,
     _serving: JoinSet<()>,
 }
 
 impl Web {
-    async fn serving(content: Vec<u8>) -> Self {
+    pub(crate) async fn serving(content: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (content, sent) = (
@@ -48,15 +49,21 @@ impl Web {
         );
         let mut serving = JoinSet::new();
         let (body, counter) = (Arc::clone(&content), Arc::clone(&sent));
+        let heads = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let looks = Arc::clone(&heads);
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut tcp, _)) = listener.accept().await {
                 let (body, counter) = (Arc::clone(&body), Arc::clone(&counter));
+                let looks = Arc::clone(&looks);
                 connections.spawn(async move {
                     while let Some(head) = request(&mut tcp).await {
-                        let (start, end) = range(&head).unwrap_or((0, body.len()));
+                        // Like other servers it gives what it has of a range that goes beyond its end.
+                        let (start, end) = range(&head)
+                            .map_or((0, body.len()), |(start, end)| (start, end.min(body.len())));
                         let answer = answer(&head, (start, end), body.len());
                         let is_head = head.starts_with("HEAD");
+                        looks.fetch_add(u64::from(is_head), std::sync::atomic::Ordering::Relaxed);
                         let part = if is_head { &[][..] } else { &body[start..end] };
                         if tcp.write_all(answer.as_bytes()).await.is_err()
                             || tcp.write_all(part).await.is_err()
@@ -71,12 +78,18 @@ impl Web {
         Self {
             address,
             sent,
+            heads,
             content,
             _serving: serving,
         }
     }
 
-    fn url(&self) -> String {
+    /// How often it was asked for the head alone.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/file", self.address)
     }
 }
@@ -112,12 +125,14 @@ fn answer(head: &str, (start, end): (usize, usize), length: usize) -> String {
 }
 
 /// One host: its core, running.
-struct Host {
+pub(crate) struct Host {
     id: HostId,
     peer: SocketAddr,
-    handle: Handle,
+    pub(crate) handle: Handle,
+    pub(crate) store: Store,
+    pub(crate) origins: Origins,
+    pub(crate) accesses: Accesses,
     events: Events,
-    accesses: Accesses,
     clock: Clock,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
@@ -125,7 +140,7 @@ struct Host {
 }
 
 impl Host {
-    async fn new(cluster: &Cluster, web: &Web, is_scheduled: bool) -> Self {
+    pub(crate) async fn new(cluster: &Cluster, web: &Web, is_scheduled: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = StoreConfig::new(dir.path().join("store"));
         config.free_floor = ByteCount::ZERO;
@@ -138,7 +153,8 @@ impl Host {
             ],
             ..OriginConfig::default()
         };
-        let accesses = Accesses::new(Origins::new(origin).expect("a door outside"));
+        let origins = Origins::new(origin).expect("a door outside");
+        let accesses = Accesses::new(origins.clone());
         let identity = cluster.host(Role::Daemon);
         let signer = Signer {
             key: identity.key().clone(),
@@ -180,7 +196,7 @@ impl Host {
             dialler,
             join: join(peer),
             limits: Limits::default(),
-            store,
+            store: store.clone(),
             accesses: accesses.clone(),
             metrics: Metrics::default(),
             health: crate::doors::Health::default(),
@@ -195,8 +211,10 @@ impl Host {
             id,
             peer,
             handle,
-            events: events_in,
+            store,
+            origins,
             accesses,
+            events: events_in,
             clock,
             stop,
             _dir: dir,
@@ -282,7 +300,7 @@ fn join(peer: SocketAddr) -> control::Join {
     }
 }
 
-fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 % 251) as u8).collect()
 }
 

@@ -12,7 +12,7 @@ use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
 
 use super::{
     Doors, refusal,
-    resolve::{Alone, Found},
+    resolve::{Alone, Found, Word},
     stream_through::{SpoolError, Spooling, Through, blocking},
 };
 use crate::{
@@ -26,11 +26,13 @@ impl ContentReader for Doors {
     fn open<'a>(&'a self, ask: &'a ContentAsk) -> BoxFuture<'a, Result<Opened, OpenError>> {
         async move {
             let begun = Instant::now();
-            match self.resolver.find(ask, self.bypass.is_on()).await? {
-                Found::Shared { spec, content_type } => {
-                    self.shared(ask, (spec, content_type), begun).await
-                }
-                Found::Alone(alone) => self.alone(ask, alone).await,
+            match self.resolver.find(ask, self.word()).await? {
+                Found::Shared {
+                    spec,
+                    content_type,
+                    is_sure: false,
+                } => self.told(ask, (spec, content_type), begun).await,
+                found => self.found(ask, found, begun).await,
             }
         }
         .boxed()
@@ -41,8 +43,10 @@ impl ContentReader for Doors {
         ask: &'a ContentAsk,
     ) -> BoxFuture<'a, Result<Description, OpenError>> {
         async move {
-            match self.resolver.find(ask, self.bypass.is_on()).await? {
-                Found::Shared { spec, content_type } => Ok(Description {
+            match self.resolver.find(ask, self.word()).await? {
+                Found::Shared {
+                    spec, content_type, ..
+                } => Ok(Description {
                     task: spec.task,
                     length: spec.layout.length(),
                     content_type,
@@ -59,6 +63,55 @@ impl ContentReader for Doors {
 }
 
 impl Doors {
+    fn word(&self) -> Word {
+        if self.bypass.is_on() {
+            Word::OriginsToCaller
+        } else {
+            Word::Anybodys
+        }
+    }
+
+    async fn found(
+        &self,
+        ask: &ContentAsk,
+        found: Found,
+        begun: Instant,
+    ) -> Result<Opened, OpenError> {
+        match found {
+            Found::Shared {
+                spec, content_type, ..
+            } => self.shared(ask, (spec, content_type), begun).await,
+            Found::Alone(alone) => self.alone(ask, alone).await,
+        }
+    }
+
+    /// Content whose length nobody but another host told: the consumer hears of it when the first piece has come, which
+    /// no wrong length survives. Else this host looks itself.
+    async fn told(
+        &self,
+        ask: &ContentAsk,
+        told: (TaskSpec, Option<String>),
+        begun: Instant,
+    ) -> Result<Opened, OpenError> {
+        let (task, length) = (told.0.task, told.0.layout.length());
+        let at = match ask.range {
+            None => Some(0),
+            Some(range) => range.within(length).map(|range| range.start()),
+        };
+        if let Some(at) = at
+            && let Ok(mut opened) = self.shared(ask, told, begun).await
+        {
+            match opened.reader.ready(at).await {
+                Ok(_) => return Ok(opened),
+                Err(error) => {
+                    tracing::info!(%task, error = &error as &dyn std::error::Error, "what was told of a source brought nothing; looking at the origin");
+                }
+            }
+        }
+        let found = self.resolver.find(ask, Word::Origins).await?;
+        self.found(ask, found, begun).await
+    }
+
     async fn shared(
         &self,
         ask: &ContentAsk,

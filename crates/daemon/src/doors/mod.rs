@@ -1,6 +1,7 @@
 //! What the doors of this host need: consumers' requests become tasks of the core, or go past it.
 //!
-//! * `resolve`: what a request is about, and whether it may be shared; `secluded`: what lately might not.
+//! * `resolve`: what a request is about, and whether it may be shared; `secluded`: what lately might not; `look`: asking
+//!   the cluster before the origin.
 //! * `content`: readers for what was found; `stream_through`: for what is not shared.
 //! * `bypass`: the operator's switch past everything.
 //! * `upstream`, `manifests`: what the mirror needs beside blobs.
@@ -10,6 +11,7 @@
 mod bypass;
 mod content;
 mod local;
+mod look;
 mod manifests;
 mod refusal;
 mod resolve;
@@ -26,6 +28,7 @@ mod tests;
 use std::{io, path::PathBuf, sync::Arc};
 
 use bypass::Bypass;
+use look::Cluster;
 use manifests::Held;
 use origin::Origins;
 use resolve::Resolver;
@@ -58,6 +61,8 @@ pub struct DoorsConfig {
     pub data_dir: PathBuf,
     /// Whether a request for a part fetches the whole.
     pub ranges_whole: bool,
+    /// Whether there is a scheduler that may know what other hosts saw.
+    pub is_scheduled: bool,
     /// This host, for people.
     pub host: String,
     /// Its cluster, for people.
@@ -88,6 +93,7 @@ impl Doors {
                 store: parts.store,
                 accesses: parts.accesses,
                 secluded: Secluded::default(),
+                cluster: Cluster::new(config.is_scheduled.then(|| parts.handle.clone())),
             },
             handle: parts.handle,
             metrics: parts.metrics,

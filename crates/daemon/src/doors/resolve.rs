@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use gateway::{ContentAsk, OpenError, Wanted};
 use origin::{
     AskError, BlobHead, Origins, PassMethod, PassRequest, RegistryClient, Request, ResolveError,
-    SecretHeaders,
+    Resolved, SecretHeaders,
 };
 use store::Store;
 use types::{
@@ -16,7 +16,11 @@ use types::{
     Visibility,
 };
 
-use super::{refusal, secluded::Secluded};
+use super::{
+    look::{Cluster, Known, Teller},
+    refusal,
+    secluded::Secluded,
+};
 use crate::{
     access::{Access, Accesses, key_of},
     task::TaskSpec,
@@ -30,6 +34,8 @@ pub(super) enum Found {
         spec: TaskSpec,
         /// The media type, if the origin was asked.
         content_type: Option<String>,
+        /// Whether this host knows that the layout is right: the origin told it, or there are pieces.
+        is_sure: bool,
     },
     /// For this caller alone.
     Alone(Alone),
@@ -56,17 +62,29 @@ struct BlobName<'a> {
     digest: Digest,
 }
 
+/// Whose word on content counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// What is held here, then what another host saw, then the origin's.
+    Anybodys,
+    /// The origin's.
+    Origins,
+    /// The origin's to this caller, whose own headers are sent along: the bypass is on.
+    OriginsToCaller,
+}
+
 /// Finds content.
 pub(super) struct Resolver {
     pub(super) origins: Origins,
     pub(super) store: Store,
     pub(super) accesses: Accesses,
     pub(super) secluded: Secluded,
+    pub(super) cluster: Cluster,
 }
 
 impl Resolver {
-    /// Finds what `ask` wants. With `is_bypass`, the origin is asked with the caller's own headers and nothing else is.
-    pub(super) async fn find(&self, ask: &ContentAsk, is_bypass: bool) -> Result<Found, OpenError> {
+    /// Finds what `ask` wants.
+    pub(super) async fn find(&self, ask: &ContentAsk, word: Word) -> Result<Found, OpenError> {
         let headers = SecretHeaders::new(ask.headers.to_map());
         match &ask.wanted {
             Wanted::Blob {
@@ -79,27 +97,28 @@ impl Resolver {
                     repository,
                     digest: *digest,
                 };
-                if is_bypass {
+                if word == Word::OriginsToCaller {
                     return self.blob_alone(&name, headers).await;
                 }
-                self.blob(&name, headers).await
+                self.blob(&name, headers, word).await
             }
             Wanted::Url { url, digest, tag } => {
                 let request = Request::new(url.expose(), headers)
                     .map_err(|error| OpenError::Unavailable(error.into()))?;
-                if let Some(digest) = digest.filter(|_| !is_bypass)
-                    && let Some((task, layout)) = self.held(digest).await?
+                if let Some(digest) = digest.filter(|_| word == Word::Anybodys)
+                    && let Some((task, layout, is_sure)) = self.held(digest).await?
                 {
                     let source = Source::Url(self.origins.canonical_url(request.url()));
-                    return Ok(shared((task, layout), Some(digest), source));
+                    return Ok(shared((task, layout, is_sure), Some(digest), source));
                 }
-                self.url(&request, (*digest, tag), is_bypass).await
+                self.url(&request, (*digest, tag), word).await
             }
         }
     }
 
-    /// The task and layout of public content that is held here by its digest, all of it or a part.
-    async fn held(&self, digest: Digest) -> Result<Option<(TaskId, Layout)>, OpenError> {
+    /// The task and layout of public content that is held here by its digest, all of it or a part, and whether there are
+    /// pieces that show the layout to be right.
+    async fn held(&self, digest: Digest) -> Result<Option<(TaskId, Layout, bool)>, OpenError> {
         let store = self.store.clone();
         let look = move || {
             let by_digest = ContentKey::Digest(digest).task_id();
@@ -107,10 +126,13 @@ impl Resolver {
                 && let Some(content) = store.content(task)?
                 && (content.is_complete() || task == by_digest)
             {
-                return Ok(Some((task, content.layout())));
+                return Ok(Some((task, content.layout(), !content.have().is_empty())));
             }
             let content = store.content(by_digest)?;
-            Ok(content.map(|content| (by_digest, content.layout())))
+            Ok(content.map(|content| {
+                let is_sure = !content.have().is_empty();
+                (by_digest, content.layout(), is_sure)
+            }))
         };
         let looked: Result<_, store::DiskError> = tokio::task::spawn_blocking(look)
             .await
@@ -125,27 +147,50 @@ impl Resolver {
         })
     }
 
-    async fn blob(&self, name: &BlobName<'_>, headers: SecretHeaders) -> Result<Found, OpenError> {
+    async fn blob(
+        &self,
+        name: &BlobName<'_>,
+        headers: SecretHeaders,
+        word: Word,
+    ) -> Result<Found, OpenError> {
         let client = self.origins.registry(name.registry).anonymous();
-        let access = Arc::new(name.access(client.clone()));
-        if let Some((task, layout)) = self.held(name.digest).await? {
-            self.accesses.insert(task, access);
-            return Ok(shared((task, layout), Some(name.digest), name.source()));
+        if word == Word::Anybodys
+            && let Some((task, layout, is_sure)) = self.held(name.digest).await?
+        {
+            let access = name.access(client, Some(layout.length()));
+            self.accesses.insert(task, Arc::new(access));
+            return Ok(shared(
+                (task, layout, is_sure),
+                Some(name.digest),
+                name.source(),
+            ));
         }
         if self.secluded.contains(&name.key(), Instant::now()) {
             return self.blob_alone(name, headers).await;
         }
-        match client.blob_head(name.repository, &name.digest).await {
+        let teller = match word {
+            Word::Anybodys => match self.cluster.known(name.source()).await {
+                Known::Told(found, _) => {
+                    return self.public_blob(name, client, (found.length, false));
+                }
+                Known::Look(teller) => teller,
+            },
+            _ => self.cluster.teller(name.source()),
+        };
+        let head = client.blob_head(name.repository, &name.digest).await;
+        let length = head.as_ref().ok().and_then(|head| head.length);
+        teller
+            .tell(length.and_then(|length| control::Found::of(length, None)))
+            .await;
+        match head {
             Ok(BlobHead {
                 length: Some(length),
                 ..
-            }) => {
-                let task = ContentKey::Digest(name.digest).task_id();
-                self.accesses.insert(task, access);
-                let layout = layout_of(length)?;
-                Ok(shared((task, layout), Some(name.digest), name.source()))
+            }) => self.public_blob(name, client, (length, true)),
+            Ok(BlobHead { length: None, .. }) => {
+                let access = Arc::new(name.access(client, None));
+                Ok(Found::Alone(name.alone(access, None)))
             }
-            Ok(BlobHead { length: None, .. }) => Ok(Found::Alone(name.alone(access, None))),
             Err(error) if may_be_private(&error) => {
                 let found = self.blob_alone(name, headers).await;
                 if found.is_ok() {
@@ -155,6 +200,23 @@ impl Resolver {
             }
             Err(error) => Err(refusal::of_ask(error)),
         }
+    }
+
+    fn public_blob(
+        &self,
+        name: &BlobName<'_>,
+        client: RegistryClient,
+        (length, is_sure): (ByteCount, bool),
+    ) -> Result<Found, OpenError> {
+        let task = ContentKey::Digest(name.digest).task_id();
+        let access = name.access(client, Some(length));
+        self.accesses.insert(task, Arc::new(access));
+        let layout = layout_of(length)?;
+        Ok(shared(
+            (task, layout, is_sure),
+            Some(name.digest),
+            name.source(),
+        ))
     }
 
     /// With the caller's own lines; who has none gets what this host's own credentials give.
@@ -171,7 +233,7 @@ impl Resolver {
         };
         match client.blob_head(name.repository, &name.digest).await {
             Ok(head) => {
-                let access = Arc::new(name.access(client));
+                let access = Arc::new(name.access(client, head.length));
                 Ok(Found::Alone(name.alone(access, head.length)))
             }
             Err(error) if matches!(error.status().map(|s| s.as_u16()), Some(401 | 403)) => {
@@ -204,10 +266,10 @@ impl Resolver {
         &self,
         request: &Request,
         (digest, tag): (Option<Digest>, &str),
-        is_bypass: bool,
+        word: Word,
     ) -> Result<Found, OpenError> {
-        let resolved = match self.origins.resolve(request).await {
-            Ok(resolved) => resolved,
+        let (resolved, is_sure) = match self.look(request, digest, word).await {
+            Ok(looked) => looked,
             Err(ResolveError::Ask(error)) => return Err(refusal::of_ask(error)),
             Err(error) => return Err(OpenError::Unavailable(error.into())),
         };
@@ -222,11 +284,11 @@ impl Resolver {
         });
         if let (Some(key), Some(length)) = (&key, length)
             && is_public
-            && !is_bypass
+            && word != Word::OriginsToCaller
         {
             let task = key.task_id();
             self.accesses.insert(task, access);
-            let mut found = shared((task, layout_of(length)?), digest, source);
+            let mut found = shared((task, layout_of(length)?, is_sure), digest, source);
             if let Found::Shared {
                 content_type: told, ..
             } = &mut found
@@ -250,6 +312,37 @@ impl Resolver {
     }
 }
 
+impl Resolver {
+    /// What the origin says of a URL, and whether it said so to this host.
+    async fn look(
+        &self,
+        request: &Request,
+        digest: Option<Digest>,
+        word: Word,
+    ) -> Result<(Resolved, bool), ResolveError> {
+        let name = self.origins.shared_name(request).map(Source::Url);
+        let teller = match (name, word) {
+            (Some(source), Word::Anybodys) => match self.cluster.known(source.clone()).await {
+                Known::Told(found, age) if found.validator.is_some() || digest.is_some() => {
+                    let told = (found.length, found.validator);
+                    return Ok((self.origins.learnt(request, told, age), false));
+                }
+                Known::Told(..) => self.cluster.teller(source),
+                Known::Look(teller) => teller,
+            },
+            (Some(source), Word::Origins) => self.cluster.teller(source),
+            _ => Teller::NOBODY,
+        };
+        let resolved = self.origins.resolve(request).await;
+        let found = resolved.as_ref().ok().and_then(|resolved| {
+            let length = resolved.length?;
+            control::Found::of(length, resolved.validator.clone())
+        });
+        teller.tell(found).await;
+        Ok((resolved?, true))
+    }
+}
+
 impl BlobName<'_> {
     fn key(&self) -> (RegistryHost, RepoName, Digest) {
         let (registry, repository) = (self.registry.clone(), self.repository.clone());
@@ -264,11 +357,12 @@ impl BlobName<'_> {
         }
     }
 
-    fn access(&self, client: RegistryClient) -> Access {
+    fn access(&self, client: RegistryClient, length: Option<ByteCount>) -> Access {
         Access::Blob {
             client: Box::new(client),
             repository: self.repository.clone(),
             digest: self.digest,
+            length,
         }
     }
 
@@ -283,7 +377,11 @@ impl BlobName<'_> {
     }
 }
 
-fn shared((task, layout): (TaskId, Layout), digest: Option<Digest>, source: Source) -> Found {
+fn shared(
+    (task, layout, is_sure): (TaskId, Layout, bool),
+    digest: Option<Digest>,
+    source: Source,
+) -> Found {
     Found::Shared {
         spec: TaskSpec {
             task,
@@ -293,6 +391,7 @@ fn shared((task, layout): (TaskId, Layout), digest: Option<Digest>, source: Sour
             visibility: Visibility::Public,
         },
         content_type: None,
+        is_sure,
     }
 }
 

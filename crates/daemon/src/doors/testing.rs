@@ -130,6 +130,14 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::with(answer, false).await
+    }
+
+    /// With `is_scheduled`, the doors ask what the cluster knows before they look themselves.
+    pub(super) async fn with(
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+        is_scheduled: bool,
+    ) -> Self {
         let server = Server::start(answer).await;
         let dir = tempfile::tempdir().expect("a directory");
         let data_dir = dir.path().join("data");
@@ -159,6 +167,7 @@ impl World {
         let config = DoorsConfig {
             data_dir,
             ranges_whole: false,
+            is_scheduled,
             host: "host".into(),
             cluster: "cluster".into(),
             version: "0".into(),

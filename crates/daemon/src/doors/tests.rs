@@ -11,7 +11,7 @@ use swarm::download::ReaderNo;
 use types::{ByteCount, ByteRange, ContentKey, Digest, Layout, Source, Visibility};
 
 use super::{
-    resolve::Found,
+    resolve::{Found, Word},
     testing::{Answer, Seen, World, content, read},
 };
 use crate::{
@@ -74,7 +74,12 @@ async fn a_public_blob_is_a_task_whoever_asks() {
     let (bytes, digest) = content(LENGTH);
     let world = public(bytes).await;
     let ask = world.blob(digest, ANN);
-    let found = world.doors.resolver.find(&ask, false).await.expect("found");
+    let found = world
+        .doors
+        .resolver
+        .find(&ask, Word::Anybodys)
+        .await
+        .expect("found");
     let Found::Shared { spec, .. } = found else {
         panic!("it is public");
     };
@@ -311,7 +316,12 @@ async fn a_source_is_believed_only_if_the_origin_says_the_same() {
     let (bytes, _) = content(1000);
     let world = public(bytes).await;
     let ask = world.url("/f?b=1", None);
-    let found = world.doors.resolver.find(&ask, false).await.expect("found");
+    let found = world
+        .doors
+        .resolver
+        .find(&ask, Word::Anybodys)
+        .await
+        .expect("found");
     let Found::Shared { spec, .. } = found else {
         panic!("it is public");
     };

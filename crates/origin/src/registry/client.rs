@@ -133,13 +133,14 @@ impl RegistryClient {
         }
     }
 
-    /// Reads a blob: `range` of it, or all. What comes is not yet checked against the digest: the caller does, piece by
+    /// Reads a blob of that length, if it is known: `range` of it, or all. A registry that tells another length is an
+    /// error. What comes is not yet checked against the digest: the caller does, piece by
     /// piece. A body that breaks off is resumed at the exact offset, with a new token if the old one ended.
     pub async fn blob(
         &self,
         repository: &RepoName,
         digest: &Digest,
-        range: Option<ByteRange>,
+        (range, length): (Option<ByteRange>, Option<ByteCount>),
     ) -> Result<Body, ReadError> {
         let source = Blob {
             client: self.clone(),
@@ -147,7 +148,7 @@ impl RegistryClient {
             url: self.url(repository, &format!("blobs/{digest}"))?,
         };
         let expected = Expected {
-            length: None,
+            length: length.map(|length| length.0),
             validator: None,
             has_digest: true,
         };

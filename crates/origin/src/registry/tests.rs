@@ -142,7 +142,10 @@ async fn a_public_repository_is_read_with_one_anonymous_token() {
         .unwrap();
     assert_eq!(head.length.map(|length| length.0), Some(50_000));
     let part = ByteRange::new(10, 20_000);
-    let Ok(Body::Range(stream)) = client.blob(&repository(), &digest_of(&blob), part).await else {
+    let Ok(Body::Range(stream)) = client
+        .blob(&repository(), &digest_of(&blob), (part, None))
+        .await
+    else {
         panic!("no body");
     };
     assert_eq!(drain(stream).await.unwrap(), blob[10..20_000]);
@@ -264,7 +267,7 @@ async fn a_token_that_ends_is_replaced_even_in_the_middle_of_a_blob() {
     let client = door.registry(&host("reg.test", &registry));
     let part = ByteRange::new(0, 50_000);
     let digest = digest_of(&content(50_000));
-    let Ok(Body::Range(stream)) = client.blob(&repository(), &digest, part).await else {
+    let Ok(Body::Range(stream)) = client.blob(&repository(), &digest, (part, None)).await else {
         panic!("no body");
     };
     assert_eq!(drain(stream).await.unwrap(), content(50_000));

@@ -55,6 +55,12 @@ impl Request {
         }
     }
 
+    /// Whether everybody who knows the canonical URL asks the very same: one answer then serves all.
+    pub(crate) fn is_everybodys(&self, canonical: &str) -> bool {
+        let is_bare = self.headers.expose().is_empty();
+        is_bare && self.visibility() == Visibility::Public && self.url().as_str() == canonical
+    }
+
     /// Everything that may change the answer, for telling requests apart.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self

@@ -96,6 +96,37 @@ impl Origins {
     }
 }
 
+impl Origins {
+    /// The name under which hosts may share what an origin says to `request`: its canonical URL. None if the answer may be
+    /// this caller's alone.
+    pub fn shared_name(&self, request: &Request) -> Option<String> {
+        let canonical = canonical_url(request.url(), &self.0.dropped_parameters);
+        request.is_everybodys(&canonical).then_some(canonical)
+    }
+
+    /// What somebody else learnt of the content that `request` asks for, `age` ago. It counts for as much as who told it:
+    /// reading it finds out whether it is true.
+    pub fn learnt(
+        &self,
+        request: &Request,
+        (length, validator): (ByteCount, Option<Validator>),
+        age: Duration,
+    ) -> Resolved {
+        let now = Instant::now();
+        Resolved {
+            canonical_url: canonical_url(request.url(), &self.0.dropped_parameters),
+            length: Some(length),
+            validator,
+            accepts_ranges: false,
+            content_type: None,
+            final_url: SecretUrl::new(request.url().clone()),
+            visibility: request.visibility(),
+            resolved_at: now.checked_sub(age).unwrap_or(now),
+            request: request.clone(),
+        }
+    }
+}
+
 fn fingerprint(request: &Request) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in request.parts() {
