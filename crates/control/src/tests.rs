@@ -181,6 +181,14 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
     prop_oneof![join, inventory(), ask().prop_map(HostMessage::Ask), small]
 }
 
+fn term(wide: u64, number: u32) -> Term {
+    Term {
+        counted_from: Moment(wide),
+        valid_for: Duration::from_nanos(wide),
+        margin: Duration::from_nanos(u64::from(number)),
+    }
+}
+
 fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>());
     (task(), host(), layout(), failure(), numbers, 0..14).prop_map(
@@ -190,11 +198,7 @@ fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
                 addresses: vec!["10.0.0.1:7".parse().expect("an address")],
                 topology: "eu".parse().expect("a place"),
             };
-            let term = Term {
-                counted_from: Moment(wide),
-                valid_for: Duration::from_nanos(wide),
-                margin: Duration::from_nanos(u64::from(number)),
-            };
+            let term = term(wide, number);
             let epoch = Epoch(wide);
             match which {
                 0 => SchedulerMessage::Welcome {
@@ -254,7 +258,7 @@ fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
                 11 => SchedulerMessage::Looked {
                     source: source(*host.as_bytes(), flag),
                     found: found(layout, number),
-                    age: Duration::from_nanos(wide),
+                    age: term.valid_for,
                 },
                 12 => SchedulerMessage::Revocations(wide.to_le_bytes().to_vec()),
                 _ => SchedulerMessage::Pong { sent: Moment(wide) },

@@ -89,6 +89,15 @@ impl Web {
         self.heads.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// A door outside that leads nowhere but here.
+    fn listed(&self) -> OriginConfig {
+        let origin = format!("http://{}", self.address);
+        OriginConfig {
+            origins: vec![origin.parse().expect("an origin")],
+            ..OriginConfig::default()
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/file", self.address)
     }
@@ -145,15 +154,7 @@ impl Host {
         let mut config = StoreConfig::new(dir.path().join("store"));
         config.free_floor = ByteCount::ZERO;
         let (store, _) = Store::open(config).expect("a store");
-        let origin = OriginConfig {
-            origins: vec![
-                format!("http://{}", web.address)
-                    .parse()
-                    .expect("an origin"),
-            ],
-            ..OriginConfig::default()
-        };
-        let origins = Origins::new(origin).expect("a door outside");
+        let origins = Origins::new(web.listed()).expect("a door outside");
         let accesses = Accesses::new(origins.clone());
         let identity = cluster.host(Role::Daemon);
         let signer = Signer {
