@@ -24,6 +24,7 @@ impl Core {
         match action {
             Action::Request { from, run, urgent } => self.request(task, from, (run, urgent)),
             Action::Cancel { from, run } => {
+                tracing::debug!(task = ?task, parent = ?from, %run, "a request is withdrawn");
                 self.expect(task, from, (run, false));
                 self.peers.say(from, &task, |no| Message::Cancel {
                     no,
@@ -64,6 +65,7 @@ impl Core {
     }
 
     fn request(&mut self, task: TaskId, from: HostNo, (run, urgent): (PieceRun, bool)) {
+        tracing::debug!(task = ?task, parent = ?from, %run, urgent, "a run is asked of a parent");
         self.expect(task, from, (run, true));
         let is_said = self.peers.say(from, &task, |no| Message::Want {
             no,

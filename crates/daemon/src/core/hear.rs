@@ -263,6 +263,7 @@ impl Core {
                     .for_each(|run| self.unwanted(host, task, *run));
             }
             (Some(task), Message::Busy { runs, .. }) => {
+                tracing::debug!(task = ?task, parent = ?host, ?runs, "a parent is busy");
                 runs.as_slice()
                     .iter()
                     .for_each(|run| self.drive(task, Swarm::Busy { host, run: *run }));

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use swarm::{
     Class, HostNo,
     download::Event as Swarm,
-    upload::{Standing, Transfer},
+    upload::{Standing, Transfer, in_turns},
 };
 use types::{ByteRange, PieceIndex, PieceRun, TaskId};
 use wire::{
@@ -91,6 +91,7 @@ impl Core {
     }
 
     fn refuse(&mut self, transfer: &Transfer) {
+        tracing::debug!(task = ?transfer.task, child = ?transfer.to, run = %transfer.run, "a child's request is refused");
         let runs = runs_of(transfer.run);
         self.peers
             .say(transfer.to, &transfer.task, |no| Message::Busy {
@@ -222,9 +223,8 @@ impl Core {
         let now = self.parts.clock.now();
         let jobs = &mut self.jobs;
         let hungriest = || {
-            jobs.values_mut()
-                .flat_map(|job| job.download.hungriest())
-                .collect()
+            let of_each = jobs.values_mut().map(|job| job.download.hungriest());
+            in_turns(&of_each.collect::<Vec<_>>())
         };
         let told = self.uploads.whom_to_tell(now, hungriest);
         let slots = self.hint();

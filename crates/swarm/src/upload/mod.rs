@@ -14,3 +14,4 @@ mod tell;
 pub use limit::RateLimit;
 pub use line::{Refusal, Standing, Transfer, UploadPolicy, Uploads};
 pub use super_seed::SuperSeed;
+pub use tell::in_turns;

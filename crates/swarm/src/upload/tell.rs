@@ -4,7 +4,7 @@
 //! somebody who has no use for it. So a few are told, at first those who were turned away of late, and while nobody
 //! comes twice as many after twice the time: room is found by somebody, and idle hosts soon fall silent.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use types::Moment;
 
@@ -87,9 +87,28 @@ impl Telling {
     }
 }
 
+/// The children of several tasks in one list, for [`super::Uploads::whom_to_tell`]: tasks take turns, and a child that
+/// takes part in several is named once, so that it does not take the place of another.
+pub fn in_turns(tasks: &[Vec<HostNo>]) -> Vec<HostNo> {
+    let longest = tasks.iter().map(Vec::len).max().unwrap_or(0);
+    let mut seen = BTreeSet::new();
+    (0..longest)
+        .flat_map(|turn| tasks.iter().filter_map(move |task| task.get(turn)))
+        .copied()
+        .filter(|host| seen.insert(*host))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tasks_take_turns_and_no_child_is_named_twice() {
+        let hosts = |numbers: &[u32]| numbers.iter().copied().map(HostNo).collect::<Vec<_>>();
+        let tasks = [hosts(&[1, 2, 3]), hosts(&[]), hosts(&[1, 4]), hosts(&[2])];
+        assert_eq!(in_turns(&tasks), hosts(&[1, 2, 4, 3]));
+    }
 
     fn told(telling: &mut Telling, at: u64, room: u8) -> Vec<u32> {
         let children = || (1..=100).map(HostNo).collect();
