@@ -103,13 +103,15 @@ restart() {
 
 scheduler_killed() {
     what=headless
-    make_file $what 96
+    make_file $what 192
     reset
     start_fetch "${nodes[@]}"
     reach $((16 * mib)) pantala_body_bytes_total "${nodes[@]}" || fail "a quarter of a file within 30 s ($work/NODE/log)"
     swarm_kill scheduler
     verdict "the scheduler is killed: nothing fails" "$work/NODE/log" end_fetch "${nodes[@]}"
     verdict "the scheduler is killed: digests are right" "a digest differs" same "${nodes[@]}"
+    verdict "the scheduler is killed: nothing is read again" "too much" \
+        at_most "$(sent_bytes nginx.sh "$nginx")" $((194 * mib))
     what=alone
     make_file $what 8
     verdict "without a scheduler a host gets a new file" "$work/3/log" fetch 3

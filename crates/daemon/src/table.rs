@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use types::{HostId, PieceDigest, PieceIndex, Segment};
+use types::{Epoch, HostId, PieceDigest, PieceIndex, Segment};
 
 /// Accepted digests, with the segment that each came in.
 #[derive(Debug, Default)]
@@ -63,6 +63,12 @@ impl Table {
             .copied()
     }
 
+    /// The newest epoch of any segment.
+    pub fn newest_epoch(&self) -> Epoch {
+        let epochs = self.pieces.values().map(|segment| segment.epoch);
+        epochs.max().unwrap_or_default()
+    }
+
     /// The segment that vouches for `piece`, to be passed on with it.
     pub fn segment_of(&self, piece: PieceIndex) -> Option<&Arc<Segment>> {
         self.pieces.get(&piece)
@@ -81,7 +87,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use types::{ByteCount, Epoch, Layout, TaskId};
+    use types::{ByteCount, Layout, TaskId};
 
     use super::*;
 
@@ -106,6 +112,7 @@ mod tests {
         assert_eq!(table.accept(segment(2, 0, &[1, 2, 3], 9)), Accepted::New);
         assert_eq!(table.accept(segment(1, 1, &[7], 8)), Accepted::Known);
         assert_eq!(table.accept(segment(3, 2, &[5, 6], 8)), Accepted::New);
+        assert_eq!(table.newest_epoch(), Epoch(3));
         let digest = |piece| {
             table
                 .digest_of(PieceIndex(piece))

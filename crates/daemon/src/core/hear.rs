@@ -349,6 +349,18 @@ impl Core {
         }
         let from = self.peers.of(link).map_or(Supplier::Origin, Supplier::Host);
         self.drive(task, Swarm::Verified { piece, from });
+        self.yield_to_newer(task);
+    }
+
+    /// A caretaker stops as soon as what it gets shows that somebody was named importer after it.
+    fn yield_to_newer(&mut self, task: TaskId) {
+        let overtaken = self.jobs.get(&task).is_some_and(|job| {
+            job.download.is_caretaker() && job.task.table.read().newest_epoch() > job.epoch
+        });
+        if let Some(job) = self.jobs.get(&task).filter(|_| overtaken) {
+            let epoch = job.epoch;
+            self.drive(task, Swarm::LeaseEnded { epoch });
+        }
     }
 
     fn imported(&mut self, task: TaskId, piece: PieceIndex, leased: bool) {
@@ -356,7 +368,7 @@ impl Core {
             let bytes = job.task.spec.layout.length_of(piece);
             job.task.verified(piece, From::Origin);
             self.parts.metrics.body(From::Origin, bytes);
-            if !leased {
+            if !leased || job.download.is_caretaker() {
                 self.parts.metrics.unleased(bytes);
             }
         }

@@ -279,9 +279,16 @@ impl Core {
                     .complain(Severity::Degraded, "scheduler", cause.to_string());
                 (self.scheduling.sender, self.scheduling.outbox) = (None, VecDeque::new());
                 self.looks.clear();
+                self.drive_all(|| Swarm::SchedulerAway(true));
             }
             control::Event::Message(message) => self.told(message),
         }
+    }
+
+    /// Tells every brain of something.
+    fn drive_all(&mut self, event: impl Fn() -> Swarm) {
+        let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
+        tasks.into_iter().for_each(|task| self.drive(task, event()));
     }
 
     /// A new connection: leases and running tasks first, then holdings.
@@ -325,6 +332,7 @@ impl Core {
             running,
             holdings,
         }));
+        self.drive_all(|| Swarm::SchedulerAway(false));
     }
 
     fn told(&mut self, message: SchedulerMessage) {

@@ -239,6 +239,17 @@ impl World<'_> {
         self.hosts
             .iter_mut()
             .for_each(|host| host.is_joined = false);
+        self.scheduler_away(true);
+    }
+
+    /// Tells every host that is up whether there is a scheduler.
+    fn scheduler_away(&mut self, is_away: bool) {
+        for number in 0..self.hosts.len() {
+            let host = HostNo(u32::try_from(number).expect("fewer than 2^32 hosts"));
+            if self.host(host).is_up {
+                self.drive(host, Event::SchedulerAway(is_away));
+            }
+        }
     }
 
     /// An empty scheduler is there, and every host opens its stream again.
@@ -250,6 +261,7 @@ impl World<'_> {
         let seed = self.chance.bits();
         let policy = Policy::default();
         self.scheduler = Some(Schedule::rebuilding(self.now, policy, seed, restart));
+        self.scheduler_away(false);
         for number in 0..self.hosts.len() {
             let host = HostNo(u32::try_from(number).expect("fewer than 2^32 hosts"));
             if self.host(host).is_up {

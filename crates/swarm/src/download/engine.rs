@@ -125,6 +125,7 @@ impl Download {
             Event::Corrupt { piece, host } => self.corrupt(now, piece, host),
             Event::Leased(lease) => self.leased(now, lease),
             Event::LeaseEnded { epoch } => self.lease_ended(epoch),
+            Event::SchedulerAway(is_away) => self.importing.scheduler_away(is_away),
             Event::ImportFailed { run, retry_at } => self.import_failed(run, retry_at),
             Event::Demanded { run } => self.importing.demand(run),
             Event::Acknowledged => self.news_at = now,
@@ -270,6 +271,11 @@ impl Download {
     /// The lease this host holds.
     pub fn lease(&self) -> Option<Lease> {
         self.importing.lease
+    }
+
+    /// Whether this host imports although its lease ran out, since no scheduler is there to renew it.
+    pub fn is_caretaker(&self) -> bool {
+        self.importing.is_caretaker()
     }
 
     /// Whether this host holds the lease.

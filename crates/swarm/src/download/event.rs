@@ -108,6 +108,9 @@ pub enum Event {
         /// The newest epoch that is no longer ours.
         epoch: Epoch,
     },
+    /// Whether no scheduler can be reached. Without one, whoever held the lease last goes on as its caretaker, so that
+    /// nobody else needs the origin; a grant, a renewal or the lease's end by a scheduler's word takes that over.
+    SchedulerAway(bool),
     /// An import ended without bringing all of its pieces.
     ImportFailed {
         /// What was asked of the origin.

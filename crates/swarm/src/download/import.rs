@@ -55,6 +55,12 @@ pub(crate) struct Importing {
     retry_at: Moment,
     /// The origin refused for good.
     pub(crate) is_refused: bool,
+    /// No scheduler can be reached.
+    is_away: bool,
+    /// The lease is over by our own clock, and nobody could renew it or give it to another: we go on in its place.
+    is_caretaker: bool,
+    /// A lease that ran out by our own clock while a scheduler seemed to be there.
+    lapsed: Option<Lease>,
 }
 
 impl Importing {
@@ -70,6 +76,9 @@ impl Importing {
             demanded: Vec::new(),
             retry_at: Moment::ZERO,
             is_refused: false,
+            is_away: false,
+            is_caretaker: false,
+            lapsed: None,
         }
     }
 
@@ -83,6 +92,7 @@ impl Importing {
         if lease.epoch >= self.newest_epoch {
             self.newest_epoch = lease.epoch;
             self.lease = Some(lease);
+            (self.is_caretaker, self.lapsed) = (false, None);
             self.is_refused = false;
             self.seed.get_or_insert_with(seed);
         }
@@ -91,16 +101,47 @@ impl Importing {
     /// The lease of `epoch` and all older ones are over. Returns the epoch to stop, if one was held.
     pub(crate) fn ended(&mut self, epoch: Epoch) -> Option<Epoch> {
         self.newest_epoch = self.newest_epoch.max(epoch);
+        self.lapsed.take_if(|lease| lease.epoch <= epoch);
         let held = self.lease.take_if(|lease| lease.epoch <= epoch)?;
+        self.is_caretaker = false;
         self.pieces = PieceSet::empty(self.pieces.piece_count());
         self.running.clear();
         Some(held.epoch)
     }
 
-    /// Ends the lease if its time is over: the holder stops by its own clock.
+    /// Ends the lease if its time is over: the holder stops by its own clock, unless no scheduler is there that could
+    /// have renewed it or named another importer.
     pub(crate) fn fence(&mut self, now: Moment) -> Option<Epoch> {
         let lease = self.lease.filter(|lease| now >= lease.until)?;
-        self.ended(lease.epoch)
+        if self.is_away {
+            self.take_care(lease);
+            return None;
+        }
+        let ended = self.ended(lease.epoch);
+        self.lapsed = Some(lease);
+        ended
+    }
+
+    /// Whether a scheduler can be reached. A lease that ran out while it was silent goes on once it is known to be away.
+    pub(crate) fn scheduler_away(&mut self, is_away: bool) {
+        self.is_away = is_away;
+        if is_away && let Some(lease) = self.lapsed.take() {
+            self.take_care(lease);
+        }
+    }
+
+    /// Goes on importing where a lease ended, until a scheduler decides.
+    fn take_care(&mut self, lease: Lease) {
+        self.is_caretaker = true;
+        self.lease = Some(Lease {
+            until: Moment::NEVER,
+            ..lease
+        });
+    }
+
+    /// Whether this host imports without a lease, in the place of the last one.
+    pub(crate) fn is_caretaker(&self) -> bool {
+        self.is_caretaker
     }
 
     pub(crate) fn arrived(&mut self, piece: PieceIndex) {

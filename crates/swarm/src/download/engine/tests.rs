@@ -146,3 +146,87 @@ fn one_request_to_the_origin_reaches_as_far_as_the_import_will_go() {
     far.handle(Moment(1), Event::Leased(lease));
     assert_eq!(reach(&far, 3, 1), (3, 67), "64 MiB at most");
 }
+
+/// A download of 64 pieces with a lease until then.
+fn leased(until: Moment) -> (Download, Lease) {
+    let layout = Layout::custom(ByteCount::mib(64), ByteCount::mib(1)).expect("a sound layout");
+    let have = PieceSet::empty(layout.piece_count());
+    let mut download = Download::new(layout, have, DownloadPolicy::default(), Chance::seeded(1));
+    download.handle(Moment(1), Event::WantAll(true));
+    let (epoch, run) = (Epoch(3), layout.all());
+    let lease = Lease { epoch, run, until };
+    download.handle(Moment(1), Event::Leased(lease));
+    (download, lease)
+}
+
+fn stops(actions: &[Action]) -> bool {
+    let is_stop = |action: &Action| matches!(action, Action::StopImport { .. });
+    actions.iter().any(is_stop)
+}
+
+/// What was asked of the origin arrives. Returns whether more is read then.
+fn reads_on(download: &mut Download, runs: &[Action], at: Moment) -> bool {
+    for action in runs {
+        if let Action::Import { run, .. } = action {
+            for piece in run.pieces() {
+                let from = Supplier::Origin;
+                download.handle(at, Event::Verified { piece, from });
+            }
+        }
+    }
+    let next = actions(download, at);
+    next.iter()
+        .any(|action| matches!(action, Action::Import { epoch: Some(_), .. }))
+}
+
+#[test]
+fn an_importer_goes_on_while_no_scheduler_is_there() {
+    let (mut download, lease) = leased(Moment(1_000_000));
+    let runs: Vec<Action> = actions(&mut download, Moment(1))
+        .into_iter()
+        .take(1)
+        .collect();
+    download.handle(Moment(2), Event::SchedulerAway(true));
+    download.handle(Moment(2_000_000), Event::Tick);
+    assert!(!stops(&actions(&mut download, Moment(2_000_000))));
+    assert!(download.is_caretaker());
+    assert!(reads_on(&mut download, &runs, Moment(2_000_001)));
+    download.handle(Moment(2_000_002), Event::SchedulerAway(false));
+    let until = Moment(9_000_000);
+    download.handle(Moment(2_000_003), Event::Leased(Lease { until, ..lease }));
+    assert!(!download.is_caretaker() && download.is_importer());
+    download.handle(until, Event::Tick);
+    assert!(
+        stops(&actions(&mut download, until)),
+        "a new lease ends as any"
+    );
+}
+
+#[test]
+fn a_caretaker_stops_when_a_scheduler_says_so() {
+    let (mut download, lease) = leased(Moment(1_000_000));
+    download.handle(Moment(2), Event::SchedulerAway(true));
+    download.handle(Moment(2_000_000), Event::Tick);
+    actions(&mut download, Moment(2_000_000));
+    let epoch = lease.epoch;
+    download.handle(Moment(2_000_001), Event::LeaseEnded { epoch });
+    assert!(stops(&actions(&mut download, Moment(2_000_001))));
+    assert!(!download.is_caretaker() && !download.is_importer());
+    download.handle(Moment(2_000_002), Event::SchedulerAway(true));
+    assert!(!download.is_importer(), "what was taken back stays so");
+}
+
+#[test]
+fn a_lease_that_ran_out_in_silence_goes_on_once_the_scheduler_is_known_to_be_away() {
+    let (mut download, _) = leased(Moment(1_000_000));
+    actions(&mut download, Moment(1));
+    download.handle(Moment(1_000_000), Event::Tick);
+    assert!(
+        stops(&actions(&mut download, Moment(1_000_000))),
+        "somebody else may have it"
+    );
+    assert!(!download.is_importer());
+    download.handle(Moment(1_000_001), Event::SchedulerAway(true));
+    assert!(download.is_caretaker());
+    assert!(reads_on(&mut download, &[], Moment(1_000_001)));
+}
