@@ -11,8 +11,12 @@ use swarm::{
     upload::{RateLimit, UploadPolicy, Uploads},
 };
 use types::{ByteCount, Moment, Topology};
+use wire::link::{BufferPool, Intake};
 
 use crate::doors::DoorsConfig;
+
+/// Frames that may be on their way into sockets at once, over all links.
+const SEND_BUFFERS: usize = 64;
 
 /// One daemon.
 pub struct Config {
@@ -103,6 +107,8 @@ pub struct Limits {
     pub download: DownloadPolicy,
     /// Bytes a second to other hosts.
     pub upload_rate: Option<ByteCount>,
+    /// Bytes a second from other hosts, over all links.
+    pub download_rate: Option<ByteCount>,
     /// Connections to other hosts.
     pub connections: usize,
 }
@@ -113,12 +119,21 @@ impl Default for Limits {
             upload: UploadPolicy::default(),
             download: DownloadPolicy::default(),
             upload_rate: None,
+            download_rate: None,
             connections: 256,
         }
     }
 }
 
 impl Limits {
+    /// How links behave.
+    pub(crate) fn wire(&self) -> wire::Config {
+        wire::Config {
+            intake: Intake::new(self.download_rate),
+            ..wire::Config::new(BufferPool::new(SEND_BUFFERS))
+        }
+    }
+
     pub(crate) fn uploads(&self, now: Moment) -> Uploads {
         Uploads::new(self.upload, RateLimit::new(self.upload_rate, now))
     }

@@ -14,7 +14,7 @@ use store::{OpenError, Store};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use wire::{Config as WireConfig, Hello, codec::VERSION, link::BufferPool};
+use wire::{Config as WireConfig, Hello, codec::VERSION};
 
 use crate::{
     accept::Acceptor,
@@ -32,8 +32,6 @@ use crate::{
 
 /// Events and commands that may wait for the core; who brings more waits.
 const QUEUE: usize = 1024;
-/// Frames that may be on their way into sockets at once, over all links.
-const SEND_BUFFERS: usize = 64;
 
 /// Why a daemon did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +161,7 @@ impl Daemon {
         let (commands_in, commands) = mpsc::channel(QUEUE);
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
         let links = Links::new(config.identity.clone());
-        let (dialler, acceptor) = ends(&links, peer.port(), &events_in);
+        let (dialler, acceptor) = ends(&links, (peer.port(), config.limits.wire()), &events_in);
         let parts = ground.core(&config, (links.clone(), dialler, peer));
         let session = ToScheduler {
             links,
@@ -292,8 +290,11 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
 }
 
 /// Both ends of links to other hosts: those that are dialled, those that are accepted.
-fn ends(links: &Links, listen_port: u16, events: &Events) -> (Dialler, Acceptor) {
-    let wire = WireConfig::new(BufferPool::new(SEND_BUFFERS));
+fn ends(
+    links: &Links,
+    (listen_port, wire): (u16, WireConfig),
+    events: &Events,
+) -> (Dialler, Acceptor) {
     let identity = links.identity();
     let hello = Hello {
         version: VERSION,

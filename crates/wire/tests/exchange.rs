@@ -10,9 +10,9 @@ use support::*;
 use tokio::sync::Semaphore;
 use types::{ByteCount, ByteRange, HostId, PieceIndex, PieceRun};
 use wire::{
-    Assembly, Event, Link, LinkEnd, Message, SlotHint,
+    Assembly, Config, Event, Link, LinkEnd, Message, SlotHint,
     codec::{DeclineReason, GoodbyeReason, Progress},
-    link::{PieceSource, ReadFuture, SendError, Upload, UploadEnd, UploadError},
+    link::{Intake, PieceSource, ReadFuture, SendError, Upload, UploadEnd, UploadError},
 };
 
 #[tokio::test]
@@ -383,4 +383,38 @@ async fn pings_measure_the_way_and_keep_an_idle_link() {
     drop(a.receiver);
     let (_, end) = drain(&mut b.receiver).await;
     assert!(matches!(end, LinkEnd::Closed | LinkEnd::Io(_)), "{end}");
+}
+
+#[tokio::test]
+async fn a_limited_link_reads_everything_and_says_that_it_is_held_back() {
+    let (a, b) = sockets().await;
+    let limited = Config {
+        intake: Intake::new(Some(ByteCount::mib(4))),
+        ..config()
+    };
+    let (a, b) = tokio::join!(
+        Link::start(a, config(), hello("prod")),
+        Link::start(b, limited, hello("prod"))
+    );
+    let (a, mut b) = (a.expect("a link"), b.expect("a link"));
+    assert!(!b.sender.is_held(), "nothing came yet");
+    let layout = layout(2);
+    a.sender.try_send(&open(layout)).expect("room");
+    for piece in 0..layout.piece_count() {
+        a.sender.send_piece(upload(layout, piece)).expect("a place");
+    }
+    let (mut bytes, mut was_held) = (0, false);
+    while bytes < layout.length().0 {
+        if let Event::Data { data, .. } = b.receiver.next().await.expect("a frame") {
+            bytes += data.bytes.len() as u64;
+            was_held |= b.sender.is_held();
+        }
+    }
+    assert!(was_held, "two MiB are more than the burst of one");
+    a.sender.goodbye(GoodbyeReason::Leaving);
+    let end = drain(&mut b.receiver).await.1;
+    assert!(
+        matches!(end, LinkEnd::Goodbye(GoodbyeReason::Leaving)),
+        "{end}"
+    );
 }

@@ -32,7 +32,7 @@ use std::{
 
 use identity::Links;
 use store::Store;
-use swarm::upload::Uploads;
+use swarm::{HostNo, upload::Uploads};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::{Chance, Moment, PieceRun, TaskId};
@@ -152,10 +152,28 @@ impl Core {
             if let Some(job) = self.jobs.get_mut(&task) {
                 job.timer = None;
             }
+            self.excuse(task);
             self.drive(task, swarm::download::Event::Tick);
         }
         self.serve();
         self.nudge_scheduler();
+    }
+
+    /// Before a silence is judged: what our own limit keeps in the sockets is no parent's fault.
+    fn excuse(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
+        let asked: BTreeSet<HostNo> = job.download.waits().map(|(host, ..)| host).collect();
+        for host in asked {
+            if self
+                .peers
+                .link_mut(host)
+                .is_some_and(|link| link.sender.is_held())
+            {
+                self.drive(task, swarm::download::Event::HeldBack { host });
+            }
+        }
     }
 
     /// Tells a job's brain what happened and carries out what it decides.

@@ -52,6 +52,7 @@ fn limits(config: &Config) -> Limits {
             ..DownloadPolicy::default()
         },
         upload_rate: config.peer.upload_rate,
+        download_rate: config.peer.download_rate,
         connections: config.peer.connections_max,
     }
 }

@@ -116,6 +116,11 @@ impl Download {
                 self.news_at = now;
                 self.requests.progress((host, piece), now, false);
             }
+            Event::HeldBack { host } => {
+                if self.requests.excuse(host, now) {
+                    self.news_at = now;
+                }
+            }
             Event::Ending { host, piece } => {
                 self.requests.progress((host, piece), now, true);
                 self.follow_up = Some(host);

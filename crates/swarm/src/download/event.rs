@@ -75,6 +75,12 @@ pub enum Event {
         /// Of which piece.
         piece: PieceIndex,
     },
+    /// This host's own limit keeps it from reading what `host` sends: its silence is nobody's fault, and no sign that
+    /// the swarm stands still.
+    HeldBack {
+        /// Who.
+        host: HostNo,
+    },
     /// The last piece of a running request has about one round trip left.
     Ending {
         /// From whom.

@@ -94,6 +94,12 @@ impl Requests {
         }
     }
 
+    /// Silence of `host` up to now says nothing of it. False if nothing was asked of it.
+    pub(crate) fn excuse(&mut self, host: HostNo, now: Moment) -> bool {
+        let of_host = self.list.iter_mut().filter(|request| request.from == host);
+        of_host.map(|request| request.heard = now).count() > 0
+    }
+
     /// `piece` came from `host`: how long it took, if it was asked for.
     pub(crate) fn delivered(
         &mut self,

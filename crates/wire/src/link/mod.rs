@@ -8,6 +8,7 @@
 mod counters;
 mod end;
 mod handshake;
+mod intake;
 mod outbox;
 mod pace;
 mod pool;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use counters::Counted;
 pub use end::LinkEnd;
 pub use handshake::{HandshakeError, Link};
+pub use intake::Intake;
 pub use pool::BufferPool;
 pub use receiver::{Event, LinkReceiver};
 pub use sender::{LinkSender, SendError};
@@ -52,10 +54,12 @@ pub struct Config {
     pub open_limit: usize,
     /// Send buffers, shared by all links of a host.
     pub buffers: BufferPool,
+    /// How fast content is read, over all links of a host.
+    pub intake: Intake,
 }
 
 impl Config {
-    /// The defaults, with send buffers from `buffers`.
+    /// The defaults, with send buffers from `buffers` and no limit on what is read.
     pub fn new(buffers: BufferPool) -> Self {
         Self {
             hello_timeout: Duration::from_secs(5),
@@ -68,6 +72,7 @@ impl Config {
             upload_limit: 64,
             open_limit: 1024,
             buffers,
+            intake: Intake::new(None),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Config, Event, LinkEnd, pace::Pace, receiver::Shared};
+use super::{Config, Event, LinkEnd, intake::PORTION, pace::Pace, receiver::Shared};
 use crate::codec::{
     DATA_HEADER_LENGTH, Decoder, Hello, Kind, Message, PREFIX_LENGTH, Prefix, Received, Violation,
 };
@@ -102,7 +102,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     async fn payload(&mut self, kind: Kind, length: usize) -> Result<Bytes, LinkEnd> {
-        let filled = self.fill(length).await;
+        let filled = if kind == Kind::Piece && self.config.intake.is_limited() {
+            self.fill_slowly(length).await
+        } else {
+            self.fill(length).await
+        };
         if kind == Kind::Piece {
             let body = self
                 .buffer
@@ -113,6 +117,20 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         filled?;
         Ok(self.buffer.split_to(length).freeze())
+    }
+
+    /// Reads a data frame no faster than this host may. What came with the frame before it is paid for as well.
+    async fn fill_slowly(&mut self, length: usize) -> Result<(), LinkEnd> {
+        let mut paid = 0;
+        while paid < length {
+            let portion = PORTION.min(length - paid);
+            if let Some(at) = self.config.intake.pay(portion) {
+                self.shared.hold.until(at).await;
+            }
+            paid += portion;
+            self.fill(paid).await?;
+        }
+        Ok(())
     }
 
     async fn skip(&mut self, mut length: usize) -> Result<(), LinkEnd> {

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::{PieceIndex, TaskId};
 
-use super::{LinkEnd, UploadEnd, counters::Counters, outbox::Outbox};
+use super::{LinkEnd, UploadEnd, counters::Counters, intake::Hold, outbox::Outbox};
 use crate::codec::{Data, GoodbyeReason, Message, TaskNo};
 
 /// What happens on a link.
@@ -42,6 +42,7 @@ pub enum Event {
 pub(super) struct Shared {
     pub(super) outbox: Outbox,
     pub(super) counters: Counters,
+    pub(super) hold: Hold,
     end: OnceLock<LinkEnd>,
     /// Reader and writer end at once.
     pub(super) stop: CancellationToken,
@@ -54,6 +55,7 @@ impl Shared {
         Self {
             outbox: Outbox::new(control_bytes),
             counters: Counters::default(),
+            hold: Hold::default(),
             end: OnceLock::new(),
             stop: CancellationToken::new(),
             leaving: CancellationToken::new(),

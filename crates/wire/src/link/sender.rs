@@ -94,6 +94,11 @@ impl LinkSender {
         self.shared.counters.read()
     }
 
+    /// Whether this host's own limit on what it reads keeps, or kept until a moment ago, content of this link waiting.
+    pub fn is_held(&self) -> bool {
+        self.shared.hold.is_held()
+    }
+
     fn push(&self, message: &Message, frame: Bytes) -> Result<(), SendError> {
         if self.shared.outbox.push(message, frame) {
             Ok(())

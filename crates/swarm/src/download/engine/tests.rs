@@ -83,6 +83,32 @@ fn zero_slots_give_way_at_once() {
 }
 
 #[test]
+fn a_parent_is_not_blamed_for_what_this_host_does_not_read() {
+    let gives_up = |is_held: bool| {
+        let mut download = with_parent(1);
+        actions(&mut download, Moment(1));
+        let mut at = Moment(1);
+        for _ in 0..20 {
+            at = download.deadline(at).expect("a request has a deadline");
+            if is_held {
+                download.handle(at, Event::HeldBack { host: PARENT });
+            }
+            download.handle(at, Event::Tick);
+            let said = actions(&mut download, at);
+            if said
+                .iter()
+                .any(|action| matches!(action, Action::Cancel { .. }))
+            {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(gives_up(false), "silence ends a request");
+    assert!(!gives_up(true), "but not if it is our own doing");
+}
+
+#[test]
 fn an_importer_hears_that_what_it_revealed_has_arrived() {
     let mut download = with_parent(0);
     let (host, piece) = (OTHER, PieceIndex(3));
