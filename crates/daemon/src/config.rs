@@ -34,6 +34,8 @@ pub struct Config {
     pub schedulers: Vec<String>,
     /// Its store.
     pub store: StoreConfig,
+    /// Bytes a second of it that are checked again in the background; none: nothing is.
+    pub scrub_rate: Option<ByteCount>,
     /// The door to the outside.
     pub origin: OriginConfig,
     /// The registry mirror.

@@ -28,6 +28,7 @@ use crate::{
     import::Signer,
     metrics::Metrics,
     scheduler::ToScheduler,
+    scrub::Scrub,
 };
 
 /// Events and commands that may wait for the core; who brings more waits.
@@ -170,6 +171,12 @@ impl Daemon {
             events: events_in.clone(),
             seed: rand::random(),
         };
+        let scrub = config.scrub_rate.map(|rate| Scrub {
+            store: ground.store.clone(),
+            rate,
+            events: events_in.clone(),
+            metrics: ground.metrics.clone(),
+        });
         let doors = Arc::new(Doors::new(ground.doors(&handle), config.doors())?);
         let Ground { store, origins, .. } = ground;
         let mut daemon = Self {
@@ -196,6 +203,9 @@ impl Daemon {
         daemon
             .core
             .spawn(session.run(daemon.core_stop.child_token()));
+        if let Some(scrub) = scrub {
+            daemon.core.spawn(scrub.run(daemon.core_stop.child_token()));
+        }
         info!(%peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
         Ok(daemon)
     }

@@ -30,6 +30,7 @@ mod metrics;
 mod prove;
 mod reader;
 mod scheduler;
+mod scrub;
 mod table;
 mod task;
 mod tasks;

@@ -77,6 +77,8 @@ struct Inner {
     origin_requests: Family<Label, Counter>,
     origin_body: Counter,
     store: Family<Label, Gauge>,
+    scrubbed: Counter,
+    decayed: Counter,
     connections: Gauge,
     tasks: Gauge,
 }
@@ -109,6 +111,8 @@ impl Default for Metrics {
             origin_requests: Family::default(),
             origin_body: Counter::default(),
             store: Family::default(),
+            scrubbed: Counter::default(),
+            decayed: Counter::default(),
             connections: Gauge::default(),
             tasks: Gauge::default(),
         };
@@ -166,6 +170,16 @@ impl Inner {
             self.store.clone(),
         );
         registry.register(
+            "pantala_scrubbed_bytes",
+            "Stored bytes that were checked again in the background",
+            self.scrubbed.clone(),
+        );
+        registry.register(
+            "pantala_decayed_pieces",
+            "Stored pieces that no longer matched their digest when they were checked again",
+            self.decayed.clone(),
+        );
+        registry.register(
             "pantala_connections",
             "Connected hosts",
             self.connections.clone(),
@@ -209,6 +223,12 @@ impl Metrics {
         let speed = bytes.0 as f64 / took.as_secs_f64().max(1e-6);
         let family = &self.0.throughput;
         family.get_or_create(&source(from)).observe(speed);
+    }
+
+    /// Counts stored bytes that were checked again, and the pieces that failed.
+    pub fn scrubbed(&self, bytes: ByteCount, decayed: usize) {
+        self.0.scrubbed.inc_by(bytes.0);
+        self.0.decayed.inc_by(decayed as u64);
     }
 
     /// Notes how many hosts are connected.
@@ -259,6 +279,7 @@ impl Metrics {
 }
 
 /// What is asked of others when metrics are shown.
+#[derive(Default)]
 pub(crate) struct Now {
     /// What each origin was asked.
     pub(crate) origins: Vec<OriginStats>,
@@ -282,6 +303,7 @@ mod tests {
         metrics.first_byte(From::Store, Duration::from_millis(3));
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
         metrics.connections(5);
+        metrics.scrubbed(ByteCount(9), 1);
         let stats = OriginStats {
             requests: 2,
             succeeded: 2,
@@ -302,6 +324,8 @@ mod tests {
             "pantala_throughput_bytes_per_second_count{source=\"origin\"} 1",
             "pantala_origin_requests_total{answer=\"succeeded\"} 4",
             "pantala_origin_body_bytes_total 22",
+            "pantala_scrubbed_bytes_total 9",
+            "pantala_decayed_pieces_total 1",
             "pantala_connections 5",
             "pantala_tasks 4",
             "# EOF",

@@ -47,7 +47,7 @@ pub enum Admission<L> {
     Displaces(Place, L),
     /// The connection that is there already stays: say `Duplicate` to the candidate.
     Duplicate(L),
-    /// All places are taken by busy links: say `Idle` to the candidate.
+    /// All places are taken by busy links: say `Full` to the candidate.
     Full(L),
 }
 
@@ -106,12 +106,23 @@ impl<L> Links<L> {
         self.open.get(&place).map(|entry| &entry.link)
     }
 
-    /// Notes that the link at `place` was used, and whether a task or transfer needs it still.
-    pub fn touch(&mut self, now: Moment, place: Place, is_busy: bool) {
+    /// Notes that the link at `place` was used.
+    pub fn touch(&mut self, now: Moment, place: Place) {
         if let Some(entry) = self.open.get_mut(&place) {
             entry.used = now;
-            entry.is_busy = is_busy;
         }
+    }
+
+    /// Asks of each link whether a transfer needs it; only needed before a candidate for which there is no place left.
+    pub fn note_busy(&mut self, is_busy: impl Fn(&L) -> bool) {
+        for entry in self.open.values_mut() {
+            entry.is_busy = is_busy(&entry.link);
+        }
+    }
+
+    /// Whether every place is taken.
+    pub fn is_full(&self) -> bool {
+        self.open.len() >= self.limit
     }
 
     /// Forgets the link at `place`, if `is_it` says that it is the one that ended and not its successor.
@@ -198,15 +209,14 @@ mod tests {
                 (host, Direction::Outgoing, u32::from(host)),
             );
         }
-        links.touch(Moment(20), place(10), true);
-        links.touch(Moment(21), place(11), false);
+        assert!(links.is_full());
+        links.touch(Moment(21), place(11));
+        links.note_busy(|link| *link == 10);
         assert_eq!(
             admit(&mut links, 30, (13, Direction::Outgoing, 13)),
             Admission::Displaces(place(12), 12)
         );
-        for host in [10, 11, 13] {
-            links.touch(Moment(31), place(host), true);
-        }
+        links.note_busy(|_| true);
         assert_eq!(
             admit(&mut links, 32, (14, Direction::Outgoing, 14)),
             Admission::Full(14)

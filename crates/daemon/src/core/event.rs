@@ -99,6 +99,8 @@ pub(crate) enum Event {
         epoch: Option<types::Epoch>,
         cause: Arc<ImportError>,
     },
+    /// A stored piece no longer matches its digest, and is not held any more.
+    Decayed { task: TaskId, piece: PieceIndex },
     /// The whole was hashed.
     Proven {
         task: TaskId,

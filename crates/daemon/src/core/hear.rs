@@ -1,6 +1,6 @@
 //! What happens outside: links come and go, remotes speak, pieces and imports come in.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use swarm::{
     HostNo, SlotHint,
@@ -10,7 +10,8 @@ use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, Source, TaskId}
 use wire::{
     Inventory, LinkEnd, Message,
     codec::{DeclineReason, GoodbyeReason},
-    settle::{Direction, keep},
+    registry::{Admission, Candidate},
+    settle::Direction,
 };
 
 use super::{Core, Event, LinkNo, peers::LinkHandle};
@@ -73,6 +74,7 @@ impl Core {
                 epoch,
                 cause,
             } => self.import_failed(task, (run, epoch), &cause),
+            Event::Decayed { task, piece } => self.decayed(task, piece),
             Event::Proven { task, result } => self.proven(task, result),
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
             Event::Recruited { task, result } => self.recruited(task, result),
@@ -80,8 +82,16 @@ impl Core {
         }
     }
 
+    /// The link to `host` is of use.
+    fn used(&mut self, host: HostNo) {
+        if let Some(peer) = self.peers.get(host) {
+            self.places.touch(self.parts.clock.now(), (peer.id, 0));
+        }
+    }
+
     fn of_piece(&mut self, link: LinkNo, task: TaskId, event: impl FnOnce(HostNo) -> Swarm) {
         if let Some(host) = self.peers.of(link) {
+            self.used(host);
             self.drive(task, event(host));
         }
     }
@@ -89,18 +99,12 @@ impl Core {
     fn link_up(&mut self, id: HostId, direction: Direction, link: wire::Link) {
         let host = self.peers.number(id);
         let number = self.peers.next_link();
-        let before = self
-            .peers
-            .get(host)
-            .and_then(|peer| peer.link.as_ref().map(|link| link.direction));
-        let me = self.parts.signer.key.host_id();
-        if before.is_some_and(|before| before != direction && !keep(direction, me, id)) {
-            // The other dial stays; dropping the receiver ends this one.
-            link.sender.goodbye(GoodbyeReason::Duplicate);
+        if let Err(reason) = self.place(id, direction, number) {
             if let Some(peer) = self.peers.get_mut(host) {
                 peer.is_dialling = false;
             }
-            return;
+            self.peers.tidy(host);
+            return self.turn_away(link, reason);
         }
         let incoming = Incoming {
             link: number,
@@ -113,7 +117,7 @@ impl Core {
         self.io.spawn(incoming.run(link.receiver));
         if let Some(old) = self
             .peers
-            .connect(host, LinkHandle::new(number, direction, link.sender))
+            .connect(host, LinkHandle::new(number, link.sender))
         {
             old.sender.goodbye(GoodbyeReason::Duplicate);
             self.forget_host(host);
@@ -131,6 +135,68 @@ impl Core {
             .for_each(|task| self.open_with(task, host));
     }
 
+    /// A place for a new link of `id`, or why there is none. The idle link that was used longest ago makes room.
+    fn place(
+        &mut self,
+        id: HostId,
+        direction: Direction,
+        link: LinkNo,
+    ) -> Result<(), GoodbyeReason> {
+        if self.places.is_full() {
+            let waits = self.jobs.values().flat_map(|job| job.download.waits());
+            let mut busy: BTreeSet<HostNo> = waits.map(|(host, ..)| host).collect();
+            busy.extend(self.serving.hosts());
+            let peers = &self.peers;
+            self.places
+                .note_busy(|link| peers.of(*link).is_some_and(|host| busy.contains(&host)));
+        }
+        let now = self.parts.clock.now();
+        let place = (id, 0);
+        match self.places.admit(
+            now,
+            Candidate {
+                place,
+                direction,
+                link,
+            },
+        ) {
+            Admission::Stays => Ok(()),
+            // Its successor takes its place among the peers too.
+            Admission::Displaces(of, _) if of == place => Ok(()),
+            Admission::Displaces(_, idle) => {
+                self.close_idle(idle);
+                Ok(())
+            }
+            Admission::Duplicate(_) => Err(GoodbyeReason::Duplicate),
+            Admission::Full(_) => Err(GoodbyeReason::Full),
+        }
+    }
+
+    fn close_idle(&mut self, link: LinkNo) {
+        let Some(host) = self.peers.of(link) else {
+            return;
+        };
+        tracing::debug!(host = ?host, "an idle link makes room for a new one");
+        if let Some(link) = self.peers.link_mut(host) {
+            link.sender.goodbye(GoodbyeReason::Idle);
+        }
+        self.peers.disconnect(link);
+        self.forget_host(host);
+        self.peers.tidy(host);
+    }
+
+    /// Says why there is no place for `link`; the link's own time limit bounds how long that takes.
+    fn turn_away(&mut self, link: wire::Link, reason: GoodbyeReason) {
+        let wire::Link {
+            sender,
+            mut receiver,
+            ..
+        } = link;
+        sender.goodbye(reason);
+        self.io
+            .spawn(async move { while receiver.next().await.is_ok() {} });
+    }
+
     fn dial_failed(&mut self, id: HostId) {
         let Some(host) = self.peers.find(&id) else {
             return;
@@ -145,6 +211,9 @@ impl Core {
         let Some(host) = self.peers.disconnect(link) else {
             return;
         };
+        if let Some(peer) = self.peers.get(host) {
+            self.places.remove((peer.id, 0), |there| *there == link);
+        }
         tracing::debug!(host = ?host, end = end as &dyn std::error::Error, "a link ended");
         self.forget_host(host);
         self.parts
@@ -201,6 +270,7 @@ impl Core {
         let Some(host) = self.peers.of(link) else {
             return;
         };
+        self.used(host);
         let slots = |hint: wire::SlotHint| SlotHint {
             free: hint.free,
             opening: hint.opening,

@@ -45,6 +45,9 @@ use peers::Peers;
 use plan::Scheduling;
 use serve::Serving;
 
+/// Which links are open, and which one makes room.
+type Places = wire::registry::Links<LinkNo>;
+
 use crate::{
     access::Accesses, clock::Clock, config::Limits, dial::Dialler, doors::Health, handle::Command,
     import::Signer, metrics::Metrics, tasks::Tasks,
@@ -82,6 +85,7 @@ pub(crate) struct Core {
     /// When each job wants to be woken.
     timers: BTreeSet<(Moment, TaskId)>,
     peers: Peers,
+    places: Places,
     uploads: Uploads,
     serving: Serving,
     scheduling: Scheduling,
@@ -100,6 +104,7 @@ impl Core {
             jobs: BTreeMap::new(),
             timers: BTreeSet::new(),
             peers: Peers::default(),
+            places: Places::new(parts.signer.key.host_id(), parts.limits.connections),
             uploads: parts.limits.uploads(now),
             serving: Serving::default(),
             scheduling: Scheduling::new(parts.is_scheduled),

@@ -8,7 +8,7 @@ use swarm::{
     retain,
 };
 use tokio::sync::oneshot;
-use types::{ByteCount, PieceRun, TaskId, Visibility};
+use types::{ByteCount, PieceIndex, PieceRun, TaskId, Visibility};
 
 use super::{Core, Event, job::Job, lanes::Lanes};
 use crate::{
@@ -125,15 +125,46 @@ impl Core {
             job.is_proven = true;
             task.tell(|news| news.proven = task.spec.digest.or_else(|| task.content.digest()));
         } else {
-            let events = self.events.clone();
-            self.io.spawn(async move {
-                if let Some(result) = prove(task).await {
-                    events.tell(Event::Proven { task: id, result }).await;
-                }
-            });
+            self.prove(task);
         }
         self.jobs.insert(id, job);
         self.settle(id);
+    }
+
+    /// Hashes the whole of `task` beside everything else.
+    fn prove(&mut self, task: Arc<Task>) {
+        let (id, events) = (task.spec.task, self.events.clone());
+        self.io.spawn(async move {
+            if let Some(result) = prove(task).await {
+                events.tell(Event::Proven { task: id, result }).await;
+            }
+        });
+    }
+
+    /// A stored piece decayed. While somebody reads it is fetched again; else the task leaves memory and what it lacks
+    /// comes when somebody asks.
+    pub(super) fn decayed(&mut self, task: TaskId, piece: PieceIndex) {
+        let was_whole = match self.jobs.get_mut(&task) {
+            None => true,
+            Some(job) => std::mem::take(&mut job.is_proven),
+        };
+        if was_whole {
+            self.scheduling.holds_no_more(task);
+        }
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        if was_whole && job.readers.is_empty() {
+            return self.drop_job(task, None);
+        }
+        let again = was_whole.then(|| Arc::clone(&job.task));
+        job.is_asked &= !was_whole;
+        if let Some(task) = again {
+            task.tell(|news| news.proven = None);
+            self.prove(task);
+        }
+        self.drive(task, Swarm::Void { piece });
+        self.ask_scheduler(task);
     }
 
     fn create(&self, spec: &TaskSpec) -> Result<store::Content, CreateError> {

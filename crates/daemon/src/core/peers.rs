@@ -7,14 +7,13 @@ use std::{
 
 use swarm::HostNo;
 use types::{HostId, PieceSet, TaskId};
-use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason, settle::Direction};
+use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
 
 use super::LinkNo;
 
 /// A live link as the core uses it.
 pub(super) struct LinkHandle {
     pub(super) number: LinkNo,
-    pub(super) direction: Direction,
     pub(super) sender: LinkSender,
     next_no: u32,
     /// Tasks that we opened on it, by our number.
@@ -24,10 +23,9 @@ pub(super) struct LinkHandle {
 }
 
 impl LinkHandle {
-    pub(super) fn new(number: LinkNo, direction: Direction, sender: LinkSender) -> Self {
+    pub(super) fn new(number: LinkNo, sender: LinkSender) -> Self {
         Self {
             number,
-            direction,
             sender,
             next_no: 0,
             ours: BTreeMap::new(),

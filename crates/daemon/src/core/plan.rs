@@ -172,6 +172,14 @@ impl Scheduling {
         });
     }
 
+    /// Content that was held whole is not any more.
+    pub(super) fn holds_no_more(&mut self, task: TaskId) {
+        self.say(HostMessage::Holdings {
+            added: Vec::new(),
+            removed: vec![task],
+        });
+    }
+
     pub(super) fn left(&mut self, task: TaskId) {
         self.unacknowledged.remove(&task);
         self.leases.remove(&task);

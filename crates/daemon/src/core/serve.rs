@@ -24,6 +24,11 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// The children that pieces are on their way to.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = HostNo> + '_ {
+        self.pieces.keys().map(|(host, ..)| *host)
+    }
+
     pub(super) fn forget(&mut self, host: HostNo) {
         self.pieces.retain(|(of, ..), _| *of != host);
     }

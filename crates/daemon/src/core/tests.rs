@@ -14,7 +14,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Source, TaskId};
-use wire::{Config as WireConfig, Hello, codec::VERSION, link::BufferPool};
+use wire::{Hello, codec::VERSION};
+
+mod bounds;
 
 use super::{Core, Event, Events, Parts};
 use crate::{
@@ -144,12 +146,20 @@ pub(crate) struct Host {
     events: Events,
     clock: Clock,
     stop: CancellationToken,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     _running: JoinSet<()>,
 }
 
 impl Host {
     pub(crate) async fn new(cluster: &Cluster, web: &Web, is_scheduled: bool) -> Self {
+        Self::within(cluster, web, (is_scheduled, Limits::default())).await
+    }
+
+    pub(super) async fn within(
+        cluster: &Cluster,
+        web: &Web,
+        (is_scheduled, limits): (bool, Limits),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = StoreConfig::new(dir.path().join("store"));
         config.free_floor = ByteCount::ZERO;
@@ -167,7 +177,7 @@ impl Host {
         let (events_in, events) = mpsc::channel(64);
         let (commands_in, commands) = mpsc::channel(64);
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
-        let wire = WireConfig::new(BufferPool::new(8));
+        let wire = limits.wire();
         let hello = Hello {
             version: VERSION,
             cluster: signer.cluster.clone(),
@@ -196,7 +206,7 @@ impl Host {
             is_scheduled,
             dialler,
             join: join(peer),
-            limits: Limits::default(),
+            limits,
             store: store.clone(),
             accesses: accesses.clone(),
             metrics: Metrics::default(),
@@ -218,7 +228,7 @@ impl Host {
             events: events_in,
             clock,
             stop,
-            _dir: dir,
+            dir,
             _running: running,
         }
     }

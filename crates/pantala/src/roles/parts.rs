@@ -30,6 +30,7 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
             .map(ToString::to_string)
             .collect(),
         store: store(config),
+        scrub_rate: config.store.scrub_rate,
         origin: origin(config),
         mirror: mirror(config),
         status: config.status,

@@ -343,6 +343,7 @@ fn goodbye(code: u8) -> GoodbyeReason {
         3 => GoodbyeReason::Duplicate,
         4 => GoodbyeReason::Violation,
         5 => GoodbyeReason::Revoked,
+        6 => GoodbyeReason::Full,
         _ => GoodbyeReason::Other,
     }
 }

@@ -212,6 +212,7 @@ fn goodbye_code(reason: GoodbyeReason) -> u8 {
         GoodbyeReason::Duplicate => 3,
         GoodbyeReason::Violation => 4,
         GoodbyeReason::Revoked => 5,
+        GoodbyeReason::Full => 6,
         GoodbyeReason::Other => u8::MAX,
     }
 }

@@ -70,6 +70,8 @@ pub enum GoodbyeReason {
     Leaving,
     /// The link was idle and its place is needed.
     Idle,
+    /// All places are taken by links that are in use.
+    Full,
     /// A simultaneous dial of the other side stays instead.
     Duplicate,
     /// The receiver of this broke the protocol.

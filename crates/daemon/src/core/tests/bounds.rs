@@ -1,0 +1,159 @@
+//! What a core never goes beyond, and what it does when stored bytes decay.
+
+use std::{fs, os::unix::fs::FileExt, path::Path};
+
+use identity::Protocol;
+use tokio::net::TcpStream;
+use types::Layout;
+use wire::{
+    Config as WireConfig, Inventory, Link, LinkEnd, Message, Runs, TaskNo,
+    codec::GoodbyeReason,
+    link::{BufferPool, Intake},
+};
+
+use super::*;
+use crate::{metrics::Now, scrub::Scrub};
+
+/// A remote that this test plays itself; it reads at most `rate` bytes of content a second.
+async fn remote(cluster: &Cluster, host: &Host, rate: Option<ByteCount>) -> Link {
+    let identity = cluster.host(Role::Daemon);
+    let hello = Hello {
+        version: VERSION,
+        cluster: identity.cluster().clone(),
+        features: 0,
+        lane: 0,
+        listen_port: 1,
+        revocations: None,
+    };
+    let config = WireConfig {
+        intake: Intake::new(rate),
+        ..WireConfig::new(BufferPool::new(1))
+    };
+    let tcp = TcpStream::connect(host.peer).await.expect("a connection");
+    let links = Links::new(identity);
+    let link = links.connect(tcp, host.id, Protocol::Peer).await;
+    let link = link.expect("both are of the cluster");
+    Link::start(link, config, hello).await.expect("a link")
+}
+
+/// The end of a link, whatever was said before.
+async fn end(link: &mut Link) -> LinkEnd {
+    loop {
+        if let Err(end) = link.receiver.next().await {
+            return end;
+        }
+    }
+}
+
+/// Asks for all pieces and waits until the first bytes come.
+async fn fetch(link: &mut Link, (task, layout): (TaskId, Layout)) {
+    let no = TaskNo(1);
+    let have = Inventory::of(&types::PieceSet::empty(layout.piece_count())).0;
+    let open = Message::Open {
+        no,
+        task,
+        layout,
+        have,
+        importer: false,
+    };
+    let want = Message::Want {
+        no,
+        runs: Runs::one(layout.all()).expect("pieces"),
+        urgent: false,
+    };
+    link.sender.try_send(&open).expect("room");
+    loop {
+        match link.receiver.next().await.expect("the link stays") {
+            wire::Event::Message {
+                message: Message::Open { .. },
+                ..
+            } => link.sender.try_send(&want).expect("room"),
+            wire::Event::Data { .. } => return,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_idle_link_makes_room_and_a_busy_one_does_not() {
+    let (cluster, web) = (
+        Cluster::new("bounds"),
+        Web::serving(content(16 << 20)).await,
+    );
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let host = Host::within(&cluster, &web, (true, limits)).await;
+    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let spec = host.spec(&web, Some(digest)).await;
+    let of = (spec.task, spec.layout);
+    let reader = host.open(spec).await;
+    host.told(host.lease(of.0)).await;
+    read_all(reader, &web).await;
+
+    let mut idle = remote(&cluster, &host, None).await;
+    let mut busy = remote(&cluster, &host, Some(ByteCount(1 << 20))).await;
+    let left = end(&mut idle).await;
+    assert!(
+        matches!(left, LinkEnd::Goodbye(GoodbyeReason::Idle)),
+        "{left}"
+    );
+    fetch(&mut busy, of).await;
+    let mut third = remote(&cluster, &host, None).await;
+    let left = end(&mut third).await;
+    assert!(
+        matches!(left, LinkEnd::Goodbye(GoodbyeReason::Full)),
+        "{left}"
+    );
+    let next = busy.receiver.next().await;
+    assert!(next.is_ok(), "its transfer goes on");
+    host.stop.cancel();
+}
+
+/// Changes a byte in the middle of the one file below `dir` that is `length` bytes long.
+fn damage(dir: &Path, length: u64) -> bool {
+    fs::read_dir(dir).expect("readable").any(|entry| {
+        let entry = entry.expect("readable");
+        let about = entry.metadata().expect("readable");
+        if about.is_dir() {
+            return damage(&entry.path(), length);
+        }
+        about.len() == length && {
+            let file = fs::OpenOptions::new().write(true).open(entry.path());
+            let file = file.expect("writable");
+            file.write_all_at(&[1, 2, 3], length / 2).expect("written");
+            true
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_decays_is_found_and_comes_again() {
+    let length = (3 << 20) + 5;
+    let (cluster, web) = (Cluster::new("decay"), Web::serving(content(length)).await);
+    let host = Host::new(&cluster, &web, false).await;
+    let spec = host.spec(&web, None).await;
+    read_all(host.open(spec.clone()).await, &web).await;
+    let mut held = Some(host.open(spec.clone()).await);
+    let scrub = Scrub {
+        store: host.store.clone(),
+        rate: ByteCount::gib(1),
+        events: host.events.clone(),
+        metrics: Metrics::default(),
+    };
+    for found in 1..=2 {
+        assert!(damage(host.dir.path(), length as u64), "there is a file");
+        let before = sent(&web);
+        let line = format!("pantala_decayed_pieces_total {found}\n");
+        while !scrub.metrics.text(&Now::default()).contains(&line) {
+            scrub.step().await;
+        }
+        read_all(host.open(spec.clone()).await, &web).await;
+        let again = sent(&web) - before;
+        assert!(again > 0 && again < length as u64, "{again} bytes again");
+        // The second time nobody holds it.
+        drop(held.take());
+    }
+    host.stop.cancel();
+}
