@@ -11,12 +11,9 @@ use swarm::{
     upload::{RateLimit, UploadPolicy, Uploads},
 };
 use types::{ByteCount, Moment, Topology};
-use wire::link::{BufferPool, Intake};
+use wire::link::{BufferPool, Intake, ReceiveRoom};
 
 use crate::doors::DoorsConfig;
-
-/// Frames that may be on their way into sockets at once, over all links.
-const SEND_BUFFERS: usize = 64;
 
 /// One daemon.
 pub struct Config {
@@ -111,6 +108,8 @@ pub struct Limits {
     pub upload_rate: Option<ByteCount>,
     /// Bytes a second from other hosts, over all links.
     pub download_rate: Option<ByteCount>,
+    /// Memory for content on its way.
+    pub memory: Memory,
     /// Connections to other hosts.
     pub connections: usize,
 }
@@ -122,7 +121,35 @@ impl Default for Limits {
             download: DownloadPolicy::default(),
             upload_rate: None,
             download_rate: None,
+            memory: Memory::within(ByteCount::mib(96)),
             connections: 256,
+        }
+    }
+}
+
+/// How much content may be in memory on its way through this host, in frames of 256 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Frames on their way into sockets of other hosts.
+    pub send_frames: usize,
+    /// Bytes of frames from other hosts that are being read or not yet in a file.
+    pub receive_bytes: usize,
+    /// Answers of the mirror that run at once, each with a frame.
+    pub answers: usize,
+}
+
+impl Memory {
+    const FRAME: u64 = 256 << 10;
+
+    /// A quarter of `budget` for sending, a half for receiving, a quarter for answers of the mirror; each has room for
+    /// one frame at least.
+    pub fn within(budget: ByteCount) -> Self {
+        let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let quarter = count(budget.0 / 4 / Self::FRAME).max(1);
+        Self {
+            send_frames: quarter,
+            receive_bytes: count(budget.0 / 2),
+            answers: quarter,
         }
     }
 }
@@ -132,11 +159,28 @@ impl Limits {
     pub(crate) fn wire(&self) -> wire::Config {
         wire::Config {
             intake: Intake::new(self.download_rate),
-            ..wire::Config::new(BufferPool::new(SEND_BUFFERS))
+            room: ReceiveRoom::new(self.memory.receive_bytes),
+            ..wire::Config::new(BufferPool::new(self.memory.send_frames))
         }
     }
 
     pub(crate) fn uploads(&self, now: Moment) -> Uploads {
         Uploads::new(self.upload, RateLimit::new(self.upload_rate, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_of_a_budget_are_the_budget() {
+        for mib in [16, 96, 4096] {
+            let budget = ByteCount::mib(mib);
+            let memory = Memory::within(budget);
+            let frames = (memory.send_frames + memory.answers) as u64 * Memory::FRAME;
+            assert_eq!(frames + memory.receive_bytes as u64, budget.0);
+        }
+        assert_eq!(Memory::within(ByteCount::ZERO).send_frames, 1);
     }
 }

@@ -224,7 +224,10 @@ impl Daemon {
             let stop = self.doors_stop.child_token();
             self.doors.spawn(Mirror::new(backends, registries).serve(
                 listener,
-                HttpLimits::default(),
+                HttpLimits {
+                    answers_max: config.limits.memory.answers,
+                    ..HttpLimits::default()
+                },
                 stop,
             ));
         }

@@ -41,7 +41,11 @@ impl Incoming {
     pub(crate) async fn run(mut self, mut receiver: LinkReceiver) {
         let end = loop {
             let step = match receiver.next().await {
-                Ok(wire::Event::Data { task, data }) => self.data(task, &data).await,
+                Ok(wire::Event::Data {
+                    task,
+                    data,
+                    room: _until_used,
+                }) => self.data(task, &data).await,
                 Ok(wire::Event::Message {
                     task: Some(task),
                     message: Message::Segment { segment, .. },

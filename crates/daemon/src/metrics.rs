@@ -14,7 +14,7 @@ use prometheus_client::{
         counter::Counter,
         family::{Family, MetricConstructor},
         gauge::Gauge,
-        histogram::{Histogram, exponential_buckets, linear_buckets},
+        histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
 };
@@ -73,7 +73,6 @@ struct Inner {
     piece_failures: Family<Label, Counter>,
     first_byte: Family<Label, Histogram, Buckets>,
     throughput: Family<Label, Histogram, Buckets>,
-    efficiency: Histogram,
     origin_requests: Family<Label, Counter>,
     origin_body: Counter,
     store: Family<Label, Gauge>,
@@ -107,7 +106,6 @@ impl Default for Metrics {
             throughput: Family::new_with_constructor(Buckets(|| {
                 Histogram::new(exponential_buckets(65_536.0, 2.0, 20))
             })),
-            efficiency: Histogram::new(linear_buckets(0.1, 0.1, 10)),
             origin_requests: Family::default(),
             origin_body: Counter::default(),
             store: Family::default(),
@@ -148,11 +146,6 @@ impl Inner {
             "pantala_throughput_bytes_per_second",
             "Speed of whole reads",
             self.throughput.clone(),
-        );
-        registry.register(
-            "pantala_distribution_efficiency_ratio",
-            "Of finished tasks: the best possible time over the time it took",
-            self.efficiency.clone(),
         );
         registry.register(
             "pantala_origin_requests",
@@ -202,11 +195,6 @@ impl Metrics {
     /// Counts bytes that were read from an origin without a lease.
     pub fn unleased(&self, bytes: ByteCount) {
         self.0.unleased.inc_by(bytes.0);
-    }
-
-    /// Notes how close to the best possible time a finished task came: 1 is the best.
-    pub fn finished_efficiency(&self, ratio: f64) {
-        self.0.efficiency.observe(ratio);
     }
 
     /// Notes how long a consumer waited for its first byte, and where that came from.
@@ -299,7 +287,6 @@ mod tests {
         metrics.body(From::Peer, ByteCount(7));
         metrics.piece_failed(PieceFailure::Corrupt);
         metrics.unleased(ByteCount(3));
-        metrics.finished_efficiency(0.93);
         metrics.first_byte(From::Store, Duration::from_millis(3));
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
         metrics.connections(5);
@@ -319,7 +306,6 @@ mod tests {
             "pantala_body_bytes_total{source=\"peer\"} 7",
             "pantala_piece_failures_total{reason=\"corrupt\"} 1",
             "pantala_origin_unleased_bytes_total 3",
-            "pantala_distribution_efficiency_ratio_count 1",
             "pantala_first_byte_seconds_count{source=\"local\"} 1",
             "pantala_throughput_bytes_per_second_count{source=\"origin\"} 1",
             "pantala_origin_requests_total{answer=\"succeeded\"} 4",

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use support::*;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use types::{ByteCount, ByteRange, HostId, PieceIndex, PieceRun};
 use wire::{
     Assembly, Config, Event, Link, LinkEnd, Message, SlotHint,
     codec::{DeclineReason, GoodbyeReason, Progress},
-    link::{Intake, PieceSource, ReadFuture, SendError, Upload, UploadEnd, UploadError},
+    link::{
+        Intake, PieceSource, ReadFuture, ReceiveRoom, SendError, Upload, UploadEnd, UploadError,
+    },
 };
 
 #[tokio::test]
@@ -98,7 +100,7 @@ async fn receive(link: &mut Link, layout: types::Layout, pieces: u32) -> Vec<(Me
     let (mut complete, mut control) = (0, Vec::new());
     while complete < pieces {
         match link.receiver.next().await.expect("a running link") {
-            Event::Data { data, task } => {
+            Event::Data { data, task, .. } => {
                 assert_eq!(task, TASK);
                 let start = layout.range_of(data.piece).start() + u64::from(data.offset);
                 assert!(
@@ -417,4 +419,42 @@ async fn a_limited_link_reads_everything_and_says_that_it_is_held_back() {
         matches!(end, LinkEnd::Goodbye(GoodbyeReason::Leaving)),
         "{end}"
     );
+}
+
+#[tokio::test]
+async fn frames_that_are_not_taken_hold_the_room_of_all_links() {
+    let narrow = Config {
+        room: ReceiveRoom::new(0),
+        ..config()
+    };
+    let layout = layout(1024);
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        let (a, b) = sockets().await;
+        let (a, b) = tokio::join!(
+            Link::start(a, config(), hello("prod")),
+            Link::start(b, narrow.clone(), hello("prod"))
+        );
+        links.push((a.expect("a link"), b.expect("a link")));
+    }
+    let [(a, mut b), (c, mut d)] = <[_; 2]>::try_from(links).ok().expect("two");
+    a.sender.try_send(&open(layout)).expect("room");
+    a.sender.send_piece(upload(layout, 0)).expect("a place");
+    let held = loop {
+        if let Event::Data { room, .. } = b.receiver.next().await.expect("a frame") {
+            break room;
+        }
+    };
+    c.sender.try_send(&open(layout)).expect("room");
+    c.sender.send_piece(upload(layout, 0)).expect("a place");
+    message(&mut d.receiver).await;
+    assert!(
+        timeout(SOON, d.receiver.next()).await.is_err(),
+        "there is room for one frame"
+    );
+    assert!(d.sender.is_held());
+    // The other link goes too: the frames that it waits for would be the next ones.
+    drop((held, b));
+    let next = d.receiver.next().await.expect("its turn");
+    assert!(matches!(next, Event::Data { .. }));
 }

@@ -104,7 +104,7 @@ pub(crate) const KEYS: &[Key] = &[
         "peer.connections_max",
         Kind::Whole,
         "256",
-        "Links to other hosts at once, 8 to 4096. The least recently used one gives way.",
+        "Links to other hosts at once, 8 to 4096. The idle one that was used longest ago gives way to a new one; while pieces pass over all of them, more are refused.",
     ),
     key(
         "peer.slots",
@@ -122,7 +122,7 @@ pub(crate) const KEYS: &[Key] = &[
         "peer.download_rate",
         Kind::Rate,
         "\"1Gbit\"",
-        "Bytes fetched from other hosts per second at most. Unset: no limit.",
+        "Bytes of content fetched from other hosts per second at most, over all of them. Unset: no limit.",
     ),
     key(
         "control.schedulers",
@@ -290,7 +290,7 @@ pub(crate) const KEYS: &[Key] = &[
         "memory.budget",
         Kind::Size,
         "\"96MiB\"",
-        "What buffers may take together, 16MiB at least. The process takes some more for code and tables.",
+        "What content on its way may take, 16MiB at least: a quarter for sending to other hosts, a half for what comes from them, a quarter for answers of the mirror (one per 256KiB; more are told 503). Reading origins and the process itself take some more.",
     ),
     key(
         "scheduler.listen",

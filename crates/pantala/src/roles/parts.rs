@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use daemon::config::{Config as DaemonConfig, Limits, Local, Mirror};
+use daemon::config::{Config as DaemonConfig, Limits, Local, Memory, Mirror};
 use gateway::{
     local::{Access, Allowed},
     mirror::Registries,
@@ -54,6 +54,7 @@ fn limits(config: &Config) -> Limits {
         },
         upload_rate: config.peer.upload_rate,
         download_rate: config.peer.download_rate,
+        memory: Memory::within(config.memory_budget),
         connections: config.peer.connections_max,
     }
 }

@@ -64,6 +64,16 @@ impl Hold {
         sleep_until(at).await;
     }
 
+    /// Notes a wait as long as `wait` takes.
+    pub(super) async fn during<T>(&self, wait: impl Future<Output = T>) -> T {
+        /// Longer than any link lives without a byte.
+        const LONG: Duration = Duration::from_secs(3600);
+        *self.0.lock() = Some(Instant::now() + LONG);
+        let over = wait.await;
+        *self.0.lock() = Some(Instant::now());
+        over
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.0
             .lock()

@@ -14,6 +14,7 @@ mod pace;
 mod pool;
 mod reader;
 mod receiver;
+mod room;
 mod sender;
 mod tune;
 mod upload;
@@ -27,6 +28,7 @@ pub use handshake::{HandshakeError, Link};
 pub use intake::Intake;
 pub use pool::BufferPool;
 pub use receiver::{Event, LinkReceiver};
+pub use room::{ReceiveRoom, Taken};
 pub use sender::{LinkSender, SendError};
 pub use tune::tune;
 pub use upload::{PieceSource, ReadFuture, Upload, UploadEnd, UploadError};
@@ -56,10 +58,12 @@ pub struct Config {
     pub buffers: BufferPool,
     /// How fast content is read, over all links of a host.
     pub intake: Intake,
+    /// Content that was read and not yet taken, over all links of a host.
+    pub room: ReceiveRoom,
 }
 
 impl Config {
-    /// The defaults, with send buffers from `buffers` and no limit on what is read.
+    /// The defaults, with send buffers from `buffers` and no limits on what is read.
     pub fn new(buffers: BufferPool) -> Self {
         Self {
             hello_timeout: Duration::from_secs(5),
@@ -73,6 +77,7 @@ impl Config {
             open_limit: 1024,
             buffers,
             intake: Intake::new(None),
+            room: ReceiveRoom::unbounded(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Config, Event, LinkEnd, intake::PORTION, pace::Pace, receiver::Shared};
+use super::{Config, Event, LinkEnd, intake::PORTION, pace::Pace, receiver::Shared, room::Taken};
 use crate::codec::{
     DATA_HEADER_LENGTH, Decoder, Hello, Kind, Message, PREFIX_LENGTH, Prefix, Received, Violation,
 };
@@ -23,6 +23,8 @@ pub(super) struct Reader<R> {
     shared: Arc<Shared>,
     decoder: Decoder,
     buffer: BytesMut,
+    /// The room of the data frame that was read last.
+    taken: Option<Taken>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -34,6 +36,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             shared,
             decoder,
             buffer: BytesMut::new(),
+            taken: None,
         }
     }
 
@@ -64,7 +67,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     Message::Goodbye(reason) => return LinkEnd::Goodbye(reason),
                     message => Event::Message { task, message },
                 },
-                Ok(Received::Data { task, data }) => Event::Data { task, data },
+                Ok(Received::Data { task, data }) => {
+                    let room = match self.taken.take() {
+                        Some(room) => room,
+                        None => unreachable!("a data frame is read into room that was taken"),
+                    };
+                    Event::Data { task, data, room }
+                }
             };
             if events.send(event).await.is_err() {
                 return LinkEnd::Dropped;
@@ -102,6 +111,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     async fn payload(&mut self, kind: Kind, length: usize) -> Result<Bytes, LinkEnd> {
+        if kind == Kind::Piece {
+            self.taken = Some(match self.config.room.try_take(length) {
+                Some(taken) => taken,
+                None => {
+                    let room = self.config.room.take(length);
+                    self.shared.hold.during(room).await
+                }
+            });
+        }
         let filled = if kind == Kind::Piece && self.config.intake.is_limited() {
             self.fill_slowly(length).await
         } else {

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::{PieceIndex, TaskId};
 
-use super::{LinkEnd, UploadEnd, counters::Counters, intake::Hold, outbox::Outbox};
+use super::{LinkEnd, UploadEnd, counters::Counters, intake::Hold, outbox::Outbox, room::Taken};
 use crate::codec::{Data, GoodbyeReason, Message, TaskNo};
 
 /// What happens on a link.
@@ -26,6 +26,8 @@ pub enum Event {
         task: TaskId,
         /// The part.
         data: Data,
+        /// Its room, which is free again when this is dropped: after the part was used.
+        room: Taken,
     },
     /// An upload of ours has ended, and its slot is free.
     Upload {
