@@ -55,7 +55,7 @@ swarm_ready "${nodes[@]}"
 verdict "three hosts get a file at once" "see $work/NODE/fetch.log" each fetch "${nodes[@]}"
 verdict "one of them looked at the origin" "$work/2/log" equals "$(requests HEAD)" 1
 verdict "one request brought the file" "$work/2/log" equals "$(requests GET)" 1
-verdict "the first host gets a blob" "$work/2/log" get 2 "$registry/test/app@$blob" "$work/2/blob"
+verdict "the first host gets a blob in the background" "$work/2/log" get 2 "$registry/test/app@$blob" "$work/2/blob" --background
 "$lab/registry.sh" stop --dir "$registry_dir" --keep
 verdict "another host gets it by get while the registry is away" "$work/3/log" get 3 "$registry/test/app@$blob" "$work/3/blob"
 verdict "a third host's mirror serves it" "$work/4/log" through_mirror 4 "$blob" "$work/4/blob"

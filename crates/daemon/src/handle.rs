@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use control::Found;
-use swarm::download::ReaderNo;
+use swarm::{Class, download::ReaderNo};
 use tokio::sync::{mpsc, oneshot};
 use types::{HostId, PieceIndex, PieceRun, Source, TaskId};
 
@@ -31,7 +31,7 @@ pub(crate) enum Command {
         spec: TaskSpec,
         run: PieceRun,
         whole: bool,
-        background: bool,
+        class: Class,
         closed: oneshot::Receiver<()>,
         reply: oneshot::Sender<OpenAnswer>,
     },
@@ -114,12 +114,12 @@ impl Handle {
     ) -> Result<TaskReader, Arc<TaskError>> {
         let (open, closed) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let Fetch { whole, background } = fetch;
+        let Fetch { whole, class } = fetch;
         self.tell(Command::Open {
             spec,
             run,
             whole,
-            background,
+            class,
             closed,
             reply,
         })
@@ -155,6 +155,6 @@ impl Handle {
 pub struct Fetch {
     /// Everything, not just what is read.
     pub whole: bool,
-    /// Give way to tasks that somebody waits for.
-    pub background: bool,
+    /// Whether it gives way to tasks that somebody waits for.
+    pub class: Class,
 }

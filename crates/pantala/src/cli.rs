@@ -160,6 +160,9 @@ pub(crate) struct GetArgs {
     /// Only these bytes: FIRST-LAST, FIRST- or -COUNT.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) range: Option<String>,
+    /// Give way to everything that is not in the background: it waits, and goes on by itself.
+    #[arg(long)]
+    pub(crate) background: bool,
     /// Print the result as JSON (to standard error if the content goes to standard output).
     #[arg(long)]
     pub(crate) json: bool,

@@ -160,6 +160,7 @@ impl Core {
         let took = self.parts.clock.now().since(job.began);
         let (local, peer, origin) = job.task.bytes();
         tracing::info!(task = ?task, ?took, local, peer, origin, "everything wanted is here");
+        self.give_way();
     }
 
     fn failed(&mut self, task: TaskId, failure: Failure) {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use swarm::download::{Download, DownloadPolicy, ReaderNo};
+use swarm::{
+    Class,
+    download::{Download, DownloadPolicy, ReaderNo, State},
+};
 use types::{Chance, Epoch, Moment};
 
 use super::lanes::Lanes;
@@ -15,7 +18,9 @@ pub(super) struct Job {
     /// When the brain wants to be woken, as it stands in the core's timers.
     pub(super) timer: Option<Moment>,
     /// Local readers.
-    pub(super) readers: BTreeMap<ReaderNo, ()>,
+    pub(super) readers: BTreeMap<ReaderNo, Class>,
+    /// Whether it gives way now: it is in the background and something in the foreground is not complete.
+    pub(super) gives_way: bool,
     /// The imports of each epoch; those without a lease are under epoch zero.
     pub(super) imports: BTreeMap<Epoch, Lanes>,
     /// The newest epoch seen.
@@ -39,11 +44,27 @@ impl Job {
             download,
             timer: None,
             readers: BTreeMap::new(),
+            gives_way: false,
             imports: BTreeMap::new(),
             epoch: Epoch::default(),
             is_asked: false,
             is_proven: false,
             began: now,
         }
+    }
+
+    /// Background if only background readers care; what nobody here reads is for others, who wait.
+    pub(super) fn class(&self) -> Class {
+        let is_background = |class: &Class| *class == Class::Background;
+        if !self.readers.is_empty() && self.readers.values().all(is_background) {
+            Class::Background
+        } else {
+            Class::Foreground
+        }
+    }
+
+    /// Whether the background gives way to it.
+    pub(super) fn has_priority(&self) -> bool {
+        self.class() == Class::Foreground && self.download.state() == State::Fetching
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use store::{CreateError, DiskError, NewContent, Reserve};
 use swarm::{
+    Class,
     download::{Event as Swarm, ReaderNo},
     retain,
 };
@@ -22,7 +23,7 @@ use crate::{
 pub(super) struct Demand {
     pub(super) run: PieceRun,
     pub(super) whole: bool,
-    pub(super) background: bool,
+    pub(super) class: Class,
     pub(super) closed: oneshot::Receiver<()>,
 }
 
@@ -33,7 +34,7 @@ impl Core {
                 spec,
                 run,
                 whole,
-                background,
+                class,
                 closed,
                 reply,
             } => {
@@ -42,7 +43,7 @@ impl Core {
                     Demand {
                         run,
                         whole,
-                        background,
+                        class,
                         closed,
                     },
                 );
@@ -66,17 +67,16 @@ impl Core {
         self.readers = self.readers.wrapping_add(1);
         let reader = ReaderNo(self.readers);
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.readers.insert(reader, ());
+            job.readers.insert(reader, demand.class);
         }
+        // Before it is told what is wanted, so that the background does not even begin.
+        self.give_way();
         let events = self.events.clone();
         self.io.spawn(async move {
             // Ends when the reader drops its end.
             drop(demand.closed.await);
             events.tell(Event::ReaderGone { task: id, reader }).await;
         });
-        if demand.background {
-            tracing::debug!(task = ?id, "a background reader joins");
-        }
         self.drive(
             id,
             Swarm::Read {
@@ -88,7 +88,29 @@ impl Core {
             self.drive(id, Swarm::WantAll(true));
         }
         self.ask_scheduler(id);
+        self.give_way();
         Ok((task, reader))
+    }
+
+    /// Whatever is in the background gives way while anything in the foreground is not complete, and goes on after it.
+    pub(super) fn give_way(&mut self) {
+        let must = self.jobs.values().any(Job::has_priority);
+        let changed: Vec<(TaskId, bool)> = (self.jobs.iter())
+            .map(|(task, job)| (*task, must && job.class() == Class::Background, job))
+            .filter(|(_, gives_way, job)| *gives_way != job.gives_way)
+            .map(|(task, gives_way, _)| (task, gives_way))
+            .collect();
+        for (task, gives_way) in changed {
+            if let Some(job) = self.jobs.get_mut(&task) {
+                job.gives_way = gives_way;
+            }
+            let slots = if gives_way {
+                0
+            } else {
+                self.parts.limits.download.slots
+            };
+            self.drive(task, Swarm::SetSlots(slots));
+        }
     }
 
     /// The live task of `spec`, begun if it was not.
@@ -265,6 +287,7 @@ impl Core {
         if is_abandoned {
             self.drive(task, Swarm::WantAll(false));
         }
+        self.give_way();
     }
 
     /// Ends a task for good: its readers hear why.
@@ -286,6 +309,7 @@ impl Core {
         self.scheduling.left(task);
         job.task
             .tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
+        self.give_way();
     }
 
     fn statuses(&self) -> Vec<TaskStatus> {

@@ -257,16 +257,13 @@ impl Host {
     }
 
     async fn open(&self, spec: TaskSpec) -> TaskReader {
+        self.open_as(spec, swarm::Class::Foreground).await
+    }
+
+    async fn open_as(&self, spec: TaskSpec, class: swarm::Class) -> TaskReader {
         let all = spec.layout.all();
         self.handle
-            .open(
-                spec,
-                all,
-                Fetch {
-                    whole: true,
-                    background: false,
-                },
-            )
+            .open(spec, all, Fetch { whole: true, class })
             .await
             .expect("a task")
     }

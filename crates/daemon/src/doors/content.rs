@@ -127,7 +127,10 @@ impl Doors {
         };
         let fetch = Fetch {
             whole: ask.range.is_none() || self.config.ranges_whole,
-            background: ask.class == Class::Ahead,
+            class: match ask.class {
+                Class::Waiting => swarm::Class::Foreground,
+                Class::Ahead => swarm::Class::Background,
+            },
         };
         let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
         match self.handle.open(spec.clone(), run, fetch).await {

@@ -150,6 +150,10 @@ fn ask(request: GetRequest, caller: Caller) -> Result<ContentAsk, Failure> {
         range,
         caller,
         headers,
-        class: Class::Waiting,
+        class: if request.background {
+            Class::Ahead
+        } else {
+            Class::Waiting
+        },
     })
 }

@@ -91,6 +91,9 @@ pub struct GetRequest {
     /// The value of a `Range` header, such as `bytes=0-1023`; the whole when absent.
     #[serde(default)]
     pub range: Option<String>,
+    /// Whether it gives way to everything that somebody waits for.
+    #[serde(default)]
+    pub background: bool,
 }
 
 impl GetRequest {
@@ -102,6 +105,7 @@ impl GetRequest {
             headers: Vec::new(),
             tag: String::new(),
             range: None,
+            background: false,
         }
     }
 }
@@ -370,6 +374,7 @@ mod tests {
         };
         assert!(hello(&get("")));
         assert!(hello(&get(r#","tag":"t","range":"bytes=0-1""#)));
+        assert!(hello(&get(r#","background":true"#)));
         for extra in [
             r#","path":"/etc/passwd""#,
             r#","output":"/root/.ssh/authorized_keys""#,

@@ -89,6 +89,7 @@ fn request(args: &GetArgs) -> Result<GetRequest, Problem> {
             .map(|line| header(line))
             .collect::<Result<_, _>>()?,
         tag: args.tag.clone(),
+        background: args.background,
         range: args.range.as_deref().map(range).transpose()?,
         ..GetRequest::of(&args.content)
     })

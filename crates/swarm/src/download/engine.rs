@@ -140,7 +140,7 @@ impl Download {
             | Event::WantAll(_) => {
                 self.demand_changed(now, event);
             }
-            Event::SetSlots(slots) => self.set_slots(slots),
+            Event::SetSlots(slots) => self.set_slots(now, slots),
             Event::Cancel => self.stop(State::Cancelled),
             Event::Tick => self.tick(now),
         }
@@ -160,6 +160,9 @@ impl Download {
         let soon = now + Duration::from_millis(1);
         match self.state {
             State::Cancelled | State::Failed(_) => return None,
+            State::Complete | State::Fetching if self.slots == 0 => {
+                return self.importing.deadline(now).map(|at| at.max(soon));
+            }
             State::Complete => return self.importing.deadline(now).map(|at| at.max(soon)),
             State::Fetching => {}
         }

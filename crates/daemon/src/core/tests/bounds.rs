@@ -157,3 +157,24 @@ async fn a_piece_that_decays_is_found_and_comes_again() {
     }
     host.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_background_gives_way_and_goes_on_by_itself() {
+    let (cluster, web) = (
+        Cluster::new("background"),
+        Web::serving(content(12 << 20)).await,
+    );
+    let host = Host::new(&cluster, &web, false).await;
+    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let (one, other) = (
+        host.spec(&web, None).await,
+        host.spec(&web, Some(digest)).await,
+    );
+    let first = host.open(one).await;
+    let mut later = host.open_as(other, swarm::Class::Background).await;
+    later.ready(0).await.expect("it goes on");
+    let have = first.task().content.have();
+    assert!(have.is_full(), "{} pieces before the first", have.len());
+    read_all(later, &web).await;
+    host.stop.cancel();
+}

@@ -162,7 +162,11 @@ impl Download {
         }
     }
 
-    pub(super) fn set_slots(&mut self, slots: u8) {
+    pub(super) fn set_slots(&mut self, now: Moment, slots: u8) {
+        if self.slots == 0 && slots > 0 {
+            // The silence while it gave way says nothing of the swarm.
+            (self.news_at, self.blocked_since) = (now, now);
+        }
         self.slots = slots;
         if slots == 0 {
             let dropped = self.requests.clear();
@@ -207,7 +211,10 @@ impl Download {
             }
         }
         self.cancel_all(overdue);
-        if self.state == State::Fetching && now >= self.news_at + self.policy.hard_limit {
+        if self.state == State::Fetching
+            && self.slots > 0
+            && now >= self.news_at + self.policy.hard_limit
+        {
             self.stop(State::Failed(Failure::Stalled));
             self.out.push_back(Action::Fail(Failure::Stalled));
         }

@@ -28,8 +28,13 @@ impl Download {
                 self.fail_if_refused();
             }
         }
-        self.ask(now);
-        self.import(now);
+        // What gives way reads the origin for others only.
+        if self.slots > 0 {
+            self.ask(now);
+        }
+        if self.slots > 0 || self.neighbours() > 0 {
+            self.import(now);
+        }
         self.report();
     }
 
@@ -203,7 +208,7 @@ impl Download {
                 .map(|run| (run, self.importing.lease.map(|lease| lease.epoch)));
             let alone = || {
                 self.unleased_at()
-                    .filter(|at| now >= *at)
+                    .filter(|at| now >= *at && self.slots > 0)
                     .and_then(|_| self.importing.next_unleased(&view))
             };
             let Some((run, epoch)) = leased.or_else(|| alone().map(|run| (run, None))) else {

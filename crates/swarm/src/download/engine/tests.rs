@@ -109,6 +109,20 @@ fn a_parent_is_not_blamed_for_what_this_host_does_not_read() {
 }
 
 #[test]
+fn what_gives_way_does_not_fail_for_waiting() {
+    let mut download = with_parent(2);
+    download.handle(Moment(1), Event::SetSlots(0));
+    actions(&mut download, Moment(1));
+    let later = Moment(1) + DownloadPolicy::default().hard_limit * 2;
+    download.handle(later, Event::Tick);
+    assert_eq!(actions(&mut download, later), []);
+    assert_eq!(download.deadline(later), None, "nothing wakes it");
+    download.handle(later, Event::SetSlots(2));
+    download.handle(later, Event::Tick);
+    assert_eq!(requested(&actions(&mut download, later)).len(), 2);
+}
+
+#[test]
 fn an_importer_hears_that_what_it_revealed_has_arrived() {
     let mut download = with_parent(0);
     let (host, piece) = (OTHER, PieceIndex(3));
