@@ -226,9 +226,11 @@ impl Core {
     fn forget_host(&mut self, host: HostNo) {
         self.uploads.forget(host);
         self.serving.forget(host);
-        let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
-        tasks
+        let joined = self.peers.get_mut(host);
+        let joined = joined.map(|peer| std::mem::take(&mut peer.joined));
+        joined
             .into_iter()
+            .flatten()
             .for_each(|task| self.drive(task, Swarm::Left { host }));
         self.serve();
     }
@@ -285,6 +287,7 @@ impl Core {
             (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
                 let waiting = self.uploads.forget_of(host, task);
                 self.stop_uploads(host, &waiting);
+                self.parted(task, host);
                 self.drive(task, Swarm::Left { host });
             }
             (
@@ -311,8 +314,8 @@ impl Core {
                 }
             }
             (_, Message::Slots(hint)) => {
-                let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
-                tasks.into_iter().for_each(|task| {
+                let joined = self.peers.get(host).map(|peer| peer.joined.clone());
+                joined.into_iter().flatten().for_each(|task| {
                     self.drive(
                         task,
                         Swarm::Slots {
@@ -375,6 +378,9 @@ impl Core {
             .get(host)
             .and_then(|peer| peer.link.as_ref())
             .is_some_and(|link| link.no(&task).is_some());
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.joined.insert(task);
+        }
         self.drive(
             task,
             Swarm::Joined {
@@ -391,6 +397,13 @@ impl Core {
         }
     }
 
+    /// `host` takes part in `task` no more.
+    fn parted(&mut self, task: TaskId, host: HostNo) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.joined.remove(&task);
+        }
+    }
+
     /// Leaves `task` on every link.
     pub(super) fn close_everywhere(&mut self, task: TaskId) {
         let hosts: Vec<HostNo> = self.peers.connected().map(|(host, _)| host).collect();
@@ -402,6 +415,7 @@ impl Core {
     /// Leaves `task` on the link to `host`.
     pub(super) fn close_with(&mut self, task: TaskId, host: HostNo) {
         self.uploads.forget_of(host, task);
+        self.parted(task, host);
         if let Some(link) = self.peers.link_mut(host)
             && let Some(no) = link.close(&task)
         {

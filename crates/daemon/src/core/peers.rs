@@ -66,6 +66,8 @@ pub(super) struct Peer {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) link: Option<LinkHandle>,
     pub(super) is_dialling: bool,
+    /// Tasks it takes part in on its link, bounded by what a link may have open: only their brains know it.
+    pub(super) joined: BTreeSet<TaskId>,
     /// Tasks for which the scheduler introduced it.
     pub(super) introduced: BTreeSet<TaskId>,
 }
@@ -94,6 +96,7 @@ impl Peers {
             addresses: Vec::new(),
             link: None,
             is_dialling: false,
+            joined: BTreeSet::new(),
             introduced: BTreeSet::new(),
         };
         self.peers.insert(no, peer);
