@@ -313,18 +313,7 @@ impl Core {
                     self.drive(task, Swarm::Revealed { host, piece });
                 }
             }
-            (_, Message::Slots(hint)) => {
-                let joined = self.peers.get(host).map(|peer| peer.joined.clone());
-                joined.into_iter().flatten().for_each(|task| {
-                    self.drive(
-                        task,
-                        Swarm::Slots {
-                            host,
-                            slots: slots(hint),
-                        },
-                    )
-                });
-            }
+            (_, Message::Slots(hint)) => self.slots_changed(host, slots(hint)),
             (Some(task), Message::Want { runs, urgent, .. }) => {
                 runs.as_slice()
                     .iter()
@@ -348,6 +337,15 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// A remote told of its slots: all tasks that it takes part in may use them.
+    fn slots_changed(&mut self, host: HostNo, slots: SlotHint) {
+        let joined = self.peers.get(host).map(|peer| peer.joined.clone());
+        joined
+            .into_iter()
+            .flatten()
+            .for_each(|task| self.drive(task, Swarm::Slots { host, slots }));
     }
 
     /// A remote takes part in a task: we answer, if we do too or hold it.
