@@ -1,6 +1,10 @@
 //! One link's incoming side: pieces go straight through the hash into the file, everything else to the core.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use identity::verify;
 use store::{PieceWriter, WriteError};
@@ -34,7 +38,13 @@ pub(crate) struct Receiving {
     /// `None`: the rest is dropped as it comes, for somebody else brought it or nothing vouches for it.
     writer: Option<PieceWriter>,
     told_ending: bool,
+    /// When the core was last told that bytes come.
+    told_at: Instant,
 }
+
+/// How often the core hears that bytes of a piece come, so that a large piece on a slow link is not taken for a silent
+/// one: well below the shortest time that a request may be silent for.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 impl Incoming {
     /// Runs until the link ends, and tells the core why.
@@ -119,13 +129,7 @@ impl Incoming {
         if data.offset == 0 {
             let receiving = self.begin(&task, data.piece);
             self.receiving.insert(key, receiving);
-            self.events
-                .tell(Event::Progress {
-                    link: self.link,
-                    task: id,
-                    piece: data.piece,
-                })
-                .await;
+            self.bytes_came(id, data.piece).await;
         }
         let Some(receiving) = self.receiving.get_mut(&key) else {
             return Ok(());
@@ -140,7 +144,10 @@ impl Incoming {
                 .await;
             return Ok(());
         }
-        if progress == Progress::More && !receiving.told_ending {
+        if receiving.told_at.elapsed() >= TELL_EVERY {
+            receiving.told_at = Instant::now();
+            self.bytes_came(id, data.piece).await;
+        } else if progress == Progress::More && !receiving.told_ending {
             // A loaded link answers in about the time of a piece: from its first frame on it is time for the next request.
             receiving.told_ending = true;
             self.events
@@ -159,6 +166,12 @@ impl Incoming {
         Ok(())
     }
 
+    async fn bytes_came(&self, task: TaskId, piece: PieceIndex) {
+        let link = self.link;
+        let event = Event::Progress { link, task, piece };
+        self.events.tell(event).await;
+    }
+
     /// Opens the way into the file for a piece that was asked of this host and that somebody vouches for.
     fn begin(&self, task: &Task, piece: PieceIndex) -> Receiving {
         let is_wanted =
@@ -172,6 +185,7 @@ impl Incoming {
             assembly: Assembly::new(&task.spec.layout, piece),
             writer,
             told_ending: false,
+            told_at: Instant::now(),
         }
     }
 

@@ -86,7 +86,9 @@ impl Requests {
         if let Some(request) = self.find(host, piece) {
             request.heard = now;
             let is_last = u64::from(piece.0) + 1 == request.run.end();
-            request.phase = if is_ending && is_last {
+            // More bytes of a piece that is about to end do not take that back.
+            let is_near = is_ending || request.phase == Phase::Ending;
+            request.phase = if is_near && is_last {
                 Phase::Ending
             } else {
                 Phase::Running
@@ -216,6 +218,8 @@ mod tests {
         requests.delivered(HostNo(1), PieceIndex(3), Moment(7));
         requests.progress((HostNo(1), PieceIndex(4)), Moment(8), true);
         assert_eq!((requests.holding_slots(), requests.len()), (0, 1));
+        requests.progress((HostNo(1), PieceIndex(4)), Moment(8), false);
+        assert_eq!(requests.holding_slots(), 0, "the rest of it comes");
         requests.delivered(HostNo(1), PieceIndex(4), Moment(9));
         assert_eq!((requests.len(), requests.pieces().len()), (0, 0));
         assert_eq!(
