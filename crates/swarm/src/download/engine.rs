@@ -15,7 +15,7 @@ use super::{
     neighbours::Neighbours, requests::Requests,
 };
 use crate::{HostNo, SlotHint, estimate::Estimate};
-use clock::patience;
+use clock::{Motion, patience};
 
 /// Where a download stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,8 @@ pub struct Download {
     slots: u8,
     /// From request to verified piece, over all parents.
     piece_time: Estimate,
-    /// When something last showed that the swarm moves: a byte, an announcement, an acknowledgement.
-    news_at: Moment,
-    /// When a piece was last verified, or a reader last came to a missing one.
-    blocked_since: Moment,
+    /// What showed that this download moves, and when.
+    motion: Motion,
     /// Random part of the wait before this host turns to the origin on its own, drawn anew each time.
     jitter: Duration,
     /// When the scheduler was asked whether the import goes on.
@@ -78,8 +76,7 @@ impl Download {
             state: State::Complete,
             slots: policy.slots,
             piece_time: Estimate::default(),
-            news_at: Moment::ZERO,
-            blocked_since: Moment::ZERO,
+            motion: Motion::default(),
             jitter,
             asked_at: Moment::ZERO,
             follow_up: None,
@@ -100,7 +97,7 @@ impl Download {
             Event::Left { host } => self.left(host),
             Event::Has { host, run, slots } => self.has(now, (host, slots), run),
             Event::Revealed { host, piece } => {
-                self.news_at = now;
+                self.offered(now, [piece]);
                 self.neighbours.revealed(host, piece);
             }
             Event::Slots { host, slots } => self.slots_of(now, host, slots),
@@ -111,14 +108,14 @@ impl Download {
             Event::Lacks { host, run } => {
                 self.requests.refused(host, run);
                 self.neighbours.lacks(host, run);
+                self.returned(run.pieces());
             }
             Event::Progress { host, piece } => {
-                self.news_at = now;
                 self.requests.progress((host, piece), now, false);
             }
             Event::HeldBack { host } => {
                 if self.requests.excuse(host, now) {
-                    self.news_at = now;
+                    self.motion.restart(now);
                 }
             }
             Event::Ending { host, piece } => {
@@ -129,11 +126,14 @@ impl Download {
             Event::Void { piece } => self.void(piece),
             Event::Corrupt { piece, host } => self.corrupt(now, piece, host),
             Event::Leased(lease) => self.leased(now, lease),
-            Event::LeaseEnded { epoch } => self.lease_ended(epoch),
+            Event::LeaseEnded { epoch } => {
+                self.motion.acknowledged_at = now;
+                self.lease_ended(epoch);
+            }
             Event::SchedulerAway(is_away) => self.importing.scheduler_away(is_away),
             Event::ImportFailed { run, retry_at } => self.import_failed(run, retry_at),
             Event::Demanded { run } => self.importing.demand(run),
-            Event::Acknowledged => self.news_at = now,
+            Event::Acknowledged => self.motion.acknowledged_at = now,
             Event::Read { .. }
             | Event::ReadAt { .. }
             | Event::ReadEnded { .. }
@@ -179,7 +179,7 @@ impl Download {
         let usable = self.neighbours.next_usable(now);
         let hedge = self.requests.iter().map(|held| held.since + self.usual());
         let hedge = hedge.filter(ahead).min();
-        let hard = self.news_at + self.policy.hard_limit;
+        let hard = self.motion.ends_at(&self.policy);
         let deadline = [
             requests,
             alone,

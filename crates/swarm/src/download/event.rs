@@ -165,7 +165,7 @@ pub enum Event {
 pub enum Failure {
     /// The origin refused for good and no neighbour has what is missing.
     Origin,
-    /// Nothing verified, announced or acknowledged for the hard limit of the policy.
+    /// Nothing verified or acknowledged for the hard limit of the policy.
     Stalled,
 }
 

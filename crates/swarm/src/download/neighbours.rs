@@ -77,17 +77,18 @@ impl Neighbours {
         );
     }
 
-    pub(crate) fn leave(&mut self, host: HostNo) {
-        if let Ok(at) = self.position(host) {
-            let gone = self.list.remove(at);
-            gone.have
-                .iter()
-                .for_each(|piece| self.copies[piece.0 as usize] -= 1);
-            if self.remembered.len() >= Self::LIST_MAX {
-                self.remembered.remove(0);
-            }
-            self.remembered.push((host, gone.health));
+    /// A neighbour is gone. Returns what it had.
+    pub(crate) fn leave(&mut self, host: HostNo) -> Option<PieceSet> {
+        let at = self.position(host).ok()?;
+        let gone = self.list.remove(at);
+        gone.have
+            .iter()
+            .for_each(|piece| self.copies[piece.0 as usize] -= 1);
+        if self.remembered.len() >= Self::LIST_MAX {
+            self.remembered.remove(0);
         }
+        self.remembered.push((host, gone.health));
+        Some(gone.have)
     }
 
     /// Adds what a neighbour announced. True if it told of a piece that was not known to be there.
@@ -111,6 +112,7 @@ impl Neighbours {
         self.has(host, PieceRun::one(piece));
         if let Some(neighbour) = self.get_mut(host)
             && neighbour.have.contains(piece)
+            && !neighbour.revealed.contains(&piece)
             && neighbour.revealed.len() < Self::REVEALED_MAX
         {
             neighbour.revealed.push(piece);
@@ -142,7 +144,7 @@ impl Neighbours {
 
     /// How many neighbours have `piece`.
     pub(crate) fn copies(&self, piece: PieceIndex) -> u16 {
-        self.copies[piece.0 as usize]
+        self.copies.get(piece.0 as usize).copied().unwrap_or(0)
     }
 
     /// Whether a neighbour that may be asked now has `piece`.
@@ -220,7 +222,7 @@ mod tests {
                         have.insert_run(run);
                         neighbours.join(host, have, SlotHint::default());
                     }
-                    1 => neighbours.leave(host),
+                    1 => drop(neighbours.leave(host)),
                     2 => { neighbours.has(host, run); }
                     _ => neighbours.lacks(host, run),
                 }

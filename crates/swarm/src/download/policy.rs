@@ -37,7 +37,12 @@ pub struct DownloadPolicy {
     /// How long the head of a blocked reader waits, at most, without any news of the swarm before this host reads
     /// from the origin without a lease; a random part of as much again is added.
     pub head_wait_max: Duration,
-    /// How long a download lives without any news at all.
+    /// How long the scheduler's word that the import goes on counts, without any piece, for a piece that no neighbour
+    /// has: within this time the scheduler itself looks at an import that stands still.
+    pub import_wait_max: Duration,
+    /// Bytes a second on the slowest link that is waited for before any piece came.
+    pub slowest: ByteCount,
+    /// How long a download lives without a verified piece or an acknowledgement.
     pub hard_limit: Duration,
     /// Shortest and longest time without a byte after which a request is given up; between them it adapts.
     pub patience_min: Duration,
@@ -61,6 +66,8 @@ impl Default for DownloadPolicy {
             import_streams: 2,
             import_reach: ByteCount::mib(64),
             head_wait_max: Duration::from_secs(1),
+            import_wait_max: Duration::from_secs(30),
+            slowest: ByteCount::mib(1),
             hard_limit: Duration::from_secs(300),
             patience_min: Duration::from_millis(250),
             patience_max: Duration::from_secs(5),

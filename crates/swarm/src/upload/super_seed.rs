@@ -14,11 +14,18 @@ use types::{Moment, PieceIndex, PieceSet};
 use crate::{HostNo, estimate::Estimate};
 
 /// The reveals of one importer in one task.
+///
+/// Invariants: `queued` are the pieces of `fresh`; `open` counts the reveals to each child, at most [`Self::OPEN_MAX`]
+/// but for what a child demanded; no piece of `left` is fresh, revealed or in `unleft`.
 #[derive(Debug)]
 pub struct SuperSeed {
     /// Held pieces that nobody else is known to have, not revealed yet, in order of arrival.
     fresh: VecDeque<PieceIndex>,
-    reveals: Vec<Reveal>,
+    queued: PieceSet,
+    reveals: BTreeMap<PieceIndex, Vec<Reveal>>,
+    open: BTreeMap<HostNo, u32>,
+    /// Held pieces that nobody else has, revealed or not.
+    unleft: PieceSet,
     /// Pieces that somebody else has.
     left: PieceSet,
     time_to_leave: Estimate,
@@ -26,7 +33,6 @@ pub struct SuperSeed {
 
 #[derive(Debug)]
 struct Reveal {
-    piece: PieceIndex,
     to: HostNo,
     at: Moment,
     /// How often it was made again.
@@ -43,65 +49,94 @@ impl Reveal {
 impl SuperSeed {
     /// How long a first reveal may take to leave, before any did.
     const PATIENCE: Duration = Duration::from_secs(1);
+    /// Reveals that are open to one child: as many pieces as an import reads ahead, and more than a child asks for at
+    /// once. Only who holds much that nobody else has meets it.
+    const OPEN_MAX: u32 = 8;
 
     /// An importer that holds `have`, of which `elsewhere` is known to be with others.
     pub fn new(have: &PieceSet, elsewhere: PieceSet) -> Self {
-        let fresh = have.difference([&elsewhere]).collect();
-        Self {
-            fresh,
-            reveals: Vec::new(),
+        let piece_count = have.piece_count();
+        let mut seed = Self {
+            fresh: VecDeque::new(),
+            queued: PieceSet::empty(piece_count),
+            reveals: BTreeMap::new(),
+            open: BTreeMap::new(),
+            unleft: PieceSet::empty(piece_count),
             left: elsewhere,
             time_to_leave: Estimate::default(),
-        }
+        };
+        have.iter().for_each(|piece| seed.arrived(piece));
+        seed
     }
 
     /// A piece came from the origin.
     pub fn arrived(&mut self, piece: PieceIndex) {
-        if !self.left.contains(piece) && !self.fresh.contains(&piece) {
+        if !self.left.contains(piece) && self.unleft.insert(piece) {
+            self.queued.insert(piece);
             self.fresh.push_back(piece);
         }
     }
 
     /// The next piece to reveal, and to whom. `lacks` lists the children that lack a piece, in an order of the caller's
-    /// choice; among them the one with the fewest open reveals is taken. Call until `None`.
+    /// choice; among them the one with the fewest open reveals is taken. [Recall](Self::recall) first, then call until
+    /// `None`, while a child [has room](Self::has_room).
     pub fn next<I: Iterator<Item = HostNo>>(
         &mut self,
         now: Moment,
         mut lacks: impl FnMut(PieceIndex) -> I,
     ) -> Option<(PieceIndex, HostNo)> {
-        self.recall_overdue(now);
-        let open = self.open_reveals();
         let (at, to) = self.fresh.iter().enumerate().find_map(|(at, piece)| {
-            let is_new = |host: &HostNo| {
-                !self
-                    .reveals
-                    .iter()
-                    .any(|reveal| reveal.piece == *piece && reveal.to == *host)
-            };
+            let fits = |host: &HostNo| self.has_room(*host) && !self.is_revealed_to(*piece, *host);
             let child = lacks(*piece)
-                .filter(is_new)
-                .min_by_key(|host| open.get(host).copied().unwrap_or(0))?;
+                .filter(fits)
+                .min_by_key(|host| self.open_to(*host))?;
             Some((at, child))
         })?;
         let piece = self.fresh.remove(at).expect("found above");
-        self.reveals.push(Reveal {
-            piece,
-            to,
-            at: now,
-            again: 0,
-        });
+        self.queued.remove(piece);
+        self.reveal(piece, to, now);
         Some((piece, to))
     }
 
-    /// A reveal that was not taken up in time is made again, to another child too.
-    fn recall_overdue(&mut self, now: Moment) {
+    fn reveal(&mut self, piece: PieceIndex, to: HostNo, at: Moment) {
+        *self.open.entry(to).or_default() += 1;
+        let reveals = self.reveals.entry(piece).or_default();
+        reveals.push(Reveal { to, at, again: 0 });
+    }
+
+    /// Whether anything waits to be revealed.
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether one more piece may be revealed to `host`.
+    pub fn has_room(&self, host: HostNo) -> bool {
+        self.open_to(host) < Self::OPEN_MAX
+    }
+
+    fn open_to(&self, host: HostNo) -> u32 {
+        self.open.get(&host).copied().unwrap_or(0)
+    }
+
+    fn closed(&mut self, to: HostNo) {
+        if let Some(open) = self.open.get_mut(&to) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&to);
+            }
+        }
+    }
+
+    /// Reveals that were not taken up in time are to be made again, to another child too.
+    pub fn recall(&mut self, now: Moment) {
         let patience = self.patience();
-        for reveal in &mut self.reveals {
-            if now >= reveal.overdue_at(patience) {
+        for (piece, reveals) in &mut self.reveals {
+            let overdue = reveals.iter_mut();
+            for reveal in overdue.filter(|reveal| now >= reveal.overdue_at(patience)) {
                 reveal.at = now;
                 reveal.again = reveal.again.saturating_add(1);
-                if !self.fresh.contains(&reveal.piece) {
-                    self.fresh.push_front(reveal.piece);
+                if self.queued.insert(*piece) {
+                    self.fresh.push_front(*piece);
                 }
             }
         }
@@ -114,35 +149,45 @@ impl SuperSeed {
             .max(Duration::from_millis(20))
     }
 
-    fn open_reveals(&self) -> BTreeMap<HostNo, u32> {
-        let mut open = BTreeMap::new();
-        self.reveals
-            .iter()
-            .for_each(|reveal| *open.entry(reveal.to).or_default() += 1);
-        open
-    }
-
     /// Somebody announced `piece`. True if it had not left before.
     pub fn left(&mut self, piece: PieceIndex, now: Moment) -> bool {
-        if let Some(first) = self.reveals.iter().find(|reveal| reveal.piece == piece) {
+        if !self.left.insert(piece) {
+            return false;
+        }
+        self.unleft.remove(piece);
+        if self.queued.remove(piece) {
+            self.fresh.retain(|fresh| *fresh != piece);
+        }
+        let reveals = self.reveals.remove(&piece).unwrap_or_default();
+        if let Some(first) = reveals.first() {
             self.time_to_leave.add(now.since(first.at));
         }
-        self.reveals.retain(|reveal| reveal.piece != piece);
-        self.fresh.retain(|fresh| *fresh != piece);
-        self.left.insert(piece)
+        reveals.iter().for_each(|reveal| self.closed(reveal.to));
+        true
+    }
+
+    /// Nobody else is known to have `piece` any more. If it is `held` it is to be revealed again.
+    pub fn returned(&mut self, piece: PieceIndex, held: bool) {
+        if self.left.remove(piece) && held {
+            self.arrived(piece);
+        }
     }
 
     /// A child is gone: what was revealed to it alone is fresh again.
     pub fn forget(&mut self, host: HostNo) {
-        let (gone, kept) = std::mem::take(&mut self.reveals)
-            .into_iter()
-            .partition(|reveal| reveal.to == host);
-        self.reveals = kept;
-        let gone: Vec<Reveal> = gone;
-        for Reveal { piece, .. } in gone {
-            if !self.fresh.contains(&piece)
-                && !self.reveals.iter().any(|reveal| reveal.piece == piece)
-            {
+        if self.open.remove(&host).is_none() {
+            return;
+        }
+        let mut alone = Vec::new();
+        self.reveals.retain(|piece, reveals| {
+            reveals.retain(|reveal| reveal.to != host);
+            if reveals.is_empty() {
+                alone.push(*piece);
+            }
+            !reveals.is_empty()
+        });
+        for piece in alone {
+            if self.queued.insert(piece) {
                 self.fresh.push_front(piece);
             }
         }
@@ -150,21 +195,13 @@ impl SuperSeed {
 
     /// Whether this piece is revealed to `host` and has not left yet.
     pub fn is_revealed_to(&self, piece: PieceIndex, host: HostNo) -> bool {
-        self.reveals
-            .iter()
-            .any(|reveal| reveal.piece == piece && reveal.to == host)
+        let mut reveals = self.reveals.get(&piece).into_iter().flatten();
+        reveals.any(|reveal| reveal.to == host)
     }
 
     /// Held pieces that have not left yet: what would be lost with this host.
     pub fn unleft(&self) -> usize {
-        let revealed: std::collections::BTreeSet<PieceIndex> =
-            self.reveals.iter().map(|reveal| reveal.piece).collect();
-        revealed.len()
-            + self
-                .fresh
-                .iter()
-                .filter(|piece| !revealed.contains(piece))
-                .count()
+        self.unleft.len() as usize
     }
 
     /// Pieces that somebody else has.
@@ -181,7 +218,7 @@ impl SuperSeed {
     pub fn deadline(&self) -> Option<Moment> {
         let patience = self.patience();
         let overdue = |reveal: &Reveal| reveal.overdue_at(patience);
-        self.reveals.iter().map(overdue).min()
+        self.reveals.values().flatten().map(overdue).min()
     }
 }
 
@@ -200,6 +237,7 @@ mod tests {
     }
 
     fn reveal_all(seed: &mut SuperSeed, now: Moment, children: &[u32]) -> Vec<(u32, u32)> {
+        seed.recall(now);
         std::iter::from_fn(|| seed.next(now, |_| children.iter().map(|child| HostNo(*child))))
             .map(|(piece, host)| (piece.0, host.0))
             .collect()
@@ -251,5 +289,30 @@ mod tests {
         assert!(!seed.is_over());
         seed.left(piece(1), Moment(0));
         assert!(seed.is_over() && seed.unleft() == 0 && seed.deadline().is_none());
+    }
+
+    #[test]
+    fn open_reveals_are_bounded_for_each_child() {
+        let mut seed = SuperSeed::new(&PieceSet::full(4000), PieceSet::empty(4000));
+        let told = reveal_all(&mut seed, Moment(0), &[7, 9]);
+        assert_eq!(told.len(), 16);
+        assert!(!seed.has_room(HostNo(7)) && !seed.has_room(HostNo(9)));
+        seed.left(piece(told[0].0), Moment(1));
+        assert_eq!(reveal_all(&mut seed, Moment(1), &[7, 9]).len(), 1);
+        seed.forget(HostNo(9));
+        assert_eq!(reveal_all(&mut seed, Moment(1), &[3]).len(), 8);
+        assert_eq!(seed.unleft(), 3999);
+    }
+
+    #[test]
+    fn what_nobody_has_any_more_is_revealed_again() {
+        let mut seed = seed_with(1);
+        reveal_all(&mut seed, Moment(0), &[7]);
+        seed.left(piece(0), Moment(1));
+        seed.returned(piece(0), true);
+        assert_eq!(seed.unleft(), 1);
+        assert_eq!(reveal_all(&mut seed, Moment(2), &[9]), [(0, 9)]);
+        seed.returned(piece(5), false);
+        assert_eq!(seed.unleft(), 1, "it was neither here nor elsewhere");
     }
 }

@@ -23,7 +23,7 @@ impl Download {
         if have.piece_count() != self.layout.piece_count() {
             return;
         }
-        self.news_at = now;
+        self.offered(now, have.iter());
         have.iter()
             .for_each(|piece| self.seen_elsewhere(now, piece));
         self.neighbours.join(host, have, slots);
@@ -31,20 +31,45 @@ impl Download {
 
     pub(super) fn left(&mut self, host: HostNo) {
         self.requests.forget(host);
-        self.neighbours.leave(host);
+        let had = self.neighbours.leave(host);
         if let Some(seed) = &mut self.importing.seed {
             seed.forget(host);
+        }
+        self.returned(had.iter().flat_map(PieceSet::iter));
+    }
+
+    /// A neighbour has these pieces no more: what nobody else has is ours alone again, to be revealed again.
+    pub(super) fn returned(&mut self, pieces: impl Iterator<Item = PieceIndex>) {
+        let Some(seed) = &mut self.importing.seed else {
+            return;
+        };
+        for piece in pieces.take(self.have.piece_count() as usize) {
+            if self.neighbours.copies(piece) == 0 {
+                seed.returned(piece, self.have.contains(piece));
+            }
         }
     }
 
     pub(super) fn has(&mut self, now: Moment, (host, slots): (HostNo, SlotHint), run: PieceRun) {
-        if self.neighbours.has(host, run) {
-            self.news_at = now;
-        }
+        self.offered(now, run.pieces());
+        self.neighbours.has(host, run);
         run.pieces()
             .take(self.have.piece_count() as usize)
             .for_each(|piece| self.seen_elsewhere(now, piece));
         self.slots_of(now, host, slots);
+    }
+
+    /// A neighbour shows these pieces, and is about to be noted as their holder. It is news only if something wanted and
+    /// missing is among them that no neighbour had: what is known is said again for as long as anybody likes.
+    pub(super) fn offered(&mut self, now: Moment, pieces: impl IntoIterator<Item = PieceIndex>) {
+        let (wanted, have) = (self.demand.wanted(), &self.have);
+        let is_news = |piece: PieceIndex| {
+            wanted.contains(piece) && !have.contains(piece) && self.neighbours.copies(piece) == 0
+        };
+        let mut pieces = pieces.into_iter().take(have.piece_count() as usize);
+        if pieces.any(is_news) {
+            self.motion.offered_at = now;
+        }
     }
 
     pub(super) fn seen_elsewhere(&mut self, now: Moment, piece: PieceIndex) {
@@ -69,7 +94,6 @@ impl Download {
     }
 
     pub(super) fn verified(&mut self, now: Moment, piece: PieceIndex, from: Supplier) {
-        (self.news_at, self.blocked_since) = (now, now);
         let host = match from {
             Supplier::Host(host) => {
                 if let Some(took) = self.requests.delivered(host, piece, now) {
@@ -92,6 +116,7 @@ impl Download {
         if !self.have.insert(piece) {
             return;
         }
+        self.motion.restart(now);
         match (&mut self.importing.seed, from) {
             (Some(seed), Supplier::Origin) => seed.arrived(piece),
             (Some(seed), Supplier::Host(_)) => {
@@ -117,7 +142,9 @@ impl Download {
     }
 
     pub(super) fn leased(&mut self, now: Moment, lease: Lease) {
-        self.news_at = now;
+        if self.lease().is_none_or(|held| held.epoch < lease.epoch) {
+            self.motion.acknowledged_at = now;
+        }
         let (have, neighbours, piece_count) =
             (&self.have, &self.neighbours, self.layout.piece_count());
         self.importing.leased(lease, || {
@@ -154,18 +181,18 @@ impl Download {
             _ => {}
         }
         if !was_blocked {
-            self.blocked_since = now;
+            self.motion.moved_at = now;
         }
         if self.state == State::Complete && !self.demand.is_met(&self.have) {
             self.state = State::Fetching;
-            self.news_at = self.news_at.max(now);
+            self.motion.restart(now);
         }
     }
 
     pub(super) fn set_slots(&mut self, now: Moment, slots: u8) {
         if self.slots == 0 && slots > 0 {
             // The silence while it gave way says nothing of the swarm.
-            (self.news_at, self.blocked_since) = (now, now);
+            self.motion.restart(now);
         }
         self.slots = slots;
         if slots == 0 {
@@ -213,7 +240,7 @@ impl Download {
         self.cancel_all(overdue);
         if self.state == State::Fetching
             && self.slots > 0
-            && now >= self.news_at + self.policy.hard_limit
+            && now >= self.motion.ends_at(&self.policy)
         {
             self.stop(State::Failed(Failure::Stalled));
             self.out.push_back(Action::Fail(Failure::Stalled));

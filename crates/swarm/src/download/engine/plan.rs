@@ -12,6 +12,7 @@ use crate::{
         requests::Phase,
     },
     estimate::Estimate,
+    upload::SuperSeed,
 };
 
 impl Download {
@@ -76,11 +77,18 @@ impl Download {
             return;
         };
         let (neighbours, chance) = (&self.neighbours, &mut self.chance);
-        while let Some((piece, to)) = seed.next(now, |piece| {
-            let mut children: Vec<HostNo> = neighbours.lacking(piece).collect();
-            chance.shuffle(&mut children);
-            children.into_iter()
-        }) {
+        let has_room = |seed: &SuperSeed| {
+            let mut children = neighbours.iter();
+            children.any(|child| seed.has_room(child.host))
+        };
+        seed.recall(now);
+        while seed.has_fresh() && has_room(seed) {
+            let revealed = seed.next(now, |piece| {
+                let mut children: Vec<HostNo> = neighbours.lacking(piece).collect();
+                chance.shuffle(&mut children);
+                children.into_iter()
+            });
+            let Some((piece, to)) = revealed else { break };
             self.out.push_back(Action::Reveal { to, piece });
         }
         let is_complete = self.have.is_full();
@@ -217,7 +225,7 @@ impl Download {
             self.importing.begin(run);
             if epoch.is_none() {
                 self.jitter = self.policy.head_wait_max.mul_f64(self.chance.fraction());
-                self.news_at = now;
+                self.motion.moved_at = now;
             }
             self.out.push_back(Action::Import { run, epoch });
         }
