@@ -220,8 +220,8 @@ impl Core {
         }
         if !goes_on {
             self.uploads.ended(&transfer);
-            self.serve();
         }
+        self.serve();
     }
 
     fn tell_of_room(&mut self) {

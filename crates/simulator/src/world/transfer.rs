@@ -95,8 +95,7 @@ impl World<'_> {
         if u64::from(piece.0) + 1 == transfer.run.end() {
             let one = self.host(from);
             let keep = one.download.is_interesting_to(transfer.to);
-            one.uploads.ending(&transfer, keep);
-            if !keep {
+            if !one.uploads.ending(&transfer, keep) {
                 self.serve(from);
             }
         }

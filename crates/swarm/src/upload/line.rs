@@ -1,5 +1,7 @@
 //! Admission: who is served now, who waits, who is sent elsewhere.
 
+use std::cmp::Ordering;
+
 use types::{ByteCount, Moment, PieceRun, TaskId};
 
 use super::{RateLimit, served::Served, tell::Telling};
@@ -71,7 +73,16 @@ struct Waiting {
 #[derive(Debug)]
 struct Running {
     transfer: Transfer,
+    class: Class,
+    standing: Standing,
     place: Place,
+}
+
+/// A request that found no place: until its task is served again, nobody of another task keeps a slot that has had more.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    transfer: Transfer,
+    class: Class,
 }
 
 /// Who may have the slot of a running transfer next.
@@ -100,12 +111,18 @@ pub struct Uploads {
     served: Served,
     arrivals: u64,
     telling: Telling,
+    /// One for each task, the last ones. Bounded.
+    refused: Vec<Refused>,
+    /// The task that had its turn: the slot it gave up is for another, for as long as that one needs to come.
+    had_turn: Option<TaskId>,
     is_draining: bool,
 }
 
 impl Uploads {
     /// Requests in line beyond which even an invited one is refused: a bound, never met by an honest super-seed.
     const INVITED_MAX: usize = 64;
+    /// Tasks whose refusals are remembered.
+    const REFUSED_MAX: usize = 8;
 
     /// No uploads yet.
     pub fn new(policy: UploadPolicy, limit: RateLimit) -> Self {
@@ -117,6 +134,8 @@ impl Uploads {
             served: Served::default(),
             arrivals: 0,
             telling: Telling::default(),
+            refused: Vec::new(),
+            had_turn: None,
             is_draining: false,
         }
     }
@@ -124,8 +143,10 @@ impl Uploads {
     /// A child asks. `Ok` means that [`Uploads::next`] will name the transfer in time; a refusal must be sent back.
     ///
     /// An urgent request (a blocked reader) goes to the head of the line, and finds a place there when the line is
-    /// full by sending the last one that is not urgent away: that one is returned as displaced. For a piece that was
-    /// revealed to this child alone a place was kept: `capacity` does not bind it, the bound on reveals does.
+    /// full by sending the last usual one away; so does the foreground with the background. The one sent away is
+    /// returned. A child has one urgent request at a time: more are usual ones, since urgency is its own word. For a
+    /// piece that was revealed to this child alone a place was kept: `capacity` does not bind it, the bound on reveals
+    /// does.
     pub fn request(
         &mut self,
         transfer: Transfer,
@@ -140,6 +161,7 @@ impl Uploads {
         }) {
             return Err(Refusal::Duplicate);
         }
+        let standing = self.entitled(&transfer, class, standing);
         if let Some(own) = self
             .running
             .iter_mut()
@@ -151,19 +173,67 @@ impl Uploads {
         }
         let displaced = match standing {
             Standing::Invited if self.waiting.len() < Self::INVITED_MAX => None,
-            _ if self.waiting.len() < self.capacity() => None,
-            Standing::Urgent => Some(self.displace().ok_or(Refusal::Busy)?),
-            _ => {
-                self.telling.turned_away(transfer.to);
-                return Err(Refusal::Busy);
-            }
+            _ if self.has_place(&transfer, class, standing) => None,
+            _ => match self.displace(class, standing) {
+                None => {
+                    self.turn_away(transfer, class);
+                    return Err(Refusal::Busy);
+                }
+                displaced => displaced,
+            },
         };
         self.enter(transfer, class, standing);
         Ok(displaced)
     }
 
+    /// What a request is entitled to, whatever it says.
+    fn entitled(&self, transfer: &Transfer, class: Class, standing: Standing) -> Standing {
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|held| (held.transfer, held.standing));
+        let running = self
+            .running
+            .iter()
+            .map(|held| (held.transfer, held.standing));
+        let has_urgent = waiting
+            .chain(running)
+            .any(|(held, standing)| held.to == transfer.to && standing == Standing::Urgent);
+        match standing {
+            Standing::Urgent if has_urgent || class == Class::Background => Standing::Usual,
+            other => other,
+        }
+    }
+
+    /// Whether a place in line is there for this request; a slot that the background keeps is none for the foreground.
+    fn has_place(&mut self, transfer: &Transfer, class: Class, standing: Standing) -> bool {
+        if self.waiting.len() >= self.capacity() && class == Class::Foreground {
+            let mut running = self.running.iter_mut();
+            let is_spare =
+                |held: &&mut Running| held.place == Place::Kept && held.class == Class::Background;
+            if let Some(spare) = running.find(is_spare) {
+                spare.place = Place::Opening;
+            }
+        }
+        let had_turn = self.had_turn == Some(transfer.task) && standing == Standing::Usual;
+        self.waiting.len() + usize::from(had_turn) < self.capacity()
+    }
+
+    fn turn_away(&mut self, transfer: Transfer, class: Class) {
+        self.telling.turned_away(transfer.to);
+        self.refused
+            .retain(|held| held.transfer.task != transfer.task);
+        if self.refused.len() >= Self::REFUSED_MAX {
+            self.refused.remove(0);
+        }
+        self.refused.push(Refused { transfer, class });
+    }
+
     fn enter(&mut self, transfer: Transfer, class: Class, standing: Standing) {
         self.telling.came(transfer.to);
+        self.refused
+            .retain(|held| held.transfer.task != transfer.task);
+        self.had_turn.take_if(|task| *task != transfer.task);
         self.arrivals += 1;
         self.waiting.push(Waiting {
             transfer,
@@ -173,11 +243,14 @@ impl Uploads {
         });
     }
 
-    /// Sends the last usual request in line away.
-    fn displace(&mut self) -> Option<Transfer> {
-        let usual =
-            (0..self.waiting.len()).filter(|at| self.waiting[*at].standing == Standing::Usual);
-        let last = usual.max_by_key(|at| self.waiting[*at].number)?;
+    /// Sends the last usual request in line away that must give way.
+    fn displace(&mut self, class: Class, standing: Standing) -> Option<Transfer> {
+        let gives_way = |held: &Waiting| {
+            let is_urgent = standing == Standing::Urgent && held.class == class;
+            held.standing == Standing::Usual && (held.class > class || is_urgent)
+        };
+        let usual = (0..self.waiting.len()).filter(|at| gives_way(&self.waiting[*at]));
+        let last = usual.max_by_key(|at| (self.waiting[*at].class, self.waiting[*at].number))?;
         Some(self.waiting.remove(last).transfer)
     }
 
@@ -211,12 +284,19 @@ impl Uploads {
                 waiting.number,
             )
         })?;
-        let transfer = self.waiting.remove(best).transfer;
+        let Waiting {
+            transfer,
+            class,
+            standing,
+            ..
+        } = self.waiting.remove(best);
         let length = length_of(&transfer);
         self.limit.spend(length, now);
         self.served.add(&transfer, length);
         self.running.push(Running {
             transfer,
+            class,
+            standing,
             place: Place::Taken,
         });
         Some(transfer)
@@ -233,14 +313,38 @@ impl Uploads {
 
     /// A running transfer has about one round trip left. Its slot is kept for the next request of the same child if
     /// `keep`: the shell says so while that child lacks something that is here, so that one transfer follows the other
-    /// without a gap. Else anybody's request may have it.
-    pub fn ending(&mut self, transfer: &Transfer, keep: bool) {
-        let mut running = self.running.iter_mut();
-        if let Some(running) = running
-            .find(|running| running.transfer == *transfer && running.place != Place::Followed)
-        {
-            running.place = if keep { Place::Kept } else { Place::Opening };
+    /// without a gap. It is not kept from a task that was refused since and got less, nor by the background from the
+    /// foreground. False if it is not kept: anybody's request may have it.
+    pub fn ending(&mut self, transfer: &Transfer, keep: bool) -> bool {
+        let Some(at) = (self.running.iter())
+            .position(|held| held.transfer == *transfer && held.place != Place::Followed)
+        else {
+            return true;
+        };
+        let rival = self.rival(&self.running[at]).filter(|_| keep);
+        if let Some(rival) = rival {
+            self.refused.retain(|held| held.transfer != rival.transfer);
+            self.had_turn = (rival.transfer.task != transfer.task).then_some(transfer.task);
+            // It is the first to be told.
+            self.telling.turned_away(rival.transfer.to);
         }
+        let keep = keep && rival.is_none();
+        self.running[at].place = if keep { Place::Kept } else { Place::Opening };
+        keep
+    }
+
+    /// Who was refused and is to have the slot of `held` next.
+    fn rival(&self, held: &Running) -> Option<Refused> {
+        let got = |transfer: &Transfer| self.served.by(transfer).0;
+        let comes_first = |other: &&Refused| match other.class.cmp(&held.class) {
+            Ordering::Less => true,
+            Ordering::Equal => {
+                other.transfer.task != held.transfer.task
+                    && got(&other.transfer) < got(&held.transfer)
+            }
+            Ordering::Greater => false,
+        };
+        self.refused.iter().find(comes_first).copied()
     }
 
     /// The children to tell of [`Uploads::hint`] now: a few when there is more room than was told, and more of them
@@ -252,6 +356,10 @@ impl Uploads {
         now: Moment,
         interested: impl FnOnce() -> Vec<HostNo>,
     ) -> Vec<HostNo> {
+        if self.telling.deadline().is_some_and(|at| now >= at) {
+            // Who was told first has had its time.
+            self.had_turn = None;
+        }
         let room = self.hint().room();
         self.telling.next(now, room, interested)
     }
@@ -281,6 +389,7 @@ impl Uploads {
     pub fn forget(&mut self, host: HostNo) {
         self.waiting.retain(|waiting| waiting.transfer.to != host);
         self.running.retain(|running| running.transfer.to != host);
+        self.refused.retain(|held| held.transfer.to != host);
         self.served.forget(host);
     }
 
@@ -304,6 +413,7 @@ impl Uploads {
             .filter(|transfer| transfer.task == task)
             .collect();
         self.waiting.retain(|waiting| waiting.transfer.task != task);
+        self.refused.retain(|held| held.transfer.task != task);
         gone
     }
 

@@ -2,21 +2,26 @@ use types::PieceIndex;
 
 use super::*;
 
-/// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `release CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`
-/// and `hint` and returns what was said, joined by spaces.
+/// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `release CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`,
+/// `tell` and `hint`, with pieces above 99 in another task, and returns what was said, joined by spaces.
 fn check(script: &str, expected: &str) {
-    let policy = UploadPolicy {
-        slots: 2,
-        waiting_max: 2,
-    };
+    check_with(2, script, expected);
+}
+
+fn check_with(waiting_max: u8, script: &str, expected: &str) {
+    let slots = 2;
+    let policy = UploadPolicy { slots, waiting_max };
     let mut uploads = Uploads::new(policy, RateLimit::new(None, Moment::ZERO));
     let mut said = Vec::new();
     for line in script.split(", ") {
         let words: Vec<&str> = line.split(' ').collect();
-        let transfer = || Transfer {
-            to: HostNo(words[1].parse().expect("a child")),
-            task: TaskId::from_bytes([0; 32]),
-            run: PieceRun::one(PieceIndex(words[2].parse().expect("a piece"))),
+        let transfer = || {
+            let piece: u32 = words[2].parse().expect("a piece");
+            Transfer {
+                to: HostNo(words[1].parse().expect("a child")),
+                task: TaskId::from_bytes([u8::from(piece > 99); 32]),
+                run: PieceRun::one(PieceIndex(piece)),
+            }
         };
         let show = |transfer: Transfer| format!("{}:{}", transfer.to.0, transfer.run.first.0);
         match words[0] {
@@ -41,8 +46,17 @@ fn check(script: &str, expected: &str) {
                 Some(transfer) => said.push(show(transfer)),
                 None => said.push("-".into()),
             },
-            "ending" => uploads.ending(&transfer(), true),
-            "release" => uploads.ending(&transfer(), false),
+            "ending" => {
+                uploads.ending(&transfer(), true);
+            }
+            "release" => {
+                uploads.ending(&transfer(), false);
+            }
+            "tell" => {
+                let children = || (1..=9).map(HostNo).collect();
+                let told = uploads.whom_to_tell(Moment::ZERO, children);
+                said.extend(told.iter().map(|host| format!("to {}", host.0)));
+            }
             "ended" => assert!(uploads.ended(&transfer())),
             "gone" => uploads.forget(HostNo(words[1].parse().expect("a child"))),
             "drain" => said.extend(uploads.drain().into_iter().map(show)),
@@ -82,6 +96,45 @@ fn the_background_is_served_last() {
     check(
         "ask 1 1 bg, ask 2 2, ask 3 3, next, next, ended 2 2, next",
         "2:2 3:3 1:1",
+    );
+}
+
+#[test]
+fn the_background_gives_way_in_line_and_keeps_no_slot() {
+    check_with(
+        0,
+        "ask 1 1 bg, ask 2 2 bg, ask 3 3, ask 4 4 bg, ask 5 5 !, next, next",
+        "away 2:2 Busy away 1:1 5:5 3:3",
+    );
+    check_with(
+        0,
+        "ask 1 1 bg, ask 2 2, next, next, ending 1 1, ask 3 3, ask 1 4 bg, ended 1 1, next",
+        "2:2 1:1 Busy 3:3",
+    );
+}
+
+#[test]
+fn urgency_is_taken_on_a_childs_word_for_one_request_at_a_time() {
+    check(
+        "ask 1 1 !, ask 2 2, next, next, ask 3 3, ask 4 4, ask 1 5 !, ask 5 6 !",
+        "1:1 2:2 Busy away 4:4",
+    );
+}
+
+#[test]
+fn two_children_of_one_task_do_not_keep_both_slots_from_another_task() {
+    let full = "ask 1 1, ask 2 2, next, next, ask 3 100, ask 4 4";
+    check_with(
+        0,
+        &format!(
+            "{full}, ending 1 1, tell, ask 1 5, ask 3 100, ended 1 1, next, ending 2 2, ask 2 6"
+        ),
+        "1:1 2:2 Busy Busy to 3 Busy 3:100",
+    );
+    check_with(
+        0,
+        "ask 1 1, ask 2 2, next, next, ask 4 4, ending 1 1, ask 1 5, ended 1 1, next",
+        "1:1 2:2 Busy 1:5",
     );
 }
 
