@@ -133,7 +133,11 @@ impl Download {
             Event::SchedulerAway(is_away) => self.importing.scheduler_away(is_away),
             Event::ImportFailed { run, retry_at } => self.import_failed(run, retry_at),
             Event::Demanded { run } => self.importing.demand(run),
-            Event::Acknowledged => self.motion.acknowledged_at = now,
+            Event::Acknowledged => {
+                self.motion.acknowledged_at = now;
+                self.importing.not_alone();
+            }
+            Event::NobodyImports => self.importing.go_alone(),
             Event::Read { .. }
             | Event::ReadAt { .. }
             | Event::ReadEnded { .. }

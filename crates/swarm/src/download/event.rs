@@ -131,6 +131,9 @@ pub enum Event {
     },
     /// The scheduler acknowledged our ask, or told of the task: somebody cares.
     Acknowledged,
+    /// The scheduler says that nobody it knows can import: what a local reader needs is read by this host itself, without
+    /// a lease and without a further wait, until somebody is heard of.
+    NobodyImports,
     /// A local reader wants `run`, from its first piece on.
     Read {
         /// Which reader.

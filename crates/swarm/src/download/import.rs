@@ -29,9 +29,9 @@ pub(crate) struct ImportView<'a> {
 }
 
 impl ImportView<'_> {
-    /// Whether `piece` is to come from the origin under `lease`: it is not here, and no host brings it.
-    fn is_for_origin(&self, lease: &Lease, piece: PieceIndex) -> bool {
-        lease.run.contains(piece)
+    /// Whether `piece` of `run` is to come from the origin: it is not here, and no host brings it.
+    fn is_for_origin(&self, run: PieceRun, piece: PieceIndex) -> bool {
+        run.contains(piece)
             && self.layout.contains(piece)
             && !self.have.contains(piece)
             && !self.requested.contains(piece)
@@ -61,6 +61,8 @@ pub(crate) struct Importing {
     is_caretaker: bool,
     /// A lease that ran out by our own clock while a scheduler seemed to be there.
     lapsed: Option<Lease>,
+    /// Runs that were read for a blocked reader, without a lease, since anybody was last heard of.
+    alone: u32,
 }
 
 impl Importing {
@@ -79,6 +81,7 @@ impl Importing {
             is_away: false,
             is_caretaker: false,
             lapsed: None,
+            alone: 0,
         }
     }
 
@@ -93,7 +96,7 @@ impl Importing {
             self.newest_epoch = lease.epoch;
             self.lease = Some(lease);
             (self.is_caretaker, self.lapsed) = (false, None);
-            self.is_refused = false;
+            (self.is_refused, self.alone) = (false, 0);
             self.seed.get_or_insert_with(seed);
         }
     }
@@ -128,6 +131,21 @@ impl Importing {
         if is_away && let Some(lease) = self.lapsed.take() {
             self.take_care(lease);
         }
+    }
+
+    /// Whether no scheduler can be reached, as far as we were told.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away
+    }
+
+    /// Nobody else will import: a blocked reader waits no more for news before it turns to the origin.
+    pub(crate) fn go_alone(&mut self) {
+        self.alone = self.alone.max(1);
+    }
+
+    /// Somebody cares, or has something new: whoever read the origin without a lease waits for it again.
+    pub(crate) fn not_alone(&mut self) {
+        self.alone = 0;
     }
 
     /// Goes on importing where a lease ended, until a scheduler decides.
@@ -186,8 +204,9 @@ impl Importing {
         if is_full || self.is_refused || view.now < self.retry_at {
             return None;
         }
-        let is_open =
-            |piece: PieceIndex| !self.pieces.contains(piece) && view.is_for_origin(&lease, piece);
+        let is_open = |piece: PieceIndex| {
+            !self.pieces.contains(piece) && view.is_for_origin(lease.run, piece)
+        };
         let first_of = |piece: PieceIndex, count: u32| {
             let count = (piece.0..)
                 .take(count as usize)
@@ -219,10 +238,15 @@ impl Importing {
 
     /// `run` and the pieces right behind it that the next runs will most likely be, as far as one request may reach.
     pub(crate) fn reach(&self, view: &ImportView<'_>, run: PieceRun) -> PieceRun {
-        let Some(lease) = self.lease else { return run };
+        let within = match self.lease {
+            Some(lease) => lease.run,
+            // The first run may be the only one: somebody is perhaps about to be heard of.
+            None if self.alone > 1 => view.layout.all(),
+            None => return run,
+        };
         let most = pieces_in(view.policy.import_reach, view.layout);
         let is_next = |piece: &PieceIndex| {
-            view.demand.wanted().contains(*piece) && view.is_for_origin(&lease, *piece)
+            view.demand.wanted().contains(*piece) && view.is_for_origin(within, *piece)
         };
         let end = u32::try_from(run.end()).unwrap_or(u32::MAX);
         let more = (end..)
@@ -259,18 +283,43 @@ impl Importing {
             .demand
             .blocked(view.have)
             .find(|piece| !self.pieces.contains(*piece))?;
-        let window = view
-            .policy
-            .window
-            .min(pieces_in(view.policy.read_ahead_bytes, view.layout));
         let is_open = |at: &u32| {
             view.layout.contains(PieceIndex(*at)) && !view.have.contains(PieceIndex(*at))
         };
-        let count = (head.0..).take(window as usize).take_while(is_open).count();
+        let window = window(view) as usize;
+        let count = (head.0..).take(window).take_while(is_open).count();
         Some(PieceRun {
             first: head,
             count: u32::try_from(count.max(1)).unwrap_or(1),
         })
+    }
+
+    /// What a host that already reads the origin for a blocked reader reads on, while nobody is heard of: at most two
+    /// windows from where the reader stands, the next one before the running one has ended.
+    pub(crate) fn next_alone(&self, view: &ImportView<'_>) -> Option<PieceRun> {
+        let is_waiting = self.alone == 0 || self.lease.is_some() || self.is_refused;
+        let window = window(view);
+        if is_waiting || view.now < self.retry_at || self.pieces.len() > window / 2 {
+            return None;
+        }
+        view.demand.windows(window * 2).find_map(|ahead| {
+            let is_open = |piece: &PieceIndex| {
+                !self.pieces.contains(*piece) && view.is_for_origin(ahead, *piece)
+            };
+            let first = ahead.pieces().find(is_open)?;
+            let count = (first.0..)
+                .take(window as usize)
+                .take_while(|at| is_open(&PieceIndex(*at)))
+                .count();
+            let count = u32::try_from(count).unwrap_or(1);
+            Some(PieceRun { first, count })
+        })
+    }
+
+    /// A run without a lease begins: from now on this host reads on until somebody is heard of.
+    pub(crate) fn begin_alone(&mut self, run: PieceRun) {
+        self.alone = self.alone.saturating_add(1);
+        self.begin(run);
     }
 
     /// When an import may be tried again or the lease ends.
@@ -282,6 +331,12 @@ impl Importing {
             .flatten()
             .min()
     }
+}
+
+/// Pieces that a blocked reader needs next.
+fn window(view: &ImportView<'_>) -> u32 {
+    let most = pieces_in(view.policy.read_ahead_bytes, view.layout);
+    view.policy.window.min(most)
 }
 
 fn pieces_in(bytes: ByteCount, layout: &Layout) -> u32 {

@@ -69,6 +69,7 @@ impl Download {
         let mut pieces = pieces.into_iter().take(have.piece_count() as usize);
         if pieces.any(is_news) {
             self.motion.offered_at = now;
+            self.importing.not_alone();
         }
     }
 
@@ -96,6 +97,7 @@ impl Download {
     pub(super) fn verified(&mut self, now: Moment, piece: PieceIndex, from: Supplier) {
         let host = match from {
             Supplier::Host(host) => {
+                self.importing.not_alone();
                 if let Some(took) = self.requests.delivered(host, piece, now) {
                     self.piece_time.add(took);
                     if let Some(neighbour) = self.neighbours.get_mut(host) {

@@ -70,7 +70,13 @@ impl Download {
             .chain([motion.moved_at, motion.acknowledged_at.min(patient)])
             .max()?;
         let wait = self.piece_time.high().unwrap_or(policy.head_wait_max) * 4;
-        Some(news + wait.clamp(policy.patience_min, policy.head_wait_max))
+        let most = if self.importing.is_away() && self.neighbours() == 0 {
+            // Nobody is there to be heard of: whoever is about to be gets a moment.
+            policy.patience_min
+        } else {
+            policy.head_wait_max
+        };
+        Some(news + wait.clamp(policy.patience_min, most))
     }
 
     /// What a piece takes at most while nothing is wrong: twice what few pieces take longer than, or before any came what

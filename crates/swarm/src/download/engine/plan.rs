@@ -215,15 +215,19 @@ impl Download {
                 .next_leased(&view)
                 .map(|run| (run, self.importing.lease.map(|lease| lease.epoch)));
             let alone = || {
-                self.unleased_at()
-                    .filter(|at| now >= *at && self.slots > 0)
-                    .and_then(|_| self.importing.next_unleased(&view))
+                let is_due = self.unleased_at().is_some_and(|at| now >= at);
+                let first = || is_due.then(|| self.importing.next_unleased(&view));
+                (self.importing.next_alone(&view))
+                    .or_else(|| first().flatten())
+                    .filter(|_| self.slots > 0)
             };
             let Some((run, epoch)) = leased.or_else(|| alone().map(|run| (run, None))) else {
                 return;
             };
-            self.importing.begin(run);
-            if epoch.is_none() {
+            if epoch.is_some() {
+                self.importing.begin(run);
+            } else {
+                self.importing.begin_alone(run);
                 self.jitter = self.policy.head_wait_max.mul_f64(self.chance.fraction());
                 self.motion.moved_at = now;
             }

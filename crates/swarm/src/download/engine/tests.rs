@@ -1,7 +1,7 @@
 use types::{ByteCount, Epoch, Layout, PieceIndex, PieceRun};
 
 use super::*;
-use crate::download::{Lease, Supplier};
+use crate::download::{Lease, ReaderNo, Supplier};
 
 const PARENT: HostNo = HostNo(1);
 const OTHER: HostNo = HostNo(2);
@@ -269,4 +269,103 @@ fn a_lease_that_ran_out_in_silence_goes_on_once_the_scheduler_is_known_to_be_awa
     download.handle(Moment(1_000_001), Event::SchedulerAway(true));
     assert!(download.is_caretaker());
     assert!(reads_on(&mut download, &[], Moment(1_000_001)));
+}
+
+/// A download of 64 pieces with a blocked reader, whose scheduler is away, and which knows nobody.
+fn alone() -> Download {
+    let layout = Layout::custom(ByteCount::mib(64), ByteCount::mib(1)).expect("a sound layout");
+    let have = PieceSet::empty(layout.piece_count());
+    let mut download = Download::new(layout, have, DownloadPolicy::default(), Chance::seeded(1));
+    download.handle(Moment(1), Event::SchedulerAway(true));
+    let (reader, run) = (ReaderNo(1), layout.all());
+    download.handle(Moment(1), Event::Read { reader, run });
+    download
+}
+
+/// Lets every run of `begun` arrive at `at`, with the reader following. Returns what is read then.
+fn arrives(download: &mut Download, begun: &[PieceRun], at: Moment) -> Vec<PieceRun> {
+    for piece in begun.iter().flat_map(|run| run.pieces()) {
+        let from = Supplier::Origin;
+        download.handle(at, Event::Verified { piece, from });
+        let (reader, next) = (ReaderNo(1), PieceIndex(piece.0 + 1));
+        download.handle(at, Event::ReadAt { reader, at: next });
+    }
+    unleased(download, at)
+}
+
+fn unleased(download: &mut Download, at: Moment) -> Vec<PieceRun> {
+    let run = |action: &Action| match action {
+        Action::Import { run, epoch: None } => Some(*run),
+        _ => None,
+    };
+    actions(download, at).iter().filter_map(run).collect()
+}
+
+/// Wakes `download` until it reads the origin on its own. Returns when, and what it reads.
+fn waits_for_nobody(download: &mut Download, mut at: Moment) -> (Moment, Vec<PieceRun>) {
+    loop {
+        at = download
+            .deadline(at)
+            .expect("a blocked reader is cared for");
+        download.handle(at, Event::Tick);
+        let begun = unleased(download, at);
+        if !begun.is_empty() {
+            return (at, begun);
+        }
+    }
+}
+
+#[test]
+fn a_host_that_hears_of_nobody_waits_once_and_reads_on() {
+    let mut download = alone();
+    let (at, mut begun) = waits_for_nobody(&mut download, Moment(1));
+    assert!(at > Moment(1) + DownloadPolicy::default().patience_min);
+    assert_eq!(begun.len(), 1, "only what the reader is blocked on");
+    let mut read = 0;
+    while read < 64 {
+        read += begun.iter().map(|run| run.count).sum::<u32>();
+        begun = arrives(&mut download, &begun, at);
+        assert!(read == 64 || !begun.is_empty(), "no pause after {read}");
+    }
+}
+
+#[test]
+fn a_host_that_reads_on_alone_asks_for_the_next_run_before_one_ends() {
+    let mut download = alone();
+    let (at, begun) = waits_for_nobody(&mut download, Moment(1));
+    let most = PieceRun {
+        count: begun[0].count / 2,
+        ..begun[0]
+    };
+    let next = arrives(&mut download, &[most], at);
+    assert_eq!(next.len(), 1);
+    let reach = download.reach(at, next[0]);
+    assert!(reach.count > next[0].count, "it follows in the same stream");
+}
+
+#[test]
+fn a_host_alone_waits_again_once_somebody_cares() {
+    let mut download = alone();
+    let (at, begun) = waits_for_nobody(&mut download, Moment(1));
+    download.handle(at, Event::Acknowledged);
+    assert!(arrives(&mut download, &begun, at).is_empty());
+    let (later, _) = waits_for_nobody(&mut download, at);
+    assert!(later > at + DownloadPolicy::default().patience_min);
+}
+
+#[test]
+fn what_a_neighbour_has_is_not_read_from_the_origin_alone() {
+    let mut download = alone();
+    let (at, begun) = waits_for_nobody(&mut download, Moment(1));
+    let have = PieceSet::full(download.layout().piece_count());
+    let (host, slots) = (PARENT, SlotHint::default());
+    download.handle(at, Event::Joined { host, have, slots });
+    assert!(arrives(&mut download, &begun, at).is_empty());
+}
+
+#[test]
+fn a_reader_goes_to_the_origin_at_once_if_nobody_else_will() {
+    let mut download = alone();
+    download.handle(Moment(2), Event::NobodyImports);
+    assert_eq!(unleased(&mut download, Moment(2)).len(), 1);
 }
