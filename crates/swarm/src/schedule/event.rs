@@ -172,7 +172,8 @@ pub struct LeaseFailed {
     pub epoch: Epoch,
     /// What the origin said.
     pub cause: OriginFailure,
-    /// Whether asking the origin again with the same rights would fail the same way.
+    /// Whether this host would fail the same way again. It counts as a voice on the origin if the cause is the origin's own
+    /// answer.
     pub permanent: bool,
 }
 
@@ -230,6 +231,14 @@ pub enum OriginFailure {
     /// The origin asks for patience.
     #[error("the origin is overloaded")]
     Overloaded,
+}
+
+impl OriginFailure {
+    /// Whether the origin itself has answered so, to anybody with the same rights. The rest is one host's view: its policy,
+    /// its network, its disk.
+    pub const fn is_of_origin(self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied | Self::Mismatch)
+    }
 }
 
 /// What a host is accused of.

@@ -246,14 +246,17 @@ impl Schedule {
             .lease
             .take_if(|lease| lease.seat == Some(seat) && lease.epoch == failed.epoch);
         let Some(lease) = failed_lease else { return };
-        task.last_failure = Some(failed.cause);
         if failed.permanent {
-            let refusal = (task.member(seat).rights, lease.holder);
-            if !task.refusals.contains(&refusal) {
-                task.refusals.push(refusal);
+            if failed.cause.is_of_origin() {
+                task.last_failure = Some(failed.cause);
+                let refusal = (task.member(seat).rights, lease.holder);
+                if !task.refusals.contains(&refusal) {
+                    task.refusals.push(refusal);
+                }
             }
             self.change_member(spot, |member| member.rights = CanImport::No);
         } else {
+            task.last_failure = Some(failed.cause);
             // The first failure may be the host's own; after that, the origin is given time.
             let is_alone = !task.has_other_candidate(seat, voices);
             let doublings = u32::from(task.failures).saturating_sub(u32::from(!is_alone));

@@ -51,12 +51,12 @@ fn event(words: &[&str]) -> Event {
     let t = task(if third.is_empty() { "?" } else { third });
     let last = *words.last().expect("not empty");
     let epoch = Epoch(last.parse().unwrap_or(0));
-    let failed = |permanent| {
+    let failed = |cause, permanent| {
         Event::LeaseFailed(LeaseFailed {
             host: h,
             task: t,
             epoch,
-            cause: OriginFailure::NotFound,
+            cause,
             permanent,
         })
     };
@@ -74,8 +74,17 @@ fn event(words: &[&str]) -> Event {
         "left" => Event::Left { host: h, task: t },
         "lost" => Event::Lost { host: h },
         "bye" => Event::Goodbye { host: h },
-        "404" => failed(true),
-        "503" => failed(false),
+        "404" => failed(OriginFailure::NotFound, true),
+        "503" => failed(OriginFailure::Overloaded, false),
+        "forbids" => failed(OriginFailure::Forbidden, true),
+        "has" => Event::Progress(Progress {
+            host: h,
+            task: t,
+            have: last.parse().expect("a number of pieces"),
+            lease: None,
+            imported: 0,
+            left: 1,
+        }),
         "back" => Event::LeaseReturned(LeaseReturned {
             host: h,
             task: t,
@@ -247,6 +256,24 @@ fn a_lasting_failure_is_told_to_all_once_nobody_is_left_to_try() {
         "join a, join b, join c, ask a t, ask b t, ask c t, 404 a t 1, 404 b t 2",
         "a!1 b:a c:ab b!2 a? b? c?",
     );
+}
+
+#[test]
+fn what_one_hosts_policy_forbids_is_left_to_others() {
+    check(
+        "join a, join b, join c, ask a t, ask b t, ask c t, forbids a t 1, forbids b t 2, import c t 3",
+        "a!1 b:a c:ab b!2 c!3 c+3",
+    );
+    check("join a, ask a t, forbids a t 1, +900, +200", "a!1 a?");
+}
+
+#[test]
+fn a_slow_distribution_that_is_told_of_is_no_stall() {
+    let hold = "join a, join b, hold a t, ask b t";
+    let slow: String = (1..60)
+        .map(|pieces| format!(", +2500, has b t {pieces}"))
+        .collect();
+    check(&format!("{hold}{slow}"), "b:a a:b");
 }
 
 #[test]
