@@ -124,7 +124,7 @@ impl ControlClient {
 
     /// Opens the host's stream. One per link.
     pub async fn open(&self) -> Result<(ControlSender, ControlReceiver), CallError> {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = ControlSender::pair(QUEUE);
         let encode: fn(Stamped) -> proto::HostMessage = Into::into;
         let batches = Batches::new(queue, encode, |messages| proto::HostBatch { messages });
         let response = self.control().open(batches).await?;
@@ -133,7 +133,7 @@ impl ControlClient {
             ready: VecDeque::new(),
             _client: self.clone(),
         };
-        Ok((ControlSender(sender), receiver))
+        Ok((sender, receiver))
     }
 
     /// Asks for this host's next certificate.
@@ -208,6 +208,12 @@ impl ControlClient {
 }
 
 impl ControlSender {
+    /// A sender whose messages come out at the other end, without a connection: for an owner that carries them itself.
+    pub fn pair(capacity: usize) -> (Self, mpsc::Receiver<Stamped>) {
+        let (sender, queue) = mpsc::channel(capacity);
+        (Self(sender), queue)
+    }
+
     /// Queues a message that counts as sent at `sent`; waits while the queue is full. Dropped early, the message is
     /// not queued.
     pub async fn send(&self, sent: Moment, message: HostMessage) -> Result<(), SendError> {

@@ -106,7 +106,7 @@ impl Ground {
                 cluster: config.identity.cluster().clone(),
             },
             is_seed: config.is_seed,
-            is_scheduled: !config.schedulers.is_empty(),
+            is_alone: config.schedulers.is_empty(),
             dialler,
             join: config.join(peer),
             limits: config.limits.clone(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use control::OriginFailure;
 use futures_util::StreamExt;
 use identity::NodeKey;
-use origin::{AskError, Body, BodyStream, Place};
+use origin::{AskError, Body, BodyStream, Place, ResolveError};
 use store::{PieceWriter, WriteError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -120,23 +120,43 @@ impl ImportError {
         }
     }
 
-    /// The failure in the scheduler's words.
-    pub(crate) fn for_scheduler(&self) -> OriginFailure {
+    /// What the store said, if it is the store that failed.
+    pub(crate) fn of_store(self: &Arc<Self>) -> Option<Arc<dyn std::error::Error + Send + Sync>> {
+        let is_stores = matches!(&**self, Self::Store { .. });
+        is_stores.then(|| Arc::<Self>::clone(self) as _)
+    }
+
+    /// Why the origin gave no usable answer, if that is what went wrong.
+    fn ask(&self) -> Option<&AskError> {
         match self {
-            Self::Origin(origin::ReadError::Ask(AskError::Status { status, .. })) => {
-                match status.as_u16() {
-                    404 | 410 => OriginFailure::NotFound,
-                    401 | 403 => OriginFailure::Denied,
-                    429 | 503 => OriginFailure::Overloaded,
-                    _ => OriginFailure::Unreachable,
-                }
-            }
-            Self::Origin(origin::ReadError::Ask(AskError::Auth(_))) => OriginFailure::Denied,
-            Self::Origin(origin::ReadError::Ask(AskError::Refused(_))) => OriginFailure::Forbidden,
-            Self::Origin(cause) if cause.is_permanent() => OriginFailure::Mismatch,
-            Self::Origin(_) | Self::Access(_) | Self::Short { .. } | Self::Store { .. } => {
-                OriginFailure::Unreachable
-            }
+            Self::Origin(origin::ReadError::Ask(cause))
+            | Self::Access(
+                AccessError::Ask(cause) | AccessError::Resolve(ResolveError::Ask(cause)),
+            ) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Whether this host's own policy forbids the origin: others may fare better.
+    pub(crate) fn is_own_policy(&self) -> bool {
+        matches!(self.ask(), Some(AskError::Refused(_)))
+    }
+
+    /// The failure in the scheduler's words. What is permanent and not the origin's own answer is `Forbidden` by this host
+    /// or `Unreachable` from it, and says nothing about other hosts.
+    pub(crate) fn for_scheduler(&self) -> OriginFailure {
+        match (self, self.ask()) {
+            (_, Some(AskError::Status { status, .. })) => match status.as_u16() {
+                404 | 410 => OriginFailure::NotFound,
+                429 | 503 => OriginFailure::Overloaded,
+                _ if self.is_permanent() => OriginFailure::Denied,
+                _ => OriginFailure::Unreachable,
+            },
+            (_, Some(AskError::Auth(_))) => OriginFailure::Denied,
+            (_, Some(AskError::Refused(_))) => OriginFailure::Forbidden,
+            (Self::Access(AccessError::Other { .. }), None) => OriginFailure::Mismatch,
+            (Self::Origin(cause), None) if cause.is_permanent() => OriginFailure::Mismatch,
+            _ => OriginFailure::Unreachable,
         }
     }
 

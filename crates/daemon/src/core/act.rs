@@ -43,15 +43,10 @@ impl Core {
             Action::Import { run, epoch } => self.import(task, run, epoch),
             Action::StopImport { epoch } => self.stop_import(task, epoch),
             Action::Report {
-                epoch, imported, ..
-            } => {
-                let pieces = self
-                    .jobs
-                    .get(&task)
-                    .map_or(imported, |job| job.task.spec.layout.piece_count());
-                self.scheduling
-                    .progress(task, epoch, (imported, pieces - imported));
-            }
+                epoch,
+                imported,
+                left,
+            } => self.scheduling.progress(task, epoch, (imported, left)),
             Action::GiveUpLease { epoch } => self.scheduling.give_up(task, epoch),
             Action::Blame { host } => {
                 if let Some(peer) = self.peers.get(host) {
@@ -123,12 +118,12 @@ impl Core {
             .imports
             .entry(epoch.unwrap_or_default())
             .or_insert_with(Lanes::new);
-        let new = match epoch {
-            Some(_) => {
-                let most = usize::from(self.parts.limits.download.import_streams);
-                lanes.hand(Order { run, reach }, most)
-            }
-            None => Some(lanes.once(Order { run, reach: run })),
+        let new = if epoch.is_none() && reach == run {
+            // Perhaps the only one: somebody may be heard of before it has ended.
+            Some(lanes.once(Order { run, reach }))
+        } else {
+            let most = usize::from(self.parts.limits.download.import_streams);
+            lanes.hand(Order { run, reach }, most)
         };
         let Some(NewLane { orders, stop }) = new else {
             return;

@@ -472,10 +472,15 @@ impl Core {
         /// Between two tries when the origin named no time: the import itself already retried with a growing pause.
         const PAUSE: Duration = Duration::from_millis(500);
         tracing::info!(task = ?task, %run, ?epoch, error = cause as &dyn std::error::Error, "an import ended early");
-        let Some(job) = self.jobs.get(&task) else {
+        let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        if let Some(cause) = cause.of_store() {
+            // Nobody else has anything to do with it: the lease, if there is one, is given back.
+            return self.fail(task, TaskError::Store(cause));
+        }
         job.task.origin_failed(cause.told());
+        job.may_import &= !cause.is_own_policy();
         let retry_at = (!cause.is_permanent())
             .then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
         if retry_at.is_none()

@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) epoch: Epoch,
     /// Whether the scheduler was asked, and not told that we left.
     pub(super) is_asked: bool,
+    /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
+    pub(super) may_import: bool,
     /// Whether the whole was hashed and is right.
     pub(super) is_proven: bool,
     pub(super) began: Moment,
@@ -48,6 +50,7 @@ impl Job {
             imports: BTreeMap::new(),
             epoch: Epoch::default(),
             is_asked: false,
+            may_import: true,
             is_proven: false,
             began: now,
         }
@@ -61,6 +64,11 @@ impl Job {
         } else {
             Class::Foreground
         }
+    }
+
+    /// Whether the scheduler knows, or should know, that this host waits for it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_asked && !self.download.have().is_full()
     }
 
     /// Whether the background gives way to it.

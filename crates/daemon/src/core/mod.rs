@@ -10,7 +10,7 @@
 //! * `hear`: what links say.
 //! * `serve`: uploads.
 //! * `looks`: what other hosts saw of sources.
-//! * `plan`: what the scheduler says, and what it is told.
+//! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
 mod act;
 mod event;
@@ -21,6 +21,7 @@ mod looks;
 mod open;
 mod peers;
 mod plan;
+mod scheduling;
 mod serve;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,7 +43,7 @@ pub(crate) use event::{Event, Events, LinkNo};
 use job::Job;
 use looks::Looks;
 use peers::Peers;
-use plan::Scheduling;
+use scheduling::Scheduling;
 use serve::Serving;
 
 /// Which links are open, and which one makes room.
@@ -63,8 +64,8 @@ pub(crate) struct Parts {
     pub(crate) links: Links,
     pub(crate) signer: Signer,
     pub(crate) is_seed: bool,
-    /// Whether a scheduler is configured: without one this host imports on its own word.
-    pub(crate) is_scheduled: bool,
+    /// Whether neither a scheduler nor peers are configured: such a host imports on its own word.
+    pub(crate) is_alone: bool,
     pub(crate) dialler: Dialler,
     /// What the scheduler is told first.
     pub(crate) join: control::Join,
@@ -107,7 +108,7 @@ impl Core {
             places: Places::new(parts.signer.key.host_id(), parts.limits.connections),
             uploads: parts.limits.uploads(now),
             serving: Serving::default(),
-            scheduling: Scheduling::new(parts.is_scheduled),
+            scheduling: Scheduling::new(parts.is_alone),
             looks: Looks::default(),
             events,
             io: JoinSet::new(),
@@ -184,6 +185,9 @@ impl Core {
     /// Tells a job's brain what happened and carries out what it decides.
     fn drive(&mut self, task: TaskId, event: swarm::download::Event) {
         let now = self.parts.clock.now();
+        if let swarm::download::Event::Verified { .. } = event {
+            self.scheduling.moved();
+        }
         if let Some(job) = self.jobs.get_mut(&task) {
             job.download.handle(now, event);
             self.settle(task);

@@ -149,6 +149,9 @@ impl Core {
         } else {
             self.prove(task);
         }
+        if !self.scheduling.is_connected() {
+            job.download.handle(now, Swarm::SchedulerAway(true));
+        }
         self.jobs.insert(id, job);
         self.settle(id);
     }

@@ -203,7 +203,7 @@ impl Host {
             links,
             signer,
             is_seed: false,
-            is_scheduled,
+            is_alone: !is_scheduled,
             dialler,
             join: join(peer),
             limits,
