@@ -84,6 +84,15 @@ struct Open {
     is_whole: bool,
 }
 
+/// Where the bytes of a piece go.
+enum Way {
+    Stored(PieceWriter),
+    /// Nowhere: it is here already.
+    Held,
+    /// Nowhere: another brings it.
+    Busy,
+}
+
 /// Why an import ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
@@ -93,6 +102,8 @@ pub(crate) enum ImportError {
     Access(#[from] AccessError),
     #[error("the origin's body ended before {piece} was whole")]
     Short { piece: PieceIndex },
+    #[error("{piece} is being written by another import")]
+    Busy { piece: PieceIndex },
     #[error("storing {piece}")]
     Store {
         piece: PieceIndex,
@@ -115,7 +126,7 @@ impl ImportError {
         match self {
             Self::Origin(cause) => cause.is_permanent(),
             Self::Access(cause) => cause.is_permanent(),
-            Self::Short { .. } => false,
+            Self::Short { .. } | Self::Busy { .. } => false,
             Self::Store { .. } => true,
         }
     }
@@ -164,7 +175,7 @@ impl ImportError {
     pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             Self::Origin(cause) => cause.retry_after(),
-            Self::Access(_) | Self::Short { .. } | Self::Store { .. } => None,
+            Self::Access(_) | Self::Short { .. } | Self::Busy { .. } | Self::Store { .. } => None,
         }
     }
 }
@@ -224,16 +235,7 @@ impl Import {
                 let Some(order) = order else { return };
                 if let Err(cause) = self.carry_out(&order, &mut open, &events).await {
                     open = None;
-                    let (task, run, epoch) = (self.task.spec.task, order.run, self.epoch);
-                    let cause = Arc::new(cause);
-                    events
-                        .tell(Event::ImportFailed {
-                            task,
-                            run,
-                            epoch,
-                            cause,
-                        })
-                        .await;
+                    self.failed(order.run, cause, &events).await;
                 }
             }
         };
@@ -264,7 +266,7 @@ impl Import {
                 *open = Some(self.open(PieceRun { first: next, count }).await?);
             }
             if let Some(stream) = open {
-                self.piece(stream, events).await?;
+                self.piece(stream, order.run, events).await?;
                 next = next.max(stream.at);
                 if u64::from(stream.at.0) >= stream.end {
                     *open = None;
@@ -305,11 +307,17 @@ impl Import {
         }
     }
 
-    /// Reads the next piece of `open`, and stores it unless it is here.
-    async fn piece(&self, open: &mut Open, events: &Events) -> Result<(), ImportError> {
+    /// Reads the next piece of `open`, and stores it unless it is here. Of each piece of `ordered` the core hears.
+    async fn piece(
+        &self,
+        open: &mut Open,
+        ordered: PieceRun,
+        events: &Events,
+    ) -> Result<(), ImportError> {
         let piece = open.at;
+        let is_ordered = ordered.contains(piece);
         let mut left = self.task.spec.layout.length_of(piece).0;
-        let mut writer = self.writer(piece)?;
+        let mut writer = self.writer(piece, is_ordered)?;
         while left > 0 {
             if open.chunk.is_empty() {
                 open.chunk = open.body.next().await.transpose()?.unwrap_or_default();
@@ -320,25 +328,58 @@ impl Import {
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             let part = open.chunk.split_to(most.min(open.chunk.len()));
             left -= part.len() as u64;
-            if let Some(writer) = &mut writer {
+            if let Way::Stored(writer) = &mut writer {
                 tokio::task::block_in_place(|| writer.write(&part))
                     .map_err(|cause| ImportError::Store { piece, cause })?;
             }
         }
         open.at = PieceIndex(piece.0 + 1);
         match writer {
-            Some(writer) => self.finish(writer, piece, events).await,
-            None => Ok(()),
+            Way::Stored(writer) => self.finish(writer, piece, events).await?,
+            _ if !is_ordered => {}
+            Way::Held => {
+                let task = self.task.spec.task;
+                events.tell(Event::ImportHeld { task, piece }).await;
+            }
+            Way::Busy => {
+                self.failed(PieceRun::one(piece), ImportError::Busy { piece }, events)
+                    .await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The way into the file. An ordered piece is taken from a host that is sending it: nothing came from hosts for so
+    /// long that the origin is read. What is just read past leaves it to the host.
+    fn writer(&self, piece: PieceIndex, is_ordered: bool) -> Result<Way, ImportError> {
+        let content = &self.task.content;
+        let writer = tokio::task::block_in_place(|| match content.writer(piece) {
+            Err(WriteError::Busy(_)) if is_ordered => {
+                self.task.awaited.displace(piece);
+                content.writer(piece)
+            }
+            other => other,
+        });
+        match writer {
+            Ok(writer) => Ok(Way::Stored(writer)),
+            Err(WriteError::Held(_)) => Ok(Way::Held),
+            Err(WriteError::Busy(_)) => Ok(Way::Busy),
+            Err(cause) => Err(ImportError::Store { piece, cause }),
         }
     }
 
-    /// A writer, unless the piece is here already or on its way from elsewhere.
-    fn writer(&self, piece: PieceIndex) -> Result<Option<PieceWriter>, ImportError> {
-        match self.task.content.writer(piece) {
-            Ok(writer) => Ok(Some(writer)),
-            Err(WriteError::Held { .. } | WriteError::Busy { .. }) => Ok(None),
-            Err(cause) => Err(ImportError::Store { piece, cause }),
-        }
+    /// Nothing more of `run` comes by this order.
+    async fn failed(&self, run: PieceRun, cause: ImportError, events: &Events) {
+        let (task, epoch) = (self.task.spec.task, self.epoch);
+        let cause = Arc::new(cause);
+        events
+            .tell(Event::ImportFailed {
+                task,
+                run,
+                epoch,
+                cause,
+            })
+            .await;
     }
 
     async fn finish(

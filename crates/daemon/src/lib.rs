@@ -4,6 +4,7 @@
 //! * `core`: the one task that decides; everything that happens comes to it as an event.
 //! * `task`, `table`, `tasks`: what a running task shares with those who write into it and read from it.
 //! * `link`, `import`, `prove`: bytes coming in from hosts and origins, and the hash of the whole.
+//! * `reception`, `near`: who writes a piece that was asked of a host, and when it is about to be here.
 //! * `accept`, `dial`, `scheduler`, `join`: connections to other hosts of the cluster, and becoming one of them.
 //! * `access`: how this host reads a task's content at its origin.
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
@@ -27,8 +28,10 @@ mod import;
 mod join;
 mod link;
 mod metrics;
+mod near;
 mod prove;
 mod reader;
+mod reception;
 mod scheduler;
 mod scrub;
 mod table;

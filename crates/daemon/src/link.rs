@@ -2,21 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Weak},
 };
 
 use identity::verify;
-use store::{PieceWriter, WriteError};
+use store::WriteError;
+use tokio::time::Instant;
 use tracing::debug;
-use types::{ClusterId, HostId, PieceIndex, Segment, TaskId};
+use types::{ClusterId, HostId, PieceIndex, PieceRun, Segment, TaskId};
 use wire::{
-    Assembly, LinkEnd, LinkReceiver, Message,
+    Assembly, LinkEnd, LinkReceiver, LinkSender, Message,
     codec::{Data, Progress},
 };
 
 use crate::{
     core::{Event, Events, LinkNo},
+    near::Pace,
+    reception::Slot,
     task::Task,
     tasks::Tasks,
 };
@@ -28,6 +30,8 @@ pub(crate) struct Incoming {
     pub(crate) cluster: ClusterId,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) events: Events,
+    /// Tells the link's round trip.
+    pub(crate) sender: LinkSender,
     /// Pieces of which a part has come.
     pub(crate) receiving: BTreeMap<(TaskId, PieceIndex), Receiving>,
 }
@@ -35,16 +39,28 @@ pub(crate) struct Incoming {
 /// A piece on its way in.
 pub(crate) struct Receiving {
     assembly: Assembly,
-    /// `None`: the rest is dropped as it comes, for somebody else brought it or nothing vouches for it.
-    writer: Option<PieceWriter>,
-    told_ending: bool,
-    /// When the core was last told that bytes come.
-    told_at: Instant,
+    way: Way,
+    pace: Pace,
 }
 
-/// How often the core hears that bytes of a piece come, so that a large piece on a slow link is not taken for a silent
-/// one: well below the shortest time that a request may be silent for.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Where the bytes of a piece go.
+enum Way {
+    /// Into the file. Gone once the piece was withdrawn.
+    Stored(Weak<Slot>),
+    /// Nowhere: the rest is dropped as it comes.
+    Dropped(Unused),
+}
+
+/// Why the bytes of a piece that was asked for are of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unused {
+    /// Nothing vouches for it.
+    Unvouched,
+    /// Somebody else is bringing it, and may yet fail.
+    Busy,
+    /// Somebody else brought it.
+    Held,
+}
 
 impl Incoming {
     /// Runs until the link ends, and tells the core why.
@@ -127,102 +143,153 @@ impl Incoming {
         };
         let key = (id, data.piece);
         if data.offset == 0 {
-            let receiving = self.begin(&task, data.piece);
-            self.receiving.insert(key, receiving);
-            self.bytes_came(id, data.piece).await;
+            self.begin(&task, data).await;
         }
         let Some(receiving) = self.receiving.get_mut(&key) else {
             return Ok(());
         };
         let progress = receiving.assembly.take(data)?;
-        if let Some(writer) = &mut receiving.writer
-            && let Err(cause) = tokio::task::block_in_place(|| writer.write(&data.bytes))
-        {
-            receiving.writer = None;
-            self.events
-                .tell(Event::StoreFailed { task: id, cause })
-                .await;
-            return Ok(());
+        match receiving.way.take(&data.bytes) {
+            Ok(true) => {}
+            // Withdrawn: nobody waits for a word of it.
+            Ok(false) => {
+                self.receiving.remove(&key);
+                return Ok(());
+            }
+            Err(cause) => {
+                self.receiving.remove(&key);
+                task.awaited
+                    .withdraw(self.host, PieceRun::one(data.piece));
+                self.events
+                    .tell(Event::StoreFailed { task: id, cause })
+                    .await;
+                return Ok(());
+            }
         }
-        if receiving.told_at.elapsed() >= TELL_EVERY {
-            receiving.told_at = Instant::now();
-            self.bytes_came(id, data.piece).await;
-        } else if progress == Progress::More && !receiving.told_ending {
-            // A loaded link answers in about the time of a piece: from its first frame on it is time for the next request.
-            receiving.told_ending = true;
-            self.events
-                .tell(Event::Ending {
-                    link: self.link,
-                    task: id,
-                    piece: data.piece,
-                })
-                .await;
-        }
-        if progress == Progress::Complete
-            && let Some(receiving) = self.receiving.remove(&key)
-        {
-            self.complete(&task, data.piece, receiving.writer).await;
+        match progress {
+            Progress::More => self.moved(key).await,
+            Progress::Complete => {
+                if let Some(receiving) = self.receiving.remove(&key) {
+                    self.complete(&task, data.piece, receiving.way).await;
+                }
+            }
         }
         Ok(())
     }
 
-    async fn bytes_came(&self, task: TaskId, piece: PieceIndex) {
-        let link = self.link;
-        let event = Event::Progress { link, task, piece };
-        self.events.tell(event).await;
+    /// The first frame of a piece: opens the way into the file, if it was asked of this host and somebody vouches for it.
+    async fn begin(&mut self, task: &Task, data: &Data) {
+        let (id, piece) = (task.spec.task, data.piece);
+        // What was withdrawn half way, and will not come on.
+        let host = self.host;
+        self.receiving.retain(|(of, piece), _| {
+            *of != id || task.awaited.is_expected(host, *piece)
+        });
+        if !task.awaited.is_expected(host, piece) {
+            self.receiving.remove(&(id, piece));
+            return;
+        }
+        let way = if task.table.read().digest_of(piece).is_none() {
+            Way::Dropped(Unused::Unvouched)
+        } else {
+            // A piece that an unclean boot put in doubt is hashed first.
+            match tokio::task::block_in_place(|| task.content.writer(piece)) {
+                Ok(writer) => Way::Stored(task.awaited.receive(host, piece, writer)),
+                Err(WriteError::Held(_)) => Way::Dropped(Unused::Held),
+                Err(WriteError::Busy(_)) => Way::Dropped(Unused::Busy),
+                Err(cause) => {
+                    task.awaited.withdraw(host, PieceRun::one(piece));
+                    return self
+                        .events
+                        .tell(Event::StoreFailed { task: id, cause })
+                        .await;
+                }
+            }
+        };
+        let layout = &task.spec.layout;
+        let receiving = Receiving {
+            assembly: Assembly::new(layout, piece),
+            way,
+            pace: Pace::new(Instant::now(), layout.length_of(piece), data.bytes.len()),
+        };
+        self.receiving.insert((id, piece), receiving);
+        self.events
+            .tell(Event::Progress {
+                link: self.link,
+                task: id,
+                piece,
+            })
+            .await;
     }
 
-    /// Opens the way into the file for a piece that was asked of this host and that somebody vouches for.
-    fn begin(&self, task: &Task, piece: PieceIndex) -> Receiving {
-        let is_wanted =
-            task.is_awaited(self.host, piece) && task.table.read().digest_of(piece).is_some();
-        let writer = if is_wanted {
-            task.content.writer(piece).ok()
-        } else {
-            None
+    /// A frame came, and more follow. Of bytes the core is told when it has room to hear of them: it may be busy, and
+    /// there will be more; that a piece ends it must hear.
+    async fn moved(&mut self, key: (TaskId, PieceIndex)) {
+        let Some(receiving) = self.receiving.get_mut(&key) else {
+            return;
         };
-        Receiving {
-            assembly: Assembly::new(&task.spec.layout, piece),
-            writer,
-            told_ending: false,
-            told_at: Instant::now(),
+        let (link, (task, piece), now) = (self.link, key, Instant::now());
+        let got = receiving.assembly.received();
+        if receiving.pace.is_ending(now, got, self.sender.counted().rtt) {
+            return self.events.tell(Event::Ending { link, task, piece }).await;
+        }
+        if receiving.pace.is_worth_telling(now)
+            && self.events.try_tell(Event::Progress { link, task, piece })
+        {
+            receiving.pace.told(now);
         }
     }
 
-    async fn complete(&self, task: &Task, piece: PieceIndex, writer: Option<PieceWriter>) {
+    async fn complete(&self, task: &Task, piece: PieceIndex, way: Way) {
         let (link, id) = (self.link, task.spec.task);
-        task.awaited(self.host, piece, false);
-        let expected = task.table.read().digest_of(piece);
-        let (Some(writer), Some(expected)) = (writer, expected) else {
-            self.events
-                .tell(Event::Dropped {
-                    link,
-                    task: id,
-                    piece,
-                })
-                .await;
-            return;
+        let (is_expected, writer) = task.awaited.finish(self.host, piece);
+        let dropped = |why| Event::Dropped {
+            link,
+            task: id,
+            piece,
+            why,
         };
-        let event = match tokio::task::block_in_place(|| writer.finish(Some(expected))) {
-            Ok(_) => Event::Received {
-                link,
-                task: id,
-                piece,
-            },
-            Err(WriteError::Digest { .. } | WriteError::Length { .. }) => Event::Corrupt {
-                link,
-                task: id,
-                piece,
-            },
-            Err(WriteError::Held { .. } | WriteError::Busy { .. } | WriteError::Voided { .. }) => {
-                Event::Dropped {
-                    link,
-                    task: id,
-                    piece,
+        let expected = task.table.read().digest_of(piece);
+        let event = match (way, writer, expected) {
+            _ if !is_expected => return,
+            (Way::Dropped(why), ..) => dropped(why),
+            (Way::Stored(_), _, None) => dropped(Unused::Unvouched),
+            // An import took its place.
+            (Way::Stored(_), None, _) => dropped(Unused::Busy),
+            (Way::Stored(_), Some(writer), Some(expected)) => {
+                match tokio::task::block_in_place(|| writer.finish(Some(expected))) {
+                    Ok(_) => Event::Received {
+                        link,
+                        task: id,
+                        piece,
+                    },
+                    Err(WriteError::Digest { .. } | WriteError::Length { .. }) => Event::Corrupt {
+                        link,
+                        task: id,
+                        piece,
+                    },
+                    Err(WriteError::Held(_)) => dropped(Unused::Held),
+                    Err(WriteError::Busy(_) | WriteError::Voided(_)) => dropped(Unused::Busy),
+                    Err(cause) => Event::StoreFailed { task: id, cause },
                 }
             }
-            Err(cause) => Event::StoreFailed { task: id, cause },
         };
         self.events.tell(event).await;
+    }
+}
+
+impl Way {
+    /// Takes a part of the piece. False if the piece was withdrawn.
+    fn take(&self, bytes: &[u8]) -> Result<bool, WriteError> {
+        let Self::Stored(slot) = self else {
+            return Ok(true);
+        };
+        let Some(slot) = slot.upgrade() else {
+            return Ok(false);
+        };
+        tokio::task::block_in_place(|| match &mut *slot.lock() {
+            Some(writer) => writer.write(bytes).map(|()| true),
+            None => Ok(false),
+        })
     }
 }

@@ -16,7 +16,10 @@ use store::Content;
 use tokio::sync::watch;
 use types::{Digest, HostId, Layout, PieceIndex, Segment, Source, TaskId, Visibility};
 
-use crate::table::{Accepted, Table};
+use crate::{
+    reception::Awaited,
+    table::{Accepted, Table},
+};
 
 /// What a task is about: enough to start it anywhere.
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ pub struct Task {
     /// The digests its pieces are checked by, with who signed them.
     pub table: RwLock<Table>,
     /// Pieces that were asked for, by whom they were asked of: anything else that comes is dropped.
-    awaited: Mutex<BTreeSet<(HostId, PieceIndex)>>,
+    pub(crate) awaited: Awaited,
     /// Hosts that the scheduler named importers of it: their word counts for its pieces.
     importers: RwLock<BTreeSet<HostId>>,
     /// What the origin said when it refused last.
@@ -128,7 +131,7 @@ impl Task {
             spec,
             content,
             table: RwLock::new(table),
-            awaited: Mutex::default(),
+            awaited: Awaited::default(),
             importers: RwLock::default(),
             refusal: Mutex::default(),
             news: watch::Sender::new(News::default()),
@@ -167,21 +170,6 @@ impl Task {
         {
             tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a segment was not stored");
         }
-    }
-
-    /// Notes whether `piece` was asked of `host`.
-    pub(crate) fn awaited(&self, host: HostId, piece: PieceIndex, is_awaited: bool) {
-        let mut awaited = self.awaited.lock();
-        if is_awaited {
-            awaited.insert((host, piece));
-        } else {
-            awaited.remove(&(host, piece));
-        }
-    }
-
-    /// Whether `piece` was asked of `host` and not cancelled since.
-    pub(crate) fn is_awaited(&self, host: HostId, piece: PieceIndex) -> bool {
-        self.awaited.lock().contains(&(host, piece))
     }
 
     /// The scheduler named `host` its importer. Bounded: beyond it the word of further ones does not count.

@@ -74,10 +74,26 @@ impl Core {
     }
 
     /// Notes which pieces may come from whom.
-    fn expect(&mut self, task: TaskId, from: HostNo, (run, is_awaited): (PieceRun, bool)) {
+    pub(super) fn expect(
+        &mut self,
+        task: TaskId,
+        from: HostNo,
+        (run, is_awaited): (PieceRun, bool),
+    ) {
         if let (Some(job), Some(peer)) = (self.jobs.get(&task), self.peers.get(from)) {
-            run.pieces()
-                .for_each(|piece| job.task.awaited(peer.id, piece, is_awaited));
+            let awaited = &job.task.awaited;
+            if is_awaited {
+                awaited.expect(peer.id, run);
+            } else {
+                awaited.withdraw(peer.id, run);
+            }
+        }
+    }
+
+    /// Nothing of `task` comes from `host` any more.
+    pub(super) fn expect_nothing(&mut self, task: TaskId, host: HostNo) {
+        if let (Some(job), Some(peer)) = (self.jobs.get(&task), self.peers.get(host)) {
+            job.task.awaited.leave(peer.id);
         }
     }
 

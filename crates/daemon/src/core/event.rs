@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use types::{Digest, HostId, PieceIndex, TaskId};
 use wire::{LinkEnd, Message, TaskNo, link::UploadEnd, settle::Direction};
 
-use crate::{access::AccessError, import::ImportError, task::TaskSpec};
+use crate::{access::AccessError, import::ImportError, link::Unused, task::TaskSpec};
 
 /// A link of this host, numbered in the order of their beginnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,11 @@ impl Events {
     /// Waits for a place in the queue. An event for a core that has stopped is dropped.
     pub(crate) async fn tell(&self, event: Event) {
         drop(self.0.send(event).await);
+    }
+
+    /// Tells it if there is a place in the queue now; false if there is none.
+    pub(crate) fn try_tell(&self, event: Event) -> bool {
+        self.0.try_send(event).is_ok()
     }
 }
 
@@ -54,7 +59,7 @@ pub(crate) enum Event {
         piece: PieceIndex,
         end: UploadEnd,
     },
-    /// The first bytes of a piece came.
+    /// Bytes of a piece came.
     Progress {
         link: LinkNo,
         task: TaskId,
@@ -72,11 +77,12 @@ pub(crate) enum Event {
         task: TaskId,
         piece: PieceIndex,
     },
-    /// A piece came that is not needed, or that nothing vouches for.
+    /// A piece came as it was asked for, and was not used.
     Dropped {
         link: LinkNo,
         task: TaskId,
         piece: PieceIndex,
+        why: Unused,
     },
     /// A piece came and is wrong.
     Corrupt {
@@ -92,6 +98,8 @@ pub(crate) enum Event {
         piece: PieceIndex,
         leased: bool,
     },
+    /// A piece that was to come from the origin was here already.
+    ImportHeld { task: TaskId, piece: PieceIndex },
     /// An import ended early.
     ImportFailed {
         task: TaskId,

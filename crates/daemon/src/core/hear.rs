@@ -17,7 +17,7 @@ use wire::{
 use super::{Core, Event, LinkNo, peers::LinkHandle};
 use crate::{
     import::ImportError,
-    link::Incoming,
+    link::{Incoming, Unused},
     metrics::PieceFailure,
     task::{From, TaskError},
 };
@@ -50,10 +50,21 @@ impl Core {
                 self.of_piece(link, task, |host| Swarm::Ending { host, piece })
             }
             Event::Received { link, task, piece } => self.received(link, task, piece),
-            Event::Dropped { link, task, piece } => {
-                self.of_piece(link, task, |host| Swarm::Lacks {
-                    host,
-                    run: PieceRun::one(piece),
+            Event::Dropped {
+                link,
+                task,
+                piece,
+                why,
+            } => {
+                let run = PieceRun::one(piece);
+                self.of_piece(link, task, |host| match why {
+                    Unused::Unvouched => Swarm::Lacks { host, run },
+                    // The parent did well; whether the piece is here will be known later.
+                    Unused::Busy => Swarm::Busy { host, run },
+                    Unused::Held => Swarm::Verified {
+                        piece,
+                        from: Supplier::Host(host),
+                    },
                 });
             }
             Event::Corrupt { link, task, piece } => {
@@ -68,6 +79,13 @@ impl Core {
                 piece,
                 leased,
             } => self.imported(task, piece, leased),
+            Event::ImportHeld { task, piece } => self.drive(
+                task,
+                Swarm::Verified {
+                    piece,
+                    from: Supplier::Origin,
+                },
+            ),
             Event::ImportFailed {
                 task,
                 run,
@@ -112,6 +130,7 @@ impl Core {
             cluster: self.parts.signer.cluster.clone(),
             tasks: Arc::clone(&self.tasks),
             events: self.events.clone(),
+            sender: link.sender.clone(),
             receiving: std::collections::BTreeMap::new(),
         };
         self.io.spawn(incoming.run(link.receiver));
@@ -228,10 +247,10 @@ impl Core {
         self.serving.forget(host);
         let joined = self.peers.get_mut(host);
         let joined = joined.map(|peer| std::mem::take(&mut peer.joined));
-        joined
-            .into_iter()
-            .flatten()
-            .for_each(|task| self.drive(task, Swarm::Left { host }));
+        for task in joined.into_iter().flatten() {
+            self.expect_nothing(task, host);
+            self.drive(task, Swarm::Left { host });
+        }
         self.serve();
     }
 
@@ -287,6 +306,7 @@ impl Core {
             (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
                 let waiting = self.uploads.forget_of(host, task);
                 self.stop_uploads(host, &waiting);
+                self.expect_nothing(task, host);
                 self.parted(task, host);
                 self.drive(task, Swarm::Left { host });
             }
@@ -326,14 +346,16 @@ impl Core {
             }
             (Some(task), Message::Busy { runs, .. }) => {
                 tracing::debug!(task = ?task, parent = ?host, ?runs, "a parent is busy");
-                runs.as_slice()
-                    .iter()
-                    .for_each(|run| self.drive(task, Swarm::Busy { host, run: *run }));
+                for run in runs.as_slice() {
+                    self.expect(task, host, (*run, false));
+                    self.drive(task, Swarm::Busy { host, run: *run });
+                }
             }
             (Some(task), Message::Missing { runs, .. }) => {
-                runs.as_slice()
-                    .iter()
-                    .for_each(|run| self.drive(task, Swarm::Lacks { host, run: *run }));
+                for run in runs.as_slice() {
+                    self.expect(task, host, (*run, false));
+                    self.drive(task, Swarm::Lacks { host, run: *run });
+                }
             }
             _ => {}
         }
@@ -412,7 +434,9 @@ impl Core {
 
     /// Leaves `task` on the link to `host`.
     pub(super) fn close_with(&mut self, task: TaskId, host: HostNo) {
-        self.uploads.forget_of(host, task);
+        let running = self.uploads.forget_of(host, task);
+        self.stop_uploads(host, &running);
+        self.expect_nothing(task, host);
         self.parted(task, host);
         if let Some(link) = self.peers.link_mut(host)
             && let Some(no) = link.close(&task)
@@ -479,7 +503,9 @@ impl Core {
             // Nobody else has anything to do with it: the lease, if there is one, is given back.
             return self.fail(task, TaskError::Store(cause));
         }
-        job.task.origin_failed(cause.told());
+        if !matches!(**cause, ImportError::Busy { .. }) {
+            job.task.origin_failed(cause.told());
+        }
         job.may_import &= !cause.is_own_policy();
         let retry_at = (!cause.is_permanent())
             .then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));

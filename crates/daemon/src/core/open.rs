@@ -308,6 +308,7 @@ impl Core {
         }
         job.imports.values().for_each(Lanes::cancel);
         self.tasks.remove(&task);
+        job.task.awaited.clear();
         self.close_everywhere(task);
         self.scheduling.left(task);
         job.task

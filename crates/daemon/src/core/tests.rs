@@ -17,6 +17,8 @@ use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Sour
 use wire::{Hello, codec::VERSION};
 
 mod bounds;
+mod pieces;
+mod remote;
 
 use super::{Core, Event, Events, Parts};
 use crate::{

@@ -235,3 +235,49 @@ async fn a_failed_run_is_told_and_the_next_one_asks_anew() {
     world.import(2, 1).await;
     assert!(world.task.content.have().contains(PieceIndex(2)));
 }
+
+impl World {
+    /// Orders `run` and gives what is said of its pieces.
+    async fn order(&mut self, first: u32, count: u32) -> Vec<String> {
+        let run = PieceRun {
+            first: PieceIndex(first),
+            count,
+        };
+        let order = Order { run, reach: run };
+        self.orders.send(order).await.expect("it runs");
+        let mut said = Vec::new();
+        for _ in run.pieces() {
+            said.push(match self.events.recv().await.expect("it runs") {
+                Event::Imported { piece, .. } => format!("{piece} came"),
+                Event::ImportHeld { piece, .. } => format!("{piece} was here"),
+                Event::ImportFailed { run, cause, .. } => format!("{run}: {cause}"),
+                _ => panic!("an import says nothing else"),
+            });
+        }
+        said
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_ordered_piece_is_told_of() {
+    let mut world = World::new(serve, Budget::default()).await;
+    let (content, parent) = (&world.task.content, types::HostId::from_bytes([1; 32]));
+    let of = |piece| content.writer(PieceIndex(piece)).expect("nobody has it");
+    let busy = of(2);
+    world.task.awaited.expect(parent, PieceRun::one(PieceIndex(1)));
+    let writer = of(1);
+    world.task.awaited.receive(parent, PieceIndex(1), writer);
+    let told = [
+        "piece 0 came".to_owned(),
+        "piece 1 came".to_owned(),
+        format!(
+            "{}: piece 2 is being written by another import",
+            PieceRun::one(PieceIndex(2))
+        ),
+        "piece 3 came".to_owned(),
+    ];
+    assert_eq!(world.order(0, 4).await, told, "the parent's piece is taken");
+    drop(busy);
+    let told = ["piece 1 was here", "piece 2 came"];
+    assert_eq!(world.order(1, 2).await, told);
+}

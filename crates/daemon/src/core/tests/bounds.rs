@@ -2,74 +2,19 @@
 
 use std::{fs, os::unix::fs::FileExt, path::Path};
 
-use identity::Protocol;
-use tokio::net::TcpStream;
-use types::Layout;
-use wire::{
-    Config as WireConfig, Inventory, Link, LinkEnd, Message, Runs, TaskNo,
-    codec::GoodbyeReason,
-    link::{BufferPool, Intake},
+use wire::{Link, LinkEnd, codec::GoodbyeReason};
+
+use super::{
+    remote::{fetch, remote},
+    *,
 };
-
-use super::*;
 use crate::{metrics::Now, scrub::Scrub};
-
-/// A remote that this test plays itself; it reads at most `rate` bytes of content a second.
-async fn remote(cluster: &Cluster, host: &Host, rate: Option<ByteCount>) -> Link {
-    let identity = cluster.host(Role::Daemon);
-    let hello = Hello {
-        version: VERSION,
-        cluster: identity.cluster().clone(),
-        features: 0,
-        lane: 0,
-        listen_port: 1,
-        revocations: None,
-    };
-    let config = WireConfig {
-        intake: Intake::new(rate),
-        ..WireConfig::new(BufferPool::new(1))
-    };
-    let tcp = TcpStream::connect(host.peer).await.expect("a connection");
-    let links = Links::new(identity);
-    let link = links.connect(tcp, host.id, Protocol::Peer).await;
-    let link = link.expect("both are of the cluster");
-    Link::start(link, config, hello).await.expect("a link")
-}
 
 /// The end of a link, whatever was said before.
 async fn end(link: &mut Link) -> LinkEnd {
     loop {
         if let Err(end) = link.receiver.next().await {
             return end;
-        }
-    }
-}
-
-/// Asks for all pieces and waits until the first bytes come.
-async fn fetch(link: &mut Link, (task, layout): (TaskId, Layout)) {
-    let no = TaskNo(1);
-    let have = Inventory::of(&types::PieceSet::empty(layout.piece_count())).0;
-    let open = Message::Open {
-        no,
-        task,
-        layout,
-        have,
-        importer: false,
-    };
-    let want = Message::Want {
-        no,
-        runs: Runs::one(layout.all()).expect("pieces"),
-        urgent: false,
-    };
-    link.sender.try_send(&open).expect("room");
-    loop {
-        match link.receiver.next().await.expect("the link stays") {
-            wire::Event::Message {
-                message: Message::Open { .. },
-                ..
-            } => link.sender.try_send(&want).expect("room"),
-            wire::Event::Data { .. } => return,
-            _ => {}
         }
     }
 }

@@ -1,0 +1,70 @@
+//! A piece that one source began and does not end comes from another.
+
+use std::time::Duration;
+
+use super::{remote::Parent, *};
+
+/// Far longer than what is waited for takes: a test that hangs fails.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A host that reads a content of three pieces, and a parent that stops in the middle of the first it is asked for.
+async fn stalled(
+    cluster: &Cluster,
+    web: &Web,
+    head_wait_max: Duration,
+) -> (Host, TaskReader, Parent) {
+    let limits = Limits {
+        download: swarm::download::DownloadPolicy {
+            patience_min: Duration::from_millis(300),
+            patience_max: Duration::from_millis(300),
+            head_wait_max,
+            ..Default::default()
+        },
+        ..Limits::default()
+    };
+    let host = Host::within(cluster, web, (true, limits)).await;
+    let spec = host.spec(web, None).await;
+    let of = (spec.task, spec.layout);
+    let reader = host.open(spec).await;
+    host.told(SchedulerMessage::Queued {
+        task: of.0,
+        layout: None,
+    })
+    .await;
+    let mut parent = Parent::new(cluster, (&host, web), of, true).await;
+    parent.serve(true).await;
+    (host, reader, parent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_a_parent_does_not_end_comes_from_another() {
+    let (cluster, web) = (Cluster::new("stall"), Web::serving(content(3 << 17)).await);
+    let (host, reader, mut stalled) = stalled(&cluster, &web, LONG).await;
+    let spec = &reader.task().spec;
+    let of = (spec.task, spec.layout);
+    let mut good = Parent::new(&cluster, (&host, &web), of, false).await;
+    let whole = tokio::time::timeout(LONG, async {
+        tokio::select! {
+            () = read_all(reader, &web) => {}
+            () = stalled.serve(false) => panic!("the link of the stalled parent ended"),
+            () = good.serve(false) => panic!("the link of the good parent ended"),
+        }
+    });
+    whole.await.expect("everything comes");
+    assert_eq!(sent(&web), 0, "the origin was not needed");
+    host.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_a_parent_does_not_end_comes_from_the_origin() {
+    let (cluster, web) = (Cluster::new("turn"), Web::serving(content(3 << 17)).await);
+    let (host, reader, mut stalled) = stalled(&cluster, &web, Duration::from_millis(300)).await;
+    let whole = tokio::time::timeout(LONG, async {
+        tokio::select! {
+            () = read_all(reader, &web) => {}
+            () = stalled.serve(false) => panic!("the link of the stalled parent ended"),
+        }
+    });
+    whole.await.expect("everything comes");
+    host.stop.cancel();
+}
