@@ -46,7 +46,7 @@ pub struct Candidate {
 pub struct Eviction {
     /// The tasks, least worth first.
     pub tasks: Vec<TaskId>,
-    /// What they free. Less than what was needed if there was no more that may go.
+    /// What they free: at least what was needed, or nothing.
     pub freed: ByteCount,
 }
 
@@ -61,7 +61,8 @@ const AGE_FACTOR_INCOMPLETE: u64 = 4;
 /// Added to every age, so that rarity also tells apart tasks that were just used.
 const AGE_FLOOR: Duration = Duration::from_secs(60);
 
-/// Chooses tasks that together free at least `need`, if there are such.
+/// Chooses tasks that together free at least `need`; none if all that may go would not do, since what needs the room
+/// would not get it, and the rest is gone for nothing.
 ///
 /// Ties are broken by id, so that equal inputs give equal answers in whatever order they come. Nothing is chosen that
 /// the need does not require: a task whose bytes are not missed, as later ones cover the need alone, is spared.
@@ -88,6 +89,9 @@ pub fn choose(candidates: &[Candidate], need: ByteCount, now: Moment) -> Evictio
         }
         freed = freed.saturating_add(candidate.bytes);
         chosen.push(candidate);
+    }
+    if freed < need {
+        return Eviction::default();
     }
     spare_needless(&mut chosen, freed, need)
 }
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_or_in_use_stays_even_if_the_need_is_not_met() {
+    fn what_is_pinned_or_in_use_stays_and_nothing_goes_for_nothing() {
         let pinned = Candidate {
             is_pinned: true,
             ..task(1, 100)
@@ -193,11 +197,10 @@ mod tests {
             is_leased: true,
             ..task(2, 100)
         };
-        let eviction = choose(&[pinned, leased, task(3, 1)], ByteCount(100), NOW);
-        assert_eq!(
-            (eviction.tasks, eviction.freed),
-            (vec![id(3)], ByteCount(10))
-        );
+        let all = [pinned, leased, task(3, 1), task(4, 1)];
+        check(&all, 20, &[3, 4]);
+        check(&all, 21, &[]);
+        assert_eq!(choose(&all, ByteCount(21), NOW), Eviction::default());
     }
 
     #[test]
@@ -252,7 +255,8 @@ mod tests {
             prop_assert!(chosen.iter().all(free));
             prop_assert_eq!(sum(chosen.clone()), eviction.freed);
             let all = sum(candidates.iter().filter(free).collect());
-            prop_assert!(eviction.freed >= ByteCount(need).min(all));
+            let expected = if all < ByteCount(need) { ByteCount::ZERO } else { ByteCount(need) };
+            prop_assert!(eviction.freed >= expected && (expected > ByteCount::ZERO || chosen.is_empty()));
             if eviction.freed < ByteCount(u64::MAX) {
                 for one in chosen {
                     prop_assert!(eviction.freed.saturating_sub(one.bytes) < ByteCount(need));
