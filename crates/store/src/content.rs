@@ -74,6 +74,18 @@ impl Content {
         self.live.state.lock().marks.have().clone()
     }
 
+    /// Whether every marked piece is believed: each was written or hashed since the last unclean boot.
+    pub fn is_sound(&self) -> bool {
+        self.live.state.lock().marks.is_all_sound()
+    }
+
+    /// How far pieces go on from `first` that may be read from the file at once: marked and believed. Gives the first
+    /// one that may not.
+    pub fn sound_until(&self, first: PieceIndex) -> PieceIndex {
+        let doubtful = self.live.state.lock().marks.first_unsound(first);
+        doubtful.unwrap_or(PieceIndex(self.live.layout.piece_count()))
+    }
+
     /// The digest of a marked piece.
     pub fn digest_of(&self, piece: PieceIndex) -> Option<PieceDigest> {
         self.live.state.lock().marks.digest_of(piece)
@@ -202,6 +214,14 @@ impl Content {
         Ok(())
     }
 
+    /// For noting completion later, without a lease: a content that is removed meanwhile is simply not noted.
+    pub fn noting(&self) -> Noting {
+        Noting {
+            live: Arc::clone(&self.live),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Notes that the content was used now. Remembered to the minute.
     pub fn touch(&self) {
         let now = now();
@@ -304,6 +324,49 @@ impl Content {
         }
         voided
     }
+}
+
+/// A content whose completion is to be noted once its bytes are on the disk. It does not keep the content.
+pub struct Noting {
+    live: Arc<Live>,
+    shared: Arc<Shared>,
+}
+
+impl Noting {
+    /// Brings the bytes to the disk, then notes that the whole hashed to `digest`: a mark of completion never outlives
+    /// what it speaks of. False if the content was removed or unloaded meanwhile.
+    ///
+    /// Errors: the disk failed; or as [`Content::set_complete`].
+    pub fn complete(self, digest: Digest) -> Result<bool, NoteError> {
+        self.shared.check_open()?;
+        if let Err(cause) = self.live.file.sync_data() {
+            self.shared.doubt(&self.live);
+            return Err(DiskError::io("syncing a content file", cause).into());
+        }
+        self.shared.directory.sync_names()?;
+        let content = {
+            let entries = self.shared.entries();
+            let entry = entries.get(self.live.task).filter(|entry| !entry.going);
+            let live = entry.and_then(|entry| entry.live.as_ref());
+            match live.filter(|live| Arc::ptr_eq(live, &self.live)) {
+                Some(live) => Content::lease(&self.shared, live),
+                None => return Ok(false),
+            }
+        };
+        content.set_complete(digest)?;
+        Ok(true)
+    }
+}
+
+/// Why completion is not noted.
+#[derive(Debug, thiserror::Error)]
+pub enum NoteError {
+    /// The bytes did not reach the disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The content is not what it was.
+    #[error(transparent)]
+    Complete(#[from] CompleteError),
 }
 
 impl Clone for Content {

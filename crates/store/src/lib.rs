@@ -41,7 +41,7 @@ mod ticker;
 mod writer;
 
 pub use boot::BootId;
-pub use content::{CompleteError, Content, SegmentError};
+pub use content::{CompleteError, Content, NoteError, Noting, SegmentError};
 pub use directory::UnsafeDirectory;
 pub use fault::{DiskError, Limit};
 pub use open::{OpenError, Recovery, StoreConfig};

@@ -124,6 +124,15 @@ impl Marks {
         self.sound.contains(piece)
     }
 
+    /// The first piece from `from` on that is not held, or not believed.
+    pub(crate) fn first_unsound(&self, from: PieceIndex) -> Option<PieceIndex> {
+        self.sound.first_missing(from)
+    }
+
+    pub(crate) fn is_all_sound(&self) -> bool {
+        self.sound.len() == self.have.len()
+    }
+
     pub(crate) fn digest_of(&self, piece: PieceIndex) -> Option<PieceDigest> {
         self.have
             .contains(piece)
@@ -252,6 +261,7 @@ mod tests {
             [0, 1, 2].map(|piece| later.is_sound(PieceIndex(piece))),
             [false, false, true]
         );
+        assert!(marks.is_all_sound() && !later.is_all_sound());
     }
 
     #[test]
