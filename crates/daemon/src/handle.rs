@@ -41,6 +41,8 @@ pub(crate) enum Command {
         reader: ReaderNo,
         at: PieceIndex,
     },
+    /// A reader found that a stored piece is lost.
+    Lost { task: TaskId, piece: PieceIndex },
     /// What does the cluster know of a public source?
     Look {
         source: Source,
@@ -51,6 +53,13 @@ pub(crate) enum Command {
         source: Source,
         found: Option<Found>,
     },
+    /// What nobody uses leaves memory, so that the store may remove it: one task, or every one.
+    Release {
+        task: Option<TaskId>,
+        reply: oneshot::Sender<()>,
+    },
+    /// The store does not hold these any more.
+    Removed { tasks: Vec<TaskId> },
     /// What runs, for people.
     Tasks {
         reply: oneshot::Sender<Vec<TaskStatus>>,
@@ -127,7 +136,7 @@ impl Handle {
         let (task, number) = answer
             .await
             .unwrap_or_else(|_| Err(Arc::new(TaskError::Stopping)))?;
-        Ok(TaskReader::new(task, self.clone(), number, open))
+        Ok(TaskReader::new(task, self.clone(), (number, run), open))
     }
 
     /// What the cluster knows of `source`. Waits as long as another host looks, which may be for ever.
@@ -135,6 +144,14 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Look { source, reply }).await;
         answer.await.unwrap_or(Look::Yourself)
+    }
+
+    /// Lets go of what nobody uses: of `task`, or of everything. What is in use stays.
+    pub(crate) async fn release(&self, task: Option<TaskId>) {
+        let (reply, done) = oneshot::channel();
+        self.tell(Command::Release { task, reply }).await;
+        // Dropped with a core that stops, which lets go of everything.
+        drop(done.await);
     }
 
     /// All live tasks.

@@ -158,8 +158,7 @@ impl Incoming {
             }
             Err(cause) => {
                 self.receiving.remove(&key);
-                task.awaited
-                    .withdraw(self.host, PieceRun::one(data.piece));
+                task.awaited.withdraw(self.host, PieceRun::one(data.piece));
                 self.events
                     .tell(Event::StoreFailed { task: id, cause })
                     .await;
@@ -182,9 +181,8 @@ impl Incoming {
         let (id, piece) = (task.spec.task, data.piece);
         // What was withdrawn half way, and will not come on.
         let host = self.host;
-        self.receiving.retain(|(of, piece), _| {
-            *of != id || task.awaited.is_expected(host, *piece)
-        });
+        self.receiving
+            .retain(|(of, piece), _| *of != id || task.awaited.is_expected(host, *piece));
         if !task.awaited.is_expected(host, piece) {
             self.receiving.remove(&(id, piece));
             return;
@@ -230,7 +228,10 @@ impl Incoming {
         };
         let (link, (task, piece), now) = (self.link, key, Instant::now());
         let got = receiving.assembly.received();
-        if receiving.pace.is_ending(now, got, self.sender.counted().rtt) {
+        if receiving
+            .pace
+            .is_ending(now, got, self.sender.counted().rtt)
+        {
             return self.events.tell(Event::Ending { link, task, piece }).await;
         }
         if receiving.pace.is_worth_telling(now)

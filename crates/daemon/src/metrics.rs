@@ -34,7 +34,7 @@ fn source(from: From) -> Label {
     [("source", name)]
 }
 
-/// Why bytes that came for a piece were not taken.
+/// Why a piece that was asked of a host did not come as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceFailure {
     /// They don't match the piece's digest.
@@ -134,7 +134,7 @@ impl Inner {
         );
         registry.register(
             "pantala_piece_failures",
-            "Pieces that came and were not taken",
+            "Pieces that were asked of hosts and did not come as asked, by what happened",
             self.piece_failures.clone(),
         );
         registry.register(
@@ -187,9 +187,12 @@ impl Metrics {
         self.0.body.get_or_create(&source(from)).inc_by(bytes.0);
     }
 
-    /// Counts a piece that came and was not taken.
-    pub fn piece_failed(&self, why: PieceFailure) {
-        self.0.piece_failures.get_or_create(&why.label()).inc();
+    /// Counts requests for pieces that came to nothing. One that asks for several pieces may count once or for each.
+    pub fn pieces_failed(&self, why: PieceFailure, count: u64) {
+        self.0
+            .piece_failures
+            .get_or_create(&why.label())
+            .inc_by(count);
     }
 
     /// Counts bytes that were read from an origin without a lease.
@@ -285,7 +288,7 @@ mod tests {
     fn what_was_counted_is_shown() {
         let metrics = Metrics::default();
         metrics.body(From::Peer, ByteCount(7));
-        metrics.piece_failed(PieceFailure::Corrupt);
+        metrics.pieces_failed(PieceFailure::Corrupt, 1);
         metrics.unleased(ByteCount(3));
         metrics.first_byte(From::Store, Duration::from_millis(3));
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));

@@ -48,7 +48,12 @@ impl Pace {
     /// Whether to say now, and only now, that the piece will end soon: at the first frame of a short one; of a long one
     /// when about what comes within a round trip is left. `got` bytes of it are here. While no round trip was measured
     /// the first frame counts as near, since too early costs less than too late.
-    pub(crate) fn is_ending(&mut self, now: Instant, got: ByteCount, rtt: Option<Duration>) -> bool {
+    pub(crate) fn is_ending(
+        &mut self,
+        now: Instant,
+        got: ByteCount,
+        rtt: Option<Duration>,
+    ) -> bool {
         if self.told_ending {
             return false;
         }
@@ -63,7 +68,9 @@ impl Pace {
         let (took, more) = (now.duration_since(began), got.0.saturating_sub(first));
         let bytes = u128::from(more) * rtt.as_nanos() / took.as_nanos().max(1);
         // Before the second frame there is no rate.
-        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(FRAME)
+        u64::try_from(bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_add(FRAME)
     }
 }
 

@@ -1,55 +1,107 @@
 //! The digest of the whole, hashed as the prefix grows, so that it is known soon after the last byte.
+//!
+//! Every piece is read here before the whole is called right: what an unclean boot put in doubt is hashed again. A piece
+//! that turns out lost is told of, so that it comes again, and waited for.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use store::ReadError;
-use types::{ByteRange, Digest, DigestAlgorithm, PieceIndex};
+use store::{DiskError, NoteError, Noting, ReadError};
+use types::{ByteRange, Digest, DigestAlgorithm, PieceIndex, PieceRun, TaskId};
 
-use crate::task::Task;
+use crate::{
+    core::{Event, Events},
+    task::Task,
+};
 
 /// Bytes hashed at a time.
 const STEP: usize = 256 << 10;
 
 /// Hashes all of `task` in order, waiting for what is missing, and gives the digest by the function it was asked by;
-/// BLAKE3, which the piece table folds to, if it was asked by none. `None` if the task ends first.
-pub(crate) async fn prove(task: Arc<Task>) -> Option<Result<Digest, ReadError>> {
-    let layout = task.spec.layout;
-    let hashes = task
-        .spec
-        .digest
-        .is_some_and(|digest| digest.algorithm() == DigestAlgorithm::Sha256);
+/// BLAKE3, which the piece table folds to, if it was asked by none. Of a content whose digest was computed by an earlier
+/// process only the pieces are checked. `None` if the task ends first: while it waits it does not keep the task.
+pub(crate) async fn prove(task: Arc<Task>, events: Events) -> Option<Result<Digest, ReadError>> {
+    let piece_count = task.spec.layout.piece_count();
     let mut news = task.news();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; STEP];
-    let mut next = PieceIndex(0);
+    let (weak, mut task) = (Arc::downgrade(&task), task);
+    let mut whole = Whole::new(&task);
     loop {
         if news.borrow_and_update().failed.is_some() {
             return None;
         }
         let have = task.content.have();
-        let until = have
-            .first_missing(next)
-            .unwrap_or(PieceIndex(layout.piece_count()));
-        for piece in (next.0..until.0).map(PieceIndex).filter(|_| hashes) {
-            let range = layout.range_of(piece);
-            if let Err(cause) =
-                tokio::task::block_in_place(|| hash(&task, range, (&mut hasher, &mut buffer)))
-            {
-                return Some(Err(cause));
+        let until = have.first_missing(whole.next);
+        while whole.next < until.unwrap_or(PieceIndex(piece_count)) {
+            match tokio::task::block_in_place(|| whole.take(&task)) {
+                Ok(()) => {}
+                Err(ReadError::Missing(piece)) => {
+                    let id = task.spec.task;
+                    events.tell(Event::Decayed { task: id, piece }).await;
+                    // A part of it may have been hashed by then, and the digest that was known is that of other bytes.
+                    whole = Whole::new(&task);
+                    break;
+                }
+                Err(cause) => return Some(Err(cause)),
             }
             tokio::task::yield_now().await;
         }
-        next = until;
-        if next.0 == layout.piece_count() {
-            break;
+        if whole.next.0 == piece_count {
+            return whole.digest(&task).map(Ok);
         }
-        news.changed().await.ok()?;
+        if !task.content.have().contains(whole.next) {
+            drop(task);
+            news.changed().await.ok()?;
+            task = weak.upgrade()?;
+        }
     }
-    if hashes {
-        return Some(Ok(Digest::sha256(hasher.finalize().into())));
+}
+
+/// The prefix that was looked at so far.
+struct Whole {
+    next: PieceIndex,
+    /// None where the pieces alone tell the digest.
+    hasher: Option<Sha256>,
+    known: Option<Digest>,
+    buffer: Vec<u8>,
+}
+
+impl Whole {
+    fn new(task: &Task) -> Self {
+        let known = task.content.is_complete();
+        let known = known.then(|| task.spec.digest.or_else(|| task.content.digest()));
+        let known = known.flatten();
+        let is_sha256 = |digest: Digest| digest.algorithm() == DigestAlgorithm::Sha256;
+        let hashes = known.is_none() && task.spec.digest.is_some_and(is_sha256);
+        Self {
+            next: PieceIndex(0),
+            hasher: hashes.then(Sha256::new),
+            known,
+            buffer: vec![0; if hashes { STEP } else { 0 }],
+        }
     }
-    task.content.table().map(|table| Ok(table.root()))
+
+    /// Looks at the next piece.
+    fn take(&mut self, task: &Task) -> Result<(), ReadError> {
+        let piece = self.next;
+        task.content.verify_run(PieceRun::one(piece))?;
+        if let Some(hasher) = &mut self.hasher {
+            hash(
+                task,
+                task.spec.layout.range_of(piece),
+                (hasher, &mut self.buffer),
+            )?;
+        }
+        self.next = PieceIndex(piece.0 + 1);
+        Ok(())
+    }
+
+    fn digest(self, task: &Task) -> Option<Digest> {
+        match (self.known, self.hasher) {
+            (Some(known), _) => Some(known),
+            (None, Some(hasher)) => Some(Digest::sha256(hasher.finalize().into())),
+            (None, None) => Some(task.content.table()?.root()),
+        }
+    }
 }
 
 fn hash(
@@ -67,4 +119,14 @@ fn hash(
         at += count as u64;
     }
     Ok(())
+}
+
+/// Notes that a content is whole, once its bytes are on the disk. It may be evicted meanwhile.
+pub(crate) async fn note_whole(task: TaskId, content: Noting, digest: Digest) {
+    match tokio::task::spawn_blocking(move || content.complete(digest)).await {
+        Ok(Err(NoteError::Disk(DiskError::Closed))) | Ok(Ok(_)) | Err(_) => {}
+        Ok(Err(cause)) => {
+            tracing::warn!(task = ?task, error = &cause as &dyn std::error::Error, "completion was not noted");
+        }
+    }
 }

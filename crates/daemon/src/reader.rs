@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+use store::ReadError;
 use swarm::download::ReaderNo;
 use tokio::sync::{oneshot, watch};
-use types::{ByteRange, Digest, PieceIndex};
+use types::{ByteRange, Digest, PieceIndex, PieceRun};
 
 use crate::{
     handle::{Command, Handle},
@@ -18,6 +20,8 @@ pub struct TaskReader {
     number: ReaderNo,
     news: watch::Receiver<News>,
     at: Option<PieceIndex>,
+    /// Bytes of its run that were here when it began, and what had come from peers and the origin by then.
+    begun: (u64, u64, u64),
     /// Dropped with the reader: the core sees it and forgets the demand.
     _open: oneshot::Sender<()>,
 }
@@ -26,16 +30,21 @@ impl TaskReader {
     pub(crate) fn new(
         task: Arc<Task>,
         handle: Handle,
-        number: ReaderNo,
+        (number, run): (ReaderNo, PieceRun),
         open: oneshot::Sender<()>,
     ) -> Self {
         let news = task.news();
+        let (have, layout) = (task.content.have(), &task.spec.layout);
+        let held = run.pieces().filter(|piece| have.contains(*piece));
+        let local = held.map(|piece| layout.length_of(piece).0).sum();
+        let (_, peer, origin) = task.bytes();
         Self {
             task,
             handle,
             number,
             news,
             at: None,
+            begun: (local, peer, origin),
             _open: open,
         }
     }
@@ -65,12 +74,9 @@ impl TaskReader {
         }
         loop {
             let failed = self.news.borrow_and_update().failed.clone();
-            let have = self.task.content.have();
-            if have.contains(first) {
-                let missing = have
-                    .first_missing(first)
-                    .unwrap_or(PieceIndex(layout.piece_count()));
-                let until = layout.range_of(PieceIndex(missing.0 - 1)).end();
+            let until = self.verified(first).await?;
+            if until > first {
+                let until = layout.range_of(PieceIndex(until.0 - 1)).end();
                 return Ok(ByteRange::new(at, until).expect("the piece of `at` is held"));
             }
             if let Some(failed) = failed {
@@ -80,6 +86,69 @@ impl TaskReader {
                 return Err(Arc::new(TaskError::Stopping));
             }
         }
+    }
+
+    /// How far pieces go on from `first` that may be read: none, if it is not here. What an unclean boot put in doubt is
+    /// hashed first, beside the runtime; if it is lost, the core hears of it.
+    async fn verified(&self, first: PieceIndex) -> Result<PieceIndex, Arc<TaskError>> {
+        let content = &self.task.content;
+        let until = content.sound_until(first);
+        if until > first || !content.have().contains(first) {
+            return Ok(until);
+        }
+        let doubtful = content.clone();
+        let verify = move || doubtful.verify_run(PieceRun::one(first));
+        match self.blocking(verify).await? {
+            Ok(()) => Ok(PieceIndex(first.0 + 1).max(content.sound_until(first))),
+            Err(cause) => self.lost(cause).await.map(|()| first),
+        }
+    }
+
+    /// The bytes of `range`, which [`TaskReader::ready`] gave. A piece that was lost since comes again first.
+    pub async fn read(&mut self, range: ByteRange) -> Result<Bytes, Arc<TaskError>> {
+        loop {
+            let content = self.task.content.clone();
+            let length = usize::try_from(range.length().0).unwrap_or(usize::MAX);
+            let read = move || {
+                let mut bytes = BytesMut::zeroed(length);
+                content.read_at(range.start(), &mut bytes)?;
+                Ok(bytes.freeze())
+            };
+            match self.blocking(read).await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(cause) => self.lost(cause).await?,
+            }
+            let mut at = range.start();
+            while at < range.end() {
+                at = self.ready(at).await?.end();
+            }
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Arc<TaskError>> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))
+    }
+
+    /// A stored piece could not be read. One that is lost comes again once the core knows.
+    async fn lost(&self, cause: ReadError) -> Result<(), Arc<TaskError>> {
+        let ReadError::Missing(piece) = cause else {
+            return Err(Arc::new(TaskError::Store(Arc::new(cause))));
+        };
+        let task = self.task.spec.task;
+        self.handle.tell(Command::Lost { task, piece }).await;
+        Ok(())
+    }
+
+    /// Verified bytes by where they came from: those of its run that were here when this reader began, and what came of
+    /// the task since from peers and from the origin.
+    pub fn bytes(&self) -> (u64, u64, u64) {
+        let (local, peer, origin) = self.begun;
+        let (_, peers, origins) = self.task.bytes();
+        (local, peers - peer, origins - origin)
     }
 
     /// Waits until the whole is here and was hashed on this host, and gives that digest.

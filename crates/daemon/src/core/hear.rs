@@ -6,7 +6,7 @@ use swarm::{
     HostNo, SlotHint,
     download::{Event as Swarm, Supplier},
 };
-use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, Source, TaskId};
+use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, PieceSet, Source, TaskId};
 use wire::{
     Inventory, LinkEnd, Message,
     codec::{DeclineReason, GoodbyeReason},
@@ -19,7 +19,14 @@ use crate::{
     import::ImportError,
     link::{Incoming, Unused},
     metrics::PieceFailure,
+    prove::note_whole,
     task::{From, TaskError},
+};
+
+/// Slots of a host that has not told of any.
+const UNTOLD: SlotHint = SlotHint {
+    free: 1,
+    opening: 0,
 };
 
 impl Core {
@@ -68,10 +75,11 @@ impl Core {
                 });
             }
             Event::Corrupt { link, task, piece } => {
-                self.parts.metrics.piece_failed(PieceFailure::Corrupt);
+                self.parts.metrics.pieces_failed(PieceFailure::Corrupt, 1);
                 self.of_piece(link, task, |host| Swarm::Corrupt { piece, host });
             }
             Event::StoreFailed { task, cause } => {
+                self.parts.metrics.pieces_failed(PieceFailure::Store, 1);
                 self.fail(task, TaskError::Store(Arc::new(cause)))
             }
             Event::Imported {
@@ -245,8 +253,13 @@ impl Core {
     fn forget_host(&mut self, host: HostNo) {
         self.uploads.forget(host);
         self.serving.forget(host);
-        let joined = self.peers.get_mut(host);
-        let joined = joined.map(|peer| std::mem::take(&mut peer.joined));
+        let joined = self.peers.get_mut(host).map(|peer| {
+            peer.standing.clear();
+            std::mem::take(&mut peer.joined)
+        });
+        let waits = self.jobs.values().flat_map(|job| job.download.waits());
+        let broken = waits.filter(|(of, ..)| *of == host).count();
+        (self.parts.metrics).pieces_failed(PieceFailure::Broken, broken as u64);
         for task in joined.into_iter().flatten() {
             self.expect_nothing(task, host);
             self.drive(task, Swarm::Left { host });
@@ -269,7 +282,10 @@ impl Core {
         if link.no(&task).is_some() {
             return;
         }
-        let no = link.number(task);
+        let Some(no) = link.number(task) else {
+            tracing::debug!(task = ?task, host = ?host, "too many tasks are open on a link");
+            return;
+        };
         let open = Message::Open {
             no,
             task,
@@ -285,6 +301,14 @@ impl Core {
             self.peers
                 .say(host, &task, |no| Message::Have { no, runs, slots });
         }
+        // It had the task open before we took it up: it answers with what it has.
+        let stands = (self.peers.get_mut(host))
+            .is_some_and(|peer| peer.standing.contains(&task) && peer.joined.insert(task));
+        if stands {
+            let have = PieceSet::empty(layout.piece_count());
+            let slots = UNTOLD;
+            self.drive(task, Swarm::Joined { host, have, slots });
+        }
     }
 
     fn said(&mut self, link: LinkNo, task: Option<TaskId>, message: Message) {
@@ -292,6 +316,11 @@ impl Core {
             return;
         };
         self.used(host);
+        if let (Message::Close { .. }, Some(task)) = (&message, &task)
+            && let Some(peer) = self.peers.get_mut(host)
+        {
+            peer.standing.remove(task);
+        }
         let slots = |hint: wire::SlotHint| SlotHint {
             free: hint.free,
             opening: hint.opening,
@@ -346,12 +375,14 @@ impl Core {
             }
             (Some(task), Message::Busy { runs, .. }) => {
                 tracing::debug!(task = ?task, parent = ?host, ?runs, "a parent is busy");
+                (self.parts.metrics).pieces_failed(PieceFailure::Refused, runs.piece_count());
                 for run in runs.as_slice() {
                     self.expect(task, host, (*run, false));
                     self.drive(task, Swarm::Busy { host, run: *run });
                 }
             }
             (Some(task), Message::Missing { runs, .. }) => {
+                (self.parts.metrics).pieces_failed(PieceFailure::Refused, runs.piece_count());
                 for run in runs.as_slice() {
                     self.expect(task, host, (*run, false));
                     self.drive(task, Swarm::Lacks { host, run: *run });
@@ -372,7 +403,11 @@ impl Core {
 
     /// A remote takes part in a task: we answer, if we do too or hold it.
     fn opened(&mut self, host: HostNo, task: TaskId, (layout, have): (Layout, Inventory)) {
+        if let Some(peer) = self.peers.get_mut(host) {
+            peer.standing.insert(task);
+        }
         let is_here = self.take_up(task);
+        self.used_job(task);
         let differs = self
             .jobs
             .get(&task)
@@ -389,10 +424,6 @@ impl Core {
             }
             return;
         }
-        let slots = SlotHint {
-            free: 1,
-            opening: 0,
-        };
         let was_open = self
             .peers
             .get(host)
@@ -401,19 +432,21 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.joined.insert(task);
         }
+        if !was_open {
+            // Before the brain knows of it: what it asks for is said under our number.
+            self.open_with(task, host);
+        }
         self.drive(
             task,
             Swarm::Joined {
                 host,
                 have: have.into_set(&layout),
-                slots,
+                slots: UNTOLD,
             },
         );
         if was_open {
             // What came between our own `Open` and theirs was announced to nobody.
             self.show_all(task, host);
-        } else {
-            self.open_with(task, host);
         }
     }
 
@@ -541,11 +574,10 @@ impl Core {
             }
             return self.fail(task, TaskError::Corrupt { expected });
         }
-        if let Err(cause) = job.task.content.set_complete(digest) {
-            tracing::warn!(task = ?task, error = &cause as &dyn std::error::Error, "completion was not noted");
-        }
-        job.is_proven = true;
+        (job.is_held, job.is_proven) = (true, true);
         job.task.tell(|news| news.proven = Some(digest));
+        self.io
+            .spawn(note_whole(task, job.task.content.noting(), digest));
         self.scheduling.holds(task);
     }
 }

@@ -29,9 +29,13 @@ pub(super) struct Job {
     pub(super) is_asked: bool,
     /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
     pub(super) may_import: bool,
-    /// Whether the whole was hashed and is right.
+    /// Whether the scheduler may count on the whole: it was right once, and no piece was found lost since.
+    pub(super) is_held: bool,
+    /// Whether the whole was hashed and is right, and its bytes may be believed.
     pub(super) is_proven: bool,
     pub(super) began: Moment,
+    /// When anybody last had a use for it, here or elsewhere.
+    pub(super) used_at: Moment,
 }
 
 impl Job {
@@ -51,8 +55,10 @@ impl Job {
             epoch: Epoch::default(),
             is_asked: false,
             may_import: true,
+            is_held: false,
             is_proven: false,
             began: now,
+            used_at: now,
         }
     }
 

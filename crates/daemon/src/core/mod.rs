@@ -5,6 +5,7 @@
 //!
 //! * `event`: what happens.
 //! * `peers`: the remote hosts, their addresses, and the link to each.
+//! * `open`, `retire`: jobs begin and leave memory.
 //! * `job`: one running task: its brain, its readers, its imports; `lanes`: which import reads the next run.
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: what links say.
@@ -21,6 +22,7 @@ mod looks;
 mod open;
 mod peers;
 mod plan;
+mod retire;
 mod scheduling;
 mod serve;
 #[cfg(test)]
@@ -50,8 +52,15 @@ use serve::Serving;
 type Places = wire::registry::Links<LinkNo>;
 
 use crate::{
-    access::Accesses, clock::Clock, config::Limits, dial::Dialler, doors::Health, handle::Command,
-    import::Signer, metrics::Metrics, tasks::Tasks,
+    access::Accesses,
+    clock::Clock,
+    config::Limits,
+    dial::Dialler,
+    doors::Health,
+    handle::Command,
+    import::Signer,
+    metrics::{Metrics, PieceFailure},
+    tasks::Tasks,
 };
 
 /// A run as it travels. The brains never name an empty one.
@@ -158,11 +167,29 @@ impl Core {
             if let Some(job) = self.jobs.get_mut(&task) {
                 job.timer = None;
             }
+            self.retire_if_due(task);
             self.excuse(task);
-            self.drive(task, swarm::download::Event::Tick);
+            self.tick(task);
         }
         self.serve();
         self.nudge_scheduler();
+    }
+
+    /// Wakes a job's brain, which gives up what did not come in time.
+    fn tick(&mut self, task: TaskId) {
+        let waits = |job: &Job| {
+            let waits = job.download.waits();
+            waits
+                .map(|(host, run, _)| (host, run.first))
+                .collect::<BTreeSet<_>>()
+        };
+        let before = self.jobs.get(&task).map(waits).unwrap_or_default();
+        self.drive(task, swarm::download::Event::Tick);
+        let after = self.jobs.get(&task).map(waits).unwrap_or_default();
+        let late = before.difference(&after).count();
+        self.parts
+            .metrics
+            .pieces_failed(PieceFailure::Late, late as u64);
     }
 
     /// Before a silence is judged: what our own limit keeps in the sockets is no parent's fault.
@@ -206,7 +233,8 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        let at = job.download.deadline(now);
+        let at = [job.download.deadline(now), job.retires_at()];
+        let at = at.into_iter().flatten().min();
         if at != job.timer {
             if let Some(old) = job.timer {
                 self.timers.remove(&(old, task));

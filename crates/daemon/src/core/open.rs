@@ -6,12 +6,11 @@ use store::{CreateError, DiskError, NewContent, Reserve};
 use swarm::{
     Class,
     download::{Event as Swarm, ReaderNo},
-    retain,
 };
 use tokio::sync::oneshot;
-use types::{ByteCount, PieceIndex, PieceRun, TaskId, Visibility};
+use types::{PieceIndex, PieceRun, TaskId, Visibility};
 
-use super::{Core, Event, job::Job, lanes::Lanes};
+use super::{Core, Event, job::Job};
 use crate::{
     handle::{Command, TaskStatus, Wait},
     prove::prove,
@@ -51,9 +50,15 @@ impl Core {
                 drop(reply.send(opened));
             }
             Command::ReadAt { task, reader, at } => self.drive(task, Swarm::ReadAt { reader, at }),
+            Command::Lost { task, piece } => self.decayed(task, piece),
             Command::Look { source, reply } => self.look(source, reply),
             Command::Looked { source, found } => self.looked(source, found),
             Command::Tasks { reply } => drop(reply.send(self.statuses())),
+            Command::Release { task, reply } => {
+                self.release(task);
+                reply.send(()).ok();
+            }
+            Command::Removed { tasks } => self.removed(tasks),
         }
     }
 
@@ -64,6 +69,7 @@ impl Core {
     ) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
         let id = spec.task;
         let task = self.begin(spec)?;
+        task.content.touch();
         self.readers = self.readers.wrapping_add(1);
         let reader = ReaderNo(self.readers);
         if let Some(job) = self.jobs.get_mut(&id) {
@@ -143,7 +149,8 @@ impl Core {
             (now, self.chance.fork()),
         );
         self.tasks.insert(Arc::clone(&task));
-        if task.content.is_complete() {
+        job.is_held = task.content.is_complete();
+        if job.is_held && task.content.is_sound() {
             job.is_proven = true;
             task.tell(|news| news.proven = task.spec.digest.or_else(|| task.content.digest()));
         } else {
@@ -160,7 +167,7 @@ impl Core {
     fn prove(&mut self, task: Arc<Task>) {
         let (id, events) = (task.spec.task, self.events.clone());
         self.io.spawn(async move {
-            if let Some(result) = prove(task).await {
+            if let Some(result) = prove(task, events.clone()).await {
                 events.tell(Event::Proven { task: id, result }).await;
             }
         });
@@ -169,30 +176,34 @@ impl Core {
     /// A stored piece decayed. While somebody reads it is fetched again; else the task leaves memory and what it lacks
     /// comes when somebody asks.
     pub(super) fn decayed(&mut self, task: TaskId, piece: PieceIndex) {
-        let was_whole = match self.jobs.get_mut(&task) {
-            None => true,
-            Some(job) => std::mem::take(&mut job.is_proven),
+        let (was_held, was_proven) = match self.jobs.get_mut(&task) {
+            None => (true, true),
+            Some(job) => (
+                std::mem::take(&mut job.is_held),
+                std::mem::take(&mut job.is_proven),
+            ),
         };
-        if was_whole {
+        if was_held {
             self.scheduling.holds_no_more(task);
         }
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        if was_whole && job.readers.is_empty() {
+        if was_held && job.readers.is_empty() {
             return self.drop_job(task, None);
         }
-        let again = was_whole.then(|| Arc::clone(&job.task));
-        job.is_asked &= !was_whole;
-        if let Some(task) = again {
+        job.is_asked &= !was_held;
+        let task = Arc::clone(&job.task);
+        let id = task.spec.task;
+        if was_proven {
             task.tell(|news| news.proven = None);
             self.prove(task);
         }
-        self.drive(task, Swarm::Void { piece });
-        self.ask_scheduler(task);
+        self.drive(id, Swarm::Void { piece });
+        self.ask_scheduler(id);
     }
 
-    fn create(&self, spec: &TaskSpec) -> Result<store::Content, CreateError> {
+    fn create(&mut self, spec: &TaskSpec) -> Result<store::Content, CreateError> {
         let new = || NewContent {
             task: spec.task,
             layout: spec.layout,
@@ -203,10 +214,10 @@ impl Core {
             name: Some(spec.source.to_string()),
             reserve: Reserve::Whole,
         };
-        let store = &self.parts.store;
+        let store = self.parts.store.clone();
         tokio::task::block_in_place(|| match store.create(new()) {
             Err(CreateError::Disk(DiskError::NoSpace { .. })) => {
-                self.make_room(spec.layout.length());
+                self.make_room(spec);
                 store.create(new())
             }
             Err(CreateError::Layout { stored }) if self.is_empty(spec.task) => {
@@ -224,23 +235,6 @@ impl Core {
     fn is_empty(&self, task: TaskId) -> bool {
         let content = self.parts.store.content(task);
         content.is_ok_and(|content| content.is_some_and(|content| content.have().is_empty()))
-    }
-
-    /// Evicts whole contents that are worth least, never one that is in use.
-    fn make_room(&self, wanted: ByteCount) {
-        let now = self.parts.clock.now();
-        let choose = |infos: &[store::ContentInfo], short: ByteCount| {
-            let candidates: Vec<retain::Candidate> =
-                infos.iter().map(|info| candidate(info, now)).collect();
-            retain::choose(&candidates, short, now).tasks
-        };
-        match self.parts.store.make_room(wanted, choose) {
-            Ok(freed) => tracing::info!(%freed, "evicted content to make room"),
-            Err(cause) => tracing::warn!(
-                error = &cause as &dyn std::error::Error,
-                "making room failed"
-            ),
-        }
     }
 
     /// Takes up content that the store holds, because a remote asks for it. False if there is nothing to give.
@@ -282,6 +276,7 @@ impl Core {
         if let Some(job) = self.jobs.get_mut(&task) {
             job.readers.remove(&reader);
         }
+        self.used_job(task);
         self.drive(task, Swarm::ReadEnded { reader });
         let is_abandoned = self
             .jobs
@@ -300,20 +295,12 @@ impl Core {
     }
 
     pub(super) fn drop_job(&mut self, task: TaskId, failed: Option<Arc<TaskError>>) {
-        let Some(mut job) = self.jobs.remove(&task) else {
+        let Some(job) = self.take_down(task) else {
             return;
         };
-        if let Some(at) = job.timer.take() {
-            self.timers.remove(&(at, task));
-        }
-        job.imports.values().for_each(Lanes::cancel);
-        self.tasks.remove(&task);
-        job.task.awaited.clear();
-        self.close_everywhere(task);
         self.scheduling.left(task);
         job.task
             .tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
-        self.give_way();
     }
 
     fn statuses(&self) -> Vec<TaskStatus> {
@@ -347,19 +334,5 @@ impl Core {
                 }
             })
             .collect()
-    }
-}
-
-/// A content as the retention policy judges it.
-fn candidate(info: &store::ContentInfo, now: types::Moment) -> retain::Candidate {
-    retain::Candidate {
-        task: info.task,
-        bytes: info.held,
-        last_used: now - info.last_used.elapsed().unwrap_or_default(),
-        is_pinned: info.pinned,
-        is_leased: info.leased,
-        is_complete: info.complete,
-        copies_elsewhere: 1,
-        class: retain::Class::Normal,
     }
 }

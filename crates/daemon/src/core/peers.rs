@@ -11,6 +11,9 @@ use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
 
 use super::LinkNo;
 
+/// Tasks that one link may have open on each side, as `wire` has it: one more would end the link.
+const OPEN_MAX: usize = 1024;
+
 /// A live link as the core uses it.
 pub(super) struct LinkHandle {
     pub(super) number: LinkNo,
@@ -38,12 +41,15 @@ impl LinkHandle {
         self.ours.get(task).copied()
     }
 
-    /// A number for `task`, to open it with.
-    pub(super) fn number(&mut self, task: TaskId) -> TaskNo {
+    /// A number for `task`, to open it with. None if as many are open as the remote allows.
+    pub(super) fn number(&mut self, task: TaskId) -> Option<TaskNo> {
+        if self.ours.len() >= OPEN_MAX {
+            return None;
+        }
         self.next_no += 1;
         let no = TaskNo(self.next_no);
         self.ours.insert(task, no);
-        no
+        Some(no)
     }
 
     /// We leave `task` on this link.
@@ -66,7 +72,9 @@ pub(super) struct Peer {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) link: Option<LinkHandle>,
     pub(super) is_dialling: bool,
-    /// Tasks it takes part in on its link, bounded by what a link may have open: only their brains know it.
+    /// Tasks that it has open on its link, bounded by what a link may have open.
+    pub(super) standing: BTreeSet<TaskId>,
+    /// Those that we take part in too: only their brains know it.
     pub(super) joined: BTreeSet<TaskId>,
     /// Tasks for which the scheduler introduced it.
     pub(super) introduced: BTreeSet<TaskId>,
@@ -96,6 +104,7 @@ impl Peers {
             addresses: Vec::new(),
             link: None,
             is_dialling: false,
+            standing: BTreeSet::new(),
             joined: BTreeSet::new(),
             introduced: BTreeSet::new(),
         };
@@ -181,6 +190,14 @@ impl Peers {
                 false
             }
         }
+    }
+
+    /// `task` is over here: nobody is introduced for it any more. Gives those who were.
+    pub(super) fn forget_introductions(&mut self, task: &TaskId) -> Vec<HostNo> {
+        let peers = self.peers.iter_mut();
+        peers
+            .filter_map(|(host, peer)| peer.introduced.remove(task).then_some(*host))
+            .collect()
     }
 
     /// Hosts that were introduced for `task`.

@@ -336,6 +336,15 @@ impl Scheduling {
         self.say(HostMessage::Left { task });
     }
 
+    /// A task that is held whole is over here; the scheduler goes on counting on it.
+    pub(super) fn rests(&mut self, task: TaskId) {
+        self.refused.remove(&task);
+        if let Some(held) = self.leases.remove(&task) {
+            let epoch = held.epoch;
+            self.say(HostMessage::LeaseReturned { task, epoch });
+        }
+    }
+
     fn ends(&mut self, task: TaskId) {
         self.refused.remove(&task);
         self.leases.remove(&task);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::BytesMut;
+use store::ReadError;
 use swarm::{
     Class, HostNo,
     download::Event as Swarm,
@@ -63,6 +64,7 @@ impl Core {
 
     /// A child asks for pieces.
     pub(super) fn wanted(&mut self, child: HostNo, task: TaskId, (run, urgent): (PieceRun, bool)) {
+        self.used_job(task);
         let Some(job) = self.jobs.get(&task) else {
             return;
         };
@@ -95,7 +97,7 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, transfer: &Transfer) {
+    pub(super) fn refuse(&mut self, transfer: &Transfer) {
         tracing::debug!(task = ?transfer.task, child = ?transfer.to, run = %transfer.run, "a child's request is refused");
         let runs = runs_of(transfer.run);
         self.peers
@@ -207,6 +209,7 @@ impl Core {
             return;
         };
         let task = transfer.task;
+        self.used_job(task);
         let next = PieceIndex(piece.0 + 1);
         let goes_on = matches!(end, UploadEnd::Sent)
             && transfer.run.contains(next)
@@ -217,6 +220,11 @@ impl Core {
                 no,
                 runs: runs_of(PieceRun::one(piece)),
             });
+            if let Some(ReadError::Missing(lost)) =
+                cause.get_ref().and_then(|cause| cause.downcast_ref())
+            {
+                self.decayed(task, *lost);
+            }
         }
         if !goes_on {
             self.uploads.ended(&transfer);

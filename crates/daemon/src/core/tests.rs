@@ -17,8 +17,10 @@ use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Sour
 use wire::{Hello, codec::VERSION};
 
 mod bounds;
+mod doubt;
 mod pieces;
 mod remote;
+mod retire;
 
 use super::{Core, Event, Events, Parts};
 use crate::{
@@ -162,11 +164,36 @@ impl Host {
         web: &Web,
         (is_scheduled, limits): (bool, Limits),
     ) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut config = StoreConfig::new(dir.path().join("store"));
-        config.free_floor = ByteCount::ZERO;
-        let (store, _) = Store::open(config).expect("a store");
         let origins = Origins::new(web.listed()).expect("a door outside");
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = disk(&dir);
+        Self::over(cluster, origins, (is_scheduled, limits), (dir, config)).await
+    }
+
+    /// A host alone, whose store takes no more than `quota`.
+    async fn with_quota(
+        cluster: &Cluster,
+        (one, other): (&Web, &Web),
+        quota: Option<ByteCount>,
+    ) -> Self {
+        let mut listed = one.listed();
+        listed.origins.extend(other.listed().origins);
+        let origins = Origins::new(listed).expect("a door outside");
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = StoreConfig {
+            quota,
+            ..disk(&dir)
+        };
+        Self::over(cluster, origins, (false, Limits::default()), (dir, config)).await
+    }
+
+    async fn over(
+        cluster: &Cluster,
+        origins: Origins,
+        (is_scheduled, limits): (bool, Limits),
+        (dir, config): (tempfile::TempDir, StoreConfig),
+    ) -> Self {
+        let (store, _) = Store::open(config).expect("a store");
         let accesses = Accesses::new(origins.clone());
         let identity = cluster.host(Role::Daemon);
         let signer = Signer {
@@ -299,6 +326,14 @@ impl Host {
     }
 }
 
+/// A store in `dir` that may fill the disk.
+fn disk(dir: &tempfile::TempDir) -> StoreConfig {
+    StoreConfig {
+        free_floor: ByteCount::ZERO,
+        ..StoreConfig::new(dir.path().join("store"))
+    }
+}
+
 fn join(peer: SocketAddr) -> control::Join {
     let topology = types::Topology::default();
     control::Join {
@@ -340,8 +375,12 @@ async fn a_host_alone_reads_the_origin_once() {
     let (cluster, web) = (Cluster::new("alone"), Web::serving(content(3 << 20)).await);
     let host = Host::new(&cluster, &web, false).await;
     let spec = host.spec(&web, None).await;
-    read_all(host.open(spec.clone()).await, &web).await;
-    read_all(host.open(spec).await, &web).await;
+    let mut first = host.open(spec.clone()).await;
+    first.proven().await.expect("the whole is right");
+    assert_eq!(first.bytes(), (0, 0, 3 << 20));
+    let second = host.open(spec).await;
+    assert_eq!(second.bytes(), (3 << 20, 0, 0), "it was here already");
+    read_all(second, &web).await;
     assert_eq!(sent(&web), 3 << 20);
     host.stop.cancel();
 }

@@ -1,8 +1,8 @@
 //! The doors' way to content: opens what was found, as a task or past everything.
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{io, os::fd::OwnedFd, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
     Class, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
@@ -134,19 +134,24 @@ impl Doors {
         };
         let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
         match self.handle.open(spec.clone(), run, fetch).await {
-            Ok(reader) => Ok(Opened {
-                description: Description {
-                    task: spec.task,
-                    length,
-                    content_type,
-                },
-                reader: Box::new(SwarmReader {
-                    reader,
-                    begun,
-                    has_begun: false,
-                    metrics: self.metrics.clone(),
-                }),
-            }),
+            Ok(reader) => {
+                let wanted = asked.map_or(length, |range| range.length());
+                let local = ByteCount(reader.bytes().0).min(wanted);
+                self.metrics.body(From::Store, local);
+                Ok(Opened {
+                    description: Description {
+                        task: spec.task,
+                        length,
+                        content_type,
+                    },
+                    reader: Box::new(SwarmReader {
+                        reader,
+                        begun,
+                        has_begun: false,
+                        metrics: self.metrics.clone(),
+                    }),
+                })
+            }
             Err(error) if matches!(*error, TaskError::Store(_)) => {
                 tracing::warn!(task = %spec.task, error = &error as &dyn std::error::Error, "streamed past the store");
                 self.past_store(ask, (spec, content_type)).await
@@ -234,7 +239,7 @@ struct SwarmReader {
 
 impl SwarmReader {
     fn main_source(&self) -> From {
-        let (local, peer, origin) = self.reader.task().bytes();
+        let (local, peer, origin) = self.reader.bytes();
         [
             (local, From::Store),
             (peer, From::Peer),
@@ -281,16 +286,11 @@ impl VerifiedReader for SwarmReader {
     }
 
     fn read(&mut self, range: ByteRange) -> BoxFuture<'_, Result<Bytes, ReadError>> {
-        let task = Arc::clone(self.reader.task());
-        let read = move || {
-            let length = usize::try_from(range.length().0).map_err(io::Error::other)?;
-            let mut bytes = BytesMut::zeroed(length);
-            task.content
-                .read_at(range.start(), &mut bytes)
-                .map_err(io::Error::other)?;
-            Ok(bytes.freeze())
-        };
-        async move { blocking(read).await.map_err(ReadError::Store) }.boxed()
+        async move {
+            let read = self.reader.read(range).await;
+            read.map_err(refusal::while_reading)
+        }
+        .boxed()
     }
 
     /// Both wait for this host's own hash.
@@ -304,7 +304,7 @@ impl VerifiedReader for SwarmReader {
     }
 
     fn sources(&self) -> SourceBytes {
-        let (local, peer, origin) = self.reader.task().bytes();
+        let (local, peer, origin) = self.reader.bytes();
         SourceBytes {
             local,
             peer,

@@ -14,11 +14,10 @@ use gateway::{
     },
 };
 use store::{ContentInfo, RemoveError, Store};
-use swarm::retain::{self, Candidate};
-use types::{ByteCount, Moment, TaskId};
+use types::{ByteCount, TaskId};
 
 use super::{Doors, Severity};
-use crate::handle::TaskStatus;
+use crate::handle::{Command, TaskStatus};
 
 /// A host that swept its store keeps what was used within this time: running containers may need it again.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
@@ -54,11 +53,24 @@ impl LocalService for Doors {
             Err(error @ RemoveError::Busy) => Err(Failure::of(FailureCode::BadRequest, &error)),
             Err(error) => Err(Failure::of(FailureCode::Internal, &error)),
         };
-        self.with_store(remove).boxed()
+        async move {
+            self.handle.release(Some(task)).await;
+            let freed = self.with_store(remove).await?;
+            let tasks = vec![task];
+            self.handle.tell(Command::Removed { tasks }).await;
+            Ok(freed)
+        }
+        .boxed()
     }
 
     fn store_gc(&self) -> BoxFuture<'_, Result<Freed, Failure>> {
-        self.with_store(|store| Ok(sweep(store))).boxed()
+        async move {
+            self.handle.release(None).await;
+            let (freed, tasks) = self.with_store(|store| Ok(sweep(store))).await?;
+            self.handle.tell(Command::Removed { tasks }).await;
+            Ok(freed)
+        }
+        .boxed()
     }
 
     fn bypass(&self, change: BypassChange) -> BoxFuture<'_, Result<BypassState, Failure>> {
@@ -121,52 +133,35 @@ impl Doors {
     }
 }
 
-/// Removes what nobody holds, pinned, or used lately; what was taken in use meanwhile stays.
-fn sweep(store: &Store) -> Freed {
+/// Removes what nobody holds, pinned, or used lately; what was taken in use meanwhile stays. Gives what went, too.
+fn sweep(store: &Store) -> (Freed, Vec<TaskId>) {
     let now = SystemTime::now();
-    let candidates: Vec<Candidate> = (store.list().into_iter())
-        .filter(|info| unused(info, now) >= KEPT_FOR)
-        .map(|info| candidate(&info, now))
-        .collect();
-    let everything = ByteCount(u64::MAX);
-    let chosen = retain::choose(&candidates, everything, NOW);
+    let may_go = |info: &ContentInfo| {
+        !info.pinned && !info.leased && info.held > ByteCount::ZERO && unused(info, now) >= KEPT_FOR
+    };
     let mut freed = Freed {
         entries: 0,
         bytes: 0,
     };
-    for task in chosen.tasks {
+    let mut gone = Vec::new();
+    for info in store.list().into_iter().filter(may_go) {
+        let task = info.task;
         match store.remove(task) {
             Ok(bytes) => {
                 freed.entries += 1;
                 freed.bytes += bytes.0;
+                gone.push(task);
             }
             Err(error) => {
                 tracing::debug!(%task, error = &error as &dyn std::error::Error, "not swept");
             }
         }
     }
-    freed
+    (freed, gone)
 }
-
-/// This moment on a clock that began long before anything was stored.
-const NOW: Moment = Moment(u64::MAX / 2);
 
 fn unused(info: &ContentInfo, now: SystemTime) -> Duration {
     now.duration_since(info.last_used).unwrap_or_default()
-}
-
-fn candidate(info: &ContentInfo, now: SystemTime) -> Candidate {
-    let age = u64::try_from(unused(info, now).as_nanos()).unwrap_or(NOW.0);
-    Candidate {
-        task: info.task,
-        bytes: info.held,
-        last_used: Moment(NOW.0.saturating_sub(age)),
-        is_pinned: info.pinned,
-        is_leased: info.leased,
-        is_complete: info.complete,
-        copies_elsewhere: 0,
-        class: retain::Class::Normal,
-    }
 }
 
 fn entry(info: ContentInfo) -> StoreEntry {

@@ -264,7 +264,10 @@ async fn every_ordered_piece_is_told_of() {
     let (content, parent) = (&world.task.content, types::HostId::from_bytes([1; 32]));
     let of = |piece| content.writer(PieceIndex(piece)).expect("nobody has it");
     let busy = of(2);
-    world.task.awaited.expect(parent, PieceRun::one(PieceIndex(1)));
+    world
+        .task
+        .awaited
+        .expect(parent, PieceRun::one(PieceIndex(1)));
     let writer = of(1);
     world.task.awaited.receive(parent, PieceIndex(1), writer);
     let told = [

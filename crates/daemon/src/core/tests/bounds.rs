@@ -57,7 +57,7 @@ async fn the_idle_link_makes_room_and_a_busy_one_does_not() {
 }
 
 /// Changes a byte in the middle of the one file below `dir` that is `length` bytes long.
-fn damage(dir: &Path, length: u64) -> bool {
+pub(super) fn damage(dir: &Path, length: u64) -> bool {
     fs::read_dir(dir).expect("readable").any(|entry| {
         let entry = entry.expect("readable");
         let about = entry.metadata().expect("readable");
