@@ -9,6 +9,7 @@ use swarm::{
 };
 use types::{Chance, Epoch, HostId, Layout, Moment, PieceSet};
 
+use super::import::Lanes;
 use crate::net::FlowNo;
 
 /// A host and all that is lost when it dies, but for `pieces` on its disk.
@@ -32,7 +33,7 @@ pub(super) struct Host {
     /// What comes in from other hosts now.
     pub(super) incoming: Vec<FlowNo>,
     /// What it reads from the origin now.
-    pub(super) imports: Vec<FlowNo>,
+    pub(super) imports: Lanes,
     /// The last report of an import: epoch, pieces imported and left.
     pub(super) report: Option<(Epoch, u32, u32)>,
     /// The wake-up that counts; others in the queue are out of date.
@@ -54,7 +55,7 @@ impl Host {
             links: BTreeMap::new(),
             outgoing: Vec::new(),
             incoming: Vec::new(),
-            imports: Vec::new(),
+            imports: Lanes::default(),
             report: None,
             tick_at: Moment::NEVER,
             finished: None,

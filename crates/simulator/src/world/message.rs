@@ -64,6 +64,8 @@ pub(super) enum Happening {
     Schedule,
     /// A transfer may have about one round trip left.
     Near(FlowNo),
+    /// The origin answers a request of `host`.
+    OriginAnswers { host: HostNo, lane: u32 },
     /// A piece from the origin is verified.
     Imported { host: HostNo, piece: PieceIndex },
     /// A fault of the scenario begins.

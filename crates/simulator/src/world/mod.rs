@@ -8,7 +8,8 @@
 //! - `message`: what travels and what happens.
 //! - `drive`: carrying out a download's actions, waking it, its reader.
 //! - `peer`: links between hosts and the messages on them.
-//! - `transfer`: bytes from host to host and from the origin.
+//! - `transfer`: bytes from host to host.
+//! - `import`: bytes from the origin.
 //! - `control`: the scheduler and its streams.
 //! - `fault`: what goes wrong.
 
@@ -16,6 +17,7 @@ mod control;
 mod drive;
 mod fault;
 mod host;
+mod import;
 mod message;
 mod peer;
 #[cfg(test)]
@@ -188,6 +190,7 @@ impl<'a> World<'a> {
             Happening::Beat(host) => self.beat(host),
             Happening::Schedule => self.schedule_tick(),
             Happening::Near(flow) => self.near(flow),
+            Happening::OriginAnswers { host, lane } => self.origin_answers(host, lane),
             Happening::Imported { host, piece } => self.imported(host, piece),
             Happening::Fault(number) => self.befall(number),
             Happening::Restore(host) => self.restore(host),

@@ -1,13 +1,9 @@
-//! Bytes from host to host, and from the origin.
+//! Bytes from host to host.
 
 use std::time::Duration;
 
-use swarm::{
-    HostNo,
-    download::{Event, Supplier},
-    upload::Transfer,
-};
-use types::{PieceIndex, PieceRun};
+use swarm::{HostNo, download::Event, upload::Transfer};
+use types::PieceIndex;
 
 use super::{
     World,
@@ -25,10 +21,10 @@ pub(super) enum Load {
         from: HostNo,
         piece: PieceIndex,
     },
-    /// A piece of a run that `host` reads from the origin.
+    /// A piece that `host` reads from the origin, by which of its requests.
     Import {
         host: HostNo,
-        run: PieceRun,
+        lane: u32,
         piece: PieceIndex,
     },
 }
@@ -94,7 +90,7 @@ impl World<'_> {
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
             let one = self.host(from);
-            let keep = one.download.is_interesting_to(transfer.to);
+            let keep = one.download.keeps_slot_for(transfer.to);
             if !one.uploads.ending(&transfer, keep) {
                 self.serve(from);
             }
@@ -141,15 +137,7 @@ impl World<'_> {
                     self.serve(from);
                 }
             }
-            Some(Load::Import { host, run, piece }) => {
-                self.host(host).imports.retain(|held| *held != flow);
-                self.counts.origin_bytes += self.scenario.layout.length_of(piece).0;
-                let at = self.now + self.scenario.delay;
-                self.queue.push(at, Happening::Imported { host, piece });
-                if u64::from(piece.0) + 1 < run.end() {
-                    self.read_piece(host, run, PieceIndex(piece.0 + 1));
-                }
-            }
+            Some(Load::Import { host, lane, piece }) => self.import_ended(host, lane, piece),
             None => {}
         }
     }
@@ -176,41 +164,5 @@ impl World<'_> {
             self.forget_flow(from, transfer.to, flow);
             self.host(from).uploads.ended(&transfer);
         }
-    }
-
-    /// A request to the origin: it takes a round trip until bytes flow.
-    pub(super) fn import(&mut self, host: HostNo, run: PieceRun) {
-        self.counts.origin_requests += 1;
-        self.read_piece(host, run, run.first);
-    }
-
-    fn read_piece(&mut self, host: HostNo, run: PieceRun, piece: PieceIndex) {
-        let path = self.wiring.path(End::Origin, host.0 as usize);
-        let length = self.scenario.layout.length_of(piece);
-        let flow = self.net.start(self.now, &path, length);
-        self.loads.insert(flow, Load::Import { host, run, piece });
-        self.host(host).imports.push(flow);
-    }
-
-    /// Stops reading from the origin. What was sent until now is counted.
-    pub(super) fn stop_imports(&mut self, host: HostNo) {
-        for flow in std::mem::take(&mut self.host(host).imports) {
-            let left = self.net.cancel(self.now, flow);
-            if let Some(Load::Import { piece, .. }) = self.loads.remove(&flow) {
-                let length = self.scenario.layout.length_of(piece).0;
-                self.counts.origin_bytes += length - left.unwrap_or_default().0.min(length);
-            }
-        }
-    }
-
-    pub(super) fn imported(&mut self, host: HostNo, piece: PieceIndex) {
-        if !self.host(host).is_up {
-            return;
-        }
-        let from = Supplier::Origin;
-        self.drive(host, Event::Verified { piece, from });
-        self.read_on(host);
-        self.imported.insert(piece);
-        self.check_faults();
     }
 }
