@@ -86,7 +86,7 @@ struct Open {
 
 /// Where the bytes of a piece go.
 enum Way {
-    Stored(PieceWriter),
+    Stored(Box<PieceWriter>),
     /// Nowhere: it is here already.
     Held,
     /// Nowhere: another brings it.
@@ -335,7 +335,7 @@ impl Import {
         }
         open.at = PieceIndex(piece.0 + 1);
         match writer {
-            Way::Stored(writer) => self.finish(writer, piece, events).await?,
+            Way::Stored(writer) => self.finish(*writer, piece, events).await?,
             _ if !is_ordered => {}
             Way::Held => {
                 let task = self.task.spec.task;
@@ -361,7 +361,7 @@ impl Import {
             other => other,
         });
         match writer {
-            Ok(writer) => Ok(Way::Stored(writer)),
+            Ok(writer) => Ok(Way::Stored(Box::new(writer))),
             Err(WriteError::Held(_)) => Ok(Way::Held),
             Err(WriteError::Busy(_)) => Ok(Way::Busy),
             Err(cause) => Err(ImportError::Store { piece, cause }),

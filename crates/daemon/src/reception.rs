@@ -16,9 +16,12 @@ use types::{HostId, PieceIndex, PieceRun};
 /// A writer as its link uses it: taken out by whoever ends it.
 pub(crate) type Slot = Mutex<Option<PieceWriter>>;
 
+/// By who was asked for what; a slot once a part of it came.
+type Slots = BTreeMap<(HostId, PieceIndex), Option<Arc<Slot>>>;
+
 /// The pieces of one task that may come, each from the host that was asked for it.
 #[derive(Default)]
-pub(crate) struct Awaited(Mutex<BTreeMap<(HostId, PieceIndex), Option<Arc<Slot>>>>);
+pub(crate) struct Awaited(Mutex<Slots>);
 
 impl Awaited {
     /// The pieces of `run` were asked of `host`.

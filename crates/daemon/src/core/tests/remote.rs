@@ -90,7 +90,7 @@ impl PieceSource for Held {
     fn read<'a>(&'a self, range: ByteRange, into: &'a mut BytesMut) -> ReadFuture<'a> {
         Box::pin(async move {
             let length = self.stalls.map(|layout| layout.piece_length().0);
-            if length.is_some_and(|length| range.start() % length != 0) {
+            if length.is_some_and(|length| !range.start().is_multiple_of(length)) {
                 std::future::pending::<()>().await;
             }
             let range = usize::try_from(range.start()).map_err(io::Error::other)?
