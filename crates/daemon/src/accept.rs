@@ -1,22 +1,23 @@
 //! The peer port: links that other hosts of the cluster open to this one.
 
-use identity::{Accepted, Links};
+use identity::Accepted;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use wire::{Config, Hello, settle::Direction};
+use wire::settle::Direction;
 
-use crate::core::{Event, Events};
+use crate::{
+    core::{Event, Events},
+    greeting::Greeting,
+};
 
 /// Accepts links until stopped.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
-    pub(crate) links: Links,
-    pub(crate) wire: Config,
-    pub(crate) hello: Hello,
+    pub(crate) greeting: Greeting,
     pub(crate) events: Events,
 }
 
@@ -48,7 +49,7 @@ impl Acceptor {
                 "socket options were refused"
             );
         }
-        let link = match self.links.accept(tcp).await {
+        let link = match self.greeting.links().accept(tcp).await {
             Ok(Accepted::Host(link)) => link,
             Ok(Accepted::Joiner(_)) => {
                 return debug!("a joiner knocked at a daemon: only a scheduler enrols");
@@ -61,7 +62,7 @@ impl Acceptor {
             }
         };
         let host = link.remote().host;
-        match wire::Link::start(link, self.wire, self.hello).await {
+        match self.greeting.start(link).await {
             Ok(link) => {
                 let event = Event::LinkUp {
                     host,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use gateway::{local::Access, mirror::Registries};
-use identity::Identity;
+use identity::{ExpiryGrace, Identity};
 use origin::OriginConfig;
 use store::StoreConfig;
 use swarm::{
@@ -21,6 +21,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where its identity is kept, for renewals.
     pub identity_dir: PathBuf,
+    /// How long after their expiry certificates of others are still taken.
+    pub expiry_grace: ExpiryGrace,
     /// Prefer it for reading origins.
     pub is_seed: bool,
     /// Where it stands.

@@ -2,19 +2,23 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use control::ControlClient;
 use gateway::{
     Limits as HttpLimits, ServeError,
     admin::Admin,
     local::{LocalDoor, LocalSocket, SocketError},
     mirror::{Backends, Mirror},
 };
-use identity::Links;
+use identity::{LinkLimits, Links};
 use origin::{OriginSetupError, Origins};
 use store::{OpenError, Store};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use wire::{Config as WireConfig, Hello, codec::VERSION};
 
 use crate::{
     accept::Acceptor,
@@ -24,8 +28,10 @@ use crate::{
     core::{Core, Events, Parts},
     dial::Dialler,
     doors::{Doors, DoorsParts, Health},
+    greeting::Greeting,
     handle::Handle,
     import::Signer,
+    keeper::Keeper,
     metrics::Metrics,
     scheduler::ToScheduler,
     scrub::Scrub,
@@ -119,6 +125,42 @@ impl Ground {
         }
     }
 
+    /// The keeper of the stream, and the way to other calls over its link.
+    fn to_scheduler(
+        &self,
+        config: &Config,
+        links: &Links,
+        events: &Events,
+    ) -> (watch::Receiver<Option<ControlClient>>, ToScheduler) {
+        let (clients_in, clients) = watch::channel(None);
+        let session = ToScheduler {
+            links: links.clone(),
+            schedulers: config.schedulers.clone(),
+            events: events.clone(),
+            clients: clients_in,
+            seed: rand::random(),
+        };
+        (clients, session)
+    }
+
+    /// The keeper of the identity.
+    fn keeper(
+        &self,
+        config: &Config,
+        (links, clients): (Links, watch::Receiver<Option<ControlClient>>),
+        events: &Events,
+    ) -> Keeper {
+        Keeper {
+            links,
+            dir: config.identity_dir.clone(),
+            clients,
+            events: events.clone(),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+            seed: rand::random(),
+        }
+    }
+
     /// What the doors take of it.
     fn doors(&self, handle: &Handle) -> DoorsParts {
         DoorsParts {
@@ -161,16 +203,23 @@ impl Daemon {
         let (events_in, events) = mpsc::channel(QUEUE);
         let (commands_in, commands) = mpsc::channel(QUEUE);
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
-        let links = Links::new(config.identity.clone());
-        let (dialler, acceptor) = ends(&links, (peer.port(), config.limits.wire()), &events_in);
-        let parts = ground.core(&config, (links.clone(), dialler, peer));
-        let session = ToScheduler {
-            links,
-            identity_dir: config.identity_dir.clone(),
-            schedulers: config.schedulers.clone(),
-            events: events_in.clone(),
-            seed: rand::random(),
+        let limits = LinkLimits {
+            expiry_grace: config.expiry_grace,
+            ..LinkLimits::default()
         };
+        let links = Links::with_limits(config.identity.clone(), limits);
+        let greeting = Greeting::new(links.clone(), peer.port(), config.limits.wire());
+        let dialler = Dialler {
+            greeting: greeting.clone(),
+            events: events_in.clone(),
+        };
+        let acceptor = Acceptor {
+            greeting,
+            events: events_in.clone(),
+        };
+        let parts = ground.core(&config, (links.clone(), dialler, peer));
+        let (clients, session) = ground.to_scheduler(&config, &links, &events_in);
+        let keeper = ground.keeper(&config, (links, clients), &events_in);
         let scrub = config.scrub_rate.map(|rate| Scrub {
             store: ground.store.clone(),
             rate,
@@ -203,10 +252,14 @@ impl Daemon {
         daemon
             .core
             .spawn(session.run(daemon.core_stop.child_token()));
+        daemon
+            .core
+            .spawn(keeper.run(daemon.core_stop.child_token()));
         if let Some(scrub) = scrub {
             daemon.core.spawn(scrub.run(daemon.core_stop.child_token()));
         }
-        info!(%peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
+        let host = config.identity.host();
+        info!(%host, %peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
         Ok(daemon)
     }
 
@@ -300,37 +353,4 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
     gateway::bind(address)
         .await
         .map_err(|cause| StartError::Door { door, cause })
-}
-
-/// Both ends of links to other hosts: those that are dialled, those that are accepted.
-fn ends(
-    links: &Links,
-    (listen_port, wire): (u16, WireConfig),
-    events: &Events,
-) -> (Dialler, Acceptor) {
-    let identity = links.identity();
-    let hello = Hello {
-        version: VERSION,
-        cluster: identity.cluster().clone(),
-        features: 0,
-        lane: 0,
-        listen_port,
-        revocations: None,
-    };
-    let (links, events) = (links.clone(), events.clone());
-    let dialler = Dialler {
-        links: links.clone(),
-        wire: wire.clone(),
-        hello: hello.clone(),
-        events: events.clone(),
-    };
-    (
-        dialler,
-        Acceptor {
-            links,
-            wire,
-            hello,
-            events,
-        },
-    )
 }

@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use identity::{Links, Protocol};
+use identity::Protocol;
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tracing::debug;
 use types::HostId;
-use wire::{Config, HandshakeError, Hello, settle::Direction};
+use wire::{HandshakeError, settle::Direction};
 
-use crate::core::{Event, Events};
+use crate::{
+    core::{Event, Events},
+    greeting::Greeting,
+};
 
 /// How long the first address has a head start before the next is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(100);
@@ -18,9 +21,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// What it takes to start a link.
 #[derive(Clone)]
 pub(crate) struct Dialler {
-    pub(crate) links: Links,
-    pub(crate) wire: Config,
-    pub(crate) hello: Hello,
+    pub(crate) greeting: Greeting,
     pub(crate) events: Events,
 }
 
@@ -67,8 +68,9 @@ impl Dialler {
                 "socket options were refused"
             );
         }
-        let secure = self.links.connect(tcp, host, Protocol::Peer).await?;
-        Ok(wire::Link::start(secure, self.wire.clone(), self.hello.clone()).await?)
+        let links = self.greeting.links();
+        let secure = links.connect(tcp, host, Protocol::Peer).await?;
+        Ok(self.greeting.start(secure).await?)
     }
 }
 

@@ -5,7 +5,8 @@
 //! * `task`, `table`, `tasks`: what a running task shares with those who write into it and read from it.
 //! * `link`, `import`, `prove`: bytes coming in from hosts and origins, and the hash of the whole.
 //! * `reception`, `near`: who writes a piece that was asked of a host, and when it is about to be here.
-//! * `accept`, `dial`, `scheduler`, `join`: connections to other hosts of the cluster, and becoming one of them.
+//! * `accept`, `dial`, `greeting`, `scheduler`: connections to other hosts of the cluster.
+//! * `join`, `keeper`: becoming one of them, and staying one.
 //! * `access`: how this host reads a task's content at its origin.
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
 //! * `metrics`: what is counted.
@@ -23,9 +24,11 @@ mod core;
 mod daemon;
 mod dial;
 mod doors;
+mod greeting;
 mod handle;
 mod import;
 mod join;
+mod keeper;
 mod link;
 mod metrics;
 mod near;
@@ -42,7 +45,7 @@ pub use access::{Access, AccessError, Accesses};
 pub use daemon::{Daemon, StartError};
 pub use doors::{Doors, DoorsConfig, DoorsParts, Health, Severity};
 pub use handle::{Fetch, Handle, TaskStatus, Wait};
-pub use join::{JoinError, join};
+pub use join::{JoinError, Joining};
 pub use metrics::{Metrics, PieceFailure};
 pub use reader::TaskReader;
 pub use scheduler::SchedulerLinkError;

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use origin::OriginStats;
@@ -80,6 +80,7 @@ struct Inner {
     decayed: Counter,
     connections: Gauge,
     tasks: Gauge,
+    certificate: Gauge,
 }
 
 /// Makes histograms of one family.
@@ -113,6 +114,7 @@ impl Default for Metrics {
             decayed: Counter::default(),
             connections: Gauge::default(),
             tasks: Gauge::default(),
+            certificate: Gauge::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -178,6 +180,11 @@ impl Inner {
             self.connections.clone(),
         );
         registry.register("pantala_tasks", "Live tasks", self.tasks.clone());
+        registry.register(
+            "pantala_certificate_expiry_timestamp_seconds",
+            "When this host's certificate ends, in seconds since 1970; it is renewed at a third of its life",
+            self.certificate.clone(),
+        );
     }
 }
 
@@ -227,6 +234,14 @@ impl Metrics {
         self.0
             .connections
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Notes when this host's certificate ends.
+    pub fn certificate(&self, expires_at: SystemTime) {
+        let since = expires_at.duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = since.unwrap_or_default().as_secs();
+        let gauge = &self.0.certificate;
+        gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// Everything in the OpenMetrics text format, with what origins and the store say now.
@@ -294,6 +309,7 @@ mod tests {
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
         metrics.connections(5);
         metrics.scrubbed(ByteCount(9), 1);
+        metrics.certificate(SystemTime::UNIX_EPOCH + Duration::from_secs(12));
         let stats = OriginStats {
             requests: 2,
             succeeded: 2,
@@ -317,6 +333,7 @@ mod tests {
             "pantala_decayed_pieces_total 1",
             "pantala_connections 5",
             "pantala_tasks 4",
+            "pantala_certificate_expiry_timestamp_seconds 12",
             "# EOF",
         ] {
             assert!(

@@ -1,12 +1,11 @@
-//! The stream to the scheduler: kept up, renewed certificates and all, and handed to the core event by event.
+//! The stream to the scheduler: kept up, and handed to the core event by event.
 
-use std::{net::SocketAddr, path::PathBuf, time::SystemTime};
+use std::net::SocketAddr;
 
 use control::{Connector, ControlClient, Event as ControlEvent, Session, SessionConfig};
-use identity::{Callee, EnrolAnswer, LinkError, Links, Protocol, SecureLink};
-use tokio::net::lookup_host;
+use identity::{Callee, LinkError, Links, Protocol, SecureLink};
+use tokio::{net::lookup_host, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use crate::{
     core::{Event, Events},
@@ -68,9 +67,10 @@ pub(crate) async fn dial_scheduler(
 /// The keeper of the stream.
 pub(crate) struct ToScheduler {
     pub(crate) links: Links,
-    pub(crate) identity_dir: PathBuf,
     pub(crate) schedulers: Vec<String>,
     pub(crate) events: Events,
+    /// Where others find the way to the scheduler, while there is one.
+    pub(crate) clients: watch::Sender<Option<ControlClient>>,
     pub(crate) seed: u64,
 }
 
@@ -79,68 +79,22 @@ impl ToScheduler {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let config = SessionConfig::new(self.schedulers.clone(), self.seed);
         let mut session = Session::start(SchedulerLinks(self.links.clone()), config);
-        let mut client = None;
         loop {
-            let renewal = self
-                .links
-                .identity()
-                .renew_at()
-                .duration_since(SystemTime::now())
-                .unwrap_or_default();
             let event = tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(renewal), if client.is_some() => {
-                    if let Some(client) = client.take() {
-                        self.renew(&client).await;
-                    }
-                    continue;
-                }
                 event = session.next_event() => event,
             };
             let Some(event) = event else { return };
-            if let ControlEvent::Connected { client: new, .. } = &event {
-                client = Some(new.clone());
+            match &event {
+                ControlEvent::Connected { client, .. } => {
+                    self.clients.send_replace(Some(client.clone()));
+                }
+                ControlEvent::Disconnected { .. } => {
+                    self.clients.send_replace(None);
+                }
+                ControlEvent::Message(_) => {}
             }
             self.events.tell(Event::Scheduler(event)).await;
-        }
-    }
-
-    /// Gets the next certificate over the stream's link. Live links go on; new handshakes show the new one. A failure
-    /// is tried again with the next connection: a certificate outlives its renewal by two days.
-    async fn renew(&self, client: &ControlClient) {
-        let answer = match client.renew().await {
-            Ok(answer) => answer,
-            Err(cause) => {
-                return warn!(
-                    error = &cause as &dyn std::error::Error,
-                    "renewing the certificate failed"
-                );
-            }
-        };
-        let answer = EnrolAnswer {
-            certificate: answer.certificate,
-            authority: answer.authority,
-            revocations: answer.revocations,
-        };
-        match self.links.identity().renewed(&answer, SystemTime::now()) {
-            Ok(identity) => {
-                if let Err(cause) =
-                    tokio::task::block_in_place(|| identity.save(&self.identity_dir))
-                {
-                    warn!(
-                        error = &cause as &dyn std::error::Error,
-                        "the renewed certificate was not saved"
-                    );
-                }
-                info!(until = ?identity.expires_at(), "the certificate is renewed");
-                if !self.links.adopt(identity) {
-                    warn!("the renewed certificate is for another host or cluster: it is not used");
-                }
-            }
-            Err(cause) => warn!(
-                error = &cause as &dyn std::error::Error,
-                "the renewed certificate was refused"
-            ),
         }
     }
 }

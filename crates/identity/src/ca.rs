@@ -19,9 +19,8 @@ use types::{ClusterId, HostId};
 use crate::{
     authority::{Authority, CaFingerprint},
     ca::ledger::Ledger,
-    certificate::{CLOCK_SKEW, LIFETIME, Leaf},
+    certificate::{DATED_BACK, LIFETIME, Leaf},
     host_identity::Identity,
-    links::ExpiryGrace,
     load_error::{LoadError, LoadFault},
     names,
     node_key::NodeKey,
@@ -44,6 +43,7 @@ pub struct ClusterCa {
     dir: PathBuf,
     signer: Signer,
     authority: Authority,
+    lifetime: Duration,
 }
 
 /// Why no certificate was made.
@@ -101,7 +101,15 @@ impl ClusterCa {
             dir: dir.to_owned(),
             signer,
             authority,
+            lifetime: LIFETIME,
         })
+    }
+
+    /// This authority, with certificates that are good for `lifetime` instead of 72 hours, which are the longest.
+    #[must_use]
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime.min(LIFETIME);
+        self
     }
 
     /// Its public half.
@@ -124,6 +132,11 @@ impl ClusterCa {
     pub fn revoke(&self, host: HostId, now: SystemTime) -> Result<RevocationList, RevokeError> {
         let ledger = Ledger::revoke(&self.dir, host, now)?;
         Ok(self.sign(&ledger))
+    }
+
+    /// Everybody who was ever thrown out, in that order, and when.
+    pub fn revoked(&self) -> Result<Vec<(HostId, SystemTime)>, LoadError> {
+        Ok(Ledger::load(&self.dir)?.revoked())
     }
 
     /// The newest list.
@@ -183,9 +196,8 @@ impl ClusterCa {
         let mut names = vec![names::of_host(host, cluster)];
         names.extend(roles.iter().map(|role| names::of_role(role, cluster)));
         let mut params = params(names, &format!("pantala host {host:?}"));
-        // Early by the skew of clocks, and by the longest grace, since verifiers with a grace run their clocks late.
-        params.not_before = (now - CLOCK_SKEW - ExpiryGrace::MAX).into();
-        params.not_after = (now + LIFETIME).into();
+        params.not_before = (now - DATED_BACK).into();
+        params.not_after = (now + self.lifetime).into();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -232,7 +244,7 @@ fn create(cluster: &ClusterId) -> (Signer, Authority) {
     let name = names::of_cluster(cluster);
     let mut params = params(vec![name.clone()], &format!("pantala cluster {cluster}"));
     let now = SystemTime::now();
-    params.not_before = (now - CLOCK_SKEW - ExpiryGrace::MAX).into();
+    params.not_before = (now - DATED_BACK).into();
     params.not_after = (now + CA_LIFETIME).into();
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -15,14 +15,19 @@ use x509_parser::{
     prelude::FromDer,
 };
 
-use crate::{names::Name, role::Roles};
+use crate::{links::ExpiryGrace, names::Name, role::Roles};
 
-/// How long a certificate is good for: a host that is thrown out and not revoked is out after this.
+/// How long a certificate is good for at most, and unless its authority is told otherwise: a host that is thrown out and
+/// not revoked is out after this.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(72 * 3600);
 /// Clocks of two hosts may differ by this.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(3600);
-/// Renewals of hosts that enrolled together spread over this, so that they do not come together.
-const RENEWAL_SPREAD: Duration = Duration::from_secs(2 * 3600);
+/// Renewals of hosts that enrolled together spread over this share of a lifetime, two hours of 72, so that they do not come
+/// together.
+const RENEWAL_SPREAD: u32 = 36;
+/// How much earlier than it is made a certificate begins: by the skew of clocks, and by the longest grace, since
+/// verifiers with a grace run their clocks late.
+pub(crate) const DATED_BACK: Duration = CLOCK_SKEW.saturating_add(ExpiryGrace::MAX);
 
 /// Why a certificate is not one of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +64,7 @@ pub(crate) struct Leaf {
     pub(crate) host: HostId,
     pub(crate) roles: Roles,
     pub(crate) cluster: ClusterId,
+    pub(crate) issued_at: SystemTime,
     pub(crate) expires_at: SystemTime,
 }
 
@@ -108,22 +114,24 @@ impl Leaf {
                 host: key,
                 roles,
                 cluster,
-                expires_at: not_after(&parsed)?,
+                issued_at: issued_at(&parsed)?,
+                expires_at: moment(parsed.validity().not_after.timestamp())?,
             })
         }
     }
 
     /// When its host should ask for the next one.
     pub(crate) fn renew_at(&self) -> SystemTime {
-        renew_at(self.expires_at, self.host)
+        renew_at(self.issued_at, self.expires_at, self.host)
     }
 }
 
-/// A third of the lifetime after issue, less up to two hours that depend on the host. Pure.
-fn renew_at(expires_at: SystemTime, host: HostId) -> SystemTime {
+/// A third of the lifetime after issue, less a share of it that depends on the host. Pure.
+fn renew_at(issued_at: SystemTime, expires_at: SystemTime, host: HostId) -> SystemTime {
+    let lifetime = expires_at.duration_since(issued_at).unwrap_or_default();
     let share = u32::from(u16::from_le_bytes([host.as_bytes()[0], host.as_bytes()[1]]));
-    let early = RENEWAL_SPREAD * share / u32::from(u16::MAX);
-    expires_at - LIFETIME * 2 / 3 - early
+    let early = lifetime / RENEWAL_SPREAD * share / u32::from(u16::MAX);
+    issued_at + (lifetime / 3).saturating_sub(early)
 }
 
 /// Reads an authority's certificate: its cluster and its public key.
@@ -172,12 +180,16 @@ fn names(parsed: &X509Certificate<'_>) -> Result<Vec<Name>, CertificateFault> {
         .ok_or(CertificateFault::ForeignName)
 }
 
-fn not_after(parsed: &X509Certificate<'_>) -> Result<SystemTime, CertificateFault> {
-    u64::try_from(parsed.validity().not_after.timestamp())
+/// When the authority made it.
+fn issued_at(parsed: &X509Certificate<'_>) -> Result<SystemTime, CertificateFault> {
+    let begins = moment(parsed.validity().not_before.timestamp())?;
+    (begins.checked_add(DATED_BACK)).ok_or(CertificateFault::Unreadable)
+}
+
+fn moment(since_1970: i64) -> Result<SystemTime, CertificateFault> {
+    u64::try_from(since_1970)
         .ok()
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
-        // A lifetime before it must exist too: the date of renewal is counted back from it.
-        .filter(|at| at.checked_sub(LIFETIME + RENEWAL_SPREAD).is_some())
         .ok_or(CertificateFault::Unreadable)
 }
 
@@ -205,13 +217,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn renewal_comes_at_a_third_and_never_late(first: u8, second: u8) {
+        fn renewal_comes_at_a_third_and_never_late(first: u8, second: u8, seconds in 1..=LIFETIME.as_secs()) {
             let mut bytes = [0; 32];
             (bytes[0], bytes[1]) = (first, second);
             let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-            let at = renew_at(issued + LIFETIME, HostId::from_bytes(bytes));
-            prop_assert!(at <= issued + LIFETIME / 3);
-            prop_assert!(at >= issued + LIFETIME / 3 - RENEWAL_SPREAD);
+            let lifetime = Duration::from_secs(seconds);
+            let at = renew_at(issued, issued + lifetime, HostId::from_bytes(bytes));
+            prop_assert!(at <= issued + lifetime / 3);
+            prop_assert!(at >= issued + lifetime / 3 - lifetime / RENEWAL_SPREAD);
         }
 
         #[test]

@@ -136,8 +136,8 @@ impl Identity {
         self.leaf.expires_at
     }
 
-    /// When to ask for the next certificate: after a third of 72 hours, up to two hours earlier by host. Pure; a renewal
-    /// that fails is tried again until [`Self::expires_at`].
+    /// When to ask for the next certificate: after a third of its life, a little earlier by host. Pure; a renewal that fails
+    /// is tried again until [`Self::expires_at`].
     pub fn renew_at(&self) -> SystemTime {
         self.leaf.renew_at()
     }

@@ -63,6 +63,11 @@ impl ExpiryGrace {
     /// As long as a certificate lives: certificates are dated back by this much, so that a late clock takes fresh ones.
     pub const MAX: Duration = Duration::from_secs(72 * 3600);
 
+    /// How long it is.
+    pub fn length(self) -> Duration {
+        self.0
+    }
+
     /// Checks a configured grace.
     pub fn new(grace: Duration) -> Result<Self, GraceTooLong> {
         if grace <= Self::MAX {
@@ -193,9 +198,10 @@ impl Links {
         }))
     }
 
-    /// The identity that new links are made with.
+    /// The identity that new links are made with, and the newest revocations.
     pub fn identity(&self) -> Identity {
-        self.doors().identity.clone()
+        let newest = RevocationList::clone(&self.0.revocations.borrow());
+        self.doors().identity.clone().with_revocations(newest)
     }
 
     /// Makes new links with a renewed identity of the same host; links that exist go on undisturbed.

@@ -39,8 +39,11 @@ pub enum RevocationError {
 }
 
 impl RevocationList {
-    /// The longest list. Beyond it a cluster is better founded anew.
-    pub const HOSTS_MAX: usize = 10_000;
+    /// The longest list: it must fit the first frame of every link between hosts, which passes it on. Beyond it a cluster
+    /// is better founded anew.
+    pub const HOSTS_MAX: usize = 2_000;
+    /// The longest list as it is passed on.
+    pub const BYTES_MAX: usize = 8 + 4 + 32 * Self::HOSTS_MAX + 64;
 
     /// Reads a list and checks that the cluster's authority signed it. No bytes at all are the list before the first.
     pub fn verified(bytes: &[u8], authority: &Authority) -> Result<Self, RevocationError> {

@@ -39,6 +39,15 @@ impl Cluster {
         Self { ca, place }
     }
 
+    /// The authority anew from its files.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    pub fn reopened(&self) -> ClusterCa {
+        let name = self.ca.authority().cluster();
+        ClusterCa::load_or_create(&self.place.join("ca"), name).expect("the same authority")
+    }
+
     /// A new host with a role.
     ///
     /// # Panics

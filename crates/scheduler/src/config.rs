@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use identity::ExpiryGrace;
 use ipnet::IpNet;
 use swarm::schedule::Policy;
 use types::ClusterId;
@@ -15,6 +16,10 @@ pub struct SchedulerConfig {
     pub cluster: ClusterId,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How long the certificates are good for that it makes; 72 hours at most.
+    pub certificate_lifetime: Duration,
+    /// How long after their expiry certificates are still taken.
+    pub expiry_grace: ExpiryGrace,
     /// What the brain decides by.
     pub policy: Policy,
     /// How long after a start unknown tasks wait for hosts to tell of them.
@@ -37,6 +42,8 @@ impl SchedulerConfig {
             ca_dir,
             cluster,
             listen,
+            certificate_lifetime: Duration::from_secs(72 * 3600),
+            expiry_grace: ExpiryGrace::default(),
             policy: Policy::default(),
             restart_wait: Duration::from_secs(1),
             allow_advertised: Vec::new(),

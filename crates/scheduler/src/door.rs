@@ -6,16 +6,17 @@ use control::{
     Answer, Caller, Denied, EnrolAnswer, Handler, HostView, Incoming, MintToken, MintedToken,
     SchedulerMessage, TaskView, Token,
 };
-use identity::{Accepted, Protocol, RemoteHost, Role};
+use identity::{Accepted, Protocol, RemoteHost, Renewals, Role};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use types::{HostId, TaskId};
+use types::{Chance, HostId, TaskId};
 
 use crate::{
+    metrics::Metrics,
     office::Office,
     owner::{Closing, Input},
 };
@@ -223,29 +224,38 @@ impl Handler for LinkCalls {
 }
 
 /// Gives the scheduler's links its next certificate whenever it is time, until `stop`.
-pub(crate) async fn keep_identity(office: Office, stop: CancellationToken) {
+pub(crate) async fn keep_identity(office: Office, metrics: Metrics, stop: CancellationToken) {
+    let mut renewals = Renewals::new(Chance::seeded(crate::owner::next_link()));
     loop {
         let identity = office.links.identity();
-        let wait = identity.renew_at().duration_since(SystemTime::now());
-        // Never without a pause: a failing disk is tried again each minute.
-        let wait = wait
-            .unwrap_or_default()
-            .max(std::time::Duration::from_secs(60));
+        metrics.certificate(identity.expires_at());
+        let wait = renewals.wait(identity.renew_at(), SystemTime::now());
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+        }
+        if !wait.is_zero() {
+            continue;
         }
         let ca = office.ca.clone();
         let renewed = tokio::task::spawn_blocking(move || {
             ca.identity_for(identity.key(), identity.roles(), SystemTime::now())
         });
+        let now = SystemTime::now();
         match renewed.await {
             Ok(Ok(identity)) => {
+                renewals.succeeded(identity.renew_at(), now);
                 let is_same = office.links.adopt(identity);
                 tracing::info!(is_same, "the scheduler's certificate was renewed");
             }
-            Ok(Err(error)) => tracing::error!(%error, "renewing the own certificate failed"),
-            Err(error) => tracing::error!(%error, "renewing the own certificate broke off"),
+            Ok(Err(error)) => {
+                renewals.failed(now);
+                tracing::error!(%error, "renewing the own certificate failed");
+            }
+            Err(error) => {
+                renewals.failed(now);
+                tracing::error!(%error, "renewing the own certificate broke off");
+            }
         }
     }
 }

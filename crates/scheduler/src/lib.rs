@@ -9,6 +9,7 @@
 mod config;
 mod convert;
 mod door;
+mod folder;
 mod looks;
 mod metrics;
 mod named;

@@ -1,5 +1,7 @@
 //! What a scheduler counts.
 
+use std::time::SystemTime;
+
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -17,6 +19,7 @@ pub struct Metrics {
     pub(crate) messages: Counter,
     pub(crate) dropped: Counter,
     pub(crate) decisions: Histogram,
+    certificate: Gauge,
 }
 
 impl Default for Metrics {
@@ -27,6 +30,7 @@ impl Default for Metrics {
             messages: Counter::default(),
             dropped: Counter::default(),
             decisions: Histogram::new(exponential_buckets(1e-6, 4.0, 10)),
+            certificate: Gauge::default(),
         }
     }
 }
@@ -42,5 +46,16 @@ impl Metrics {
         registry.register("scheduler_slow_hosts", help, self.dropped.clone());
         let help = "Time the brain took for one message, in seconds";
         registry.register("scheduler_decision_seconds", help, self.decisions.clone());
+        let help = "When the scheduler's own certificate ends, in seconds since 1970";
+        let name = "scheduler_certificate_expiry_timestamp_seconds";
+        registry.register(name, help, self.certificate.clone());
+    }
+
+    /// Notes when the scheduler's own certificate ends.
+    pub(crate) fn certificate(&self, expires_at: SystemTime) {
+        let since = expires_at.duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = since.unwrap_or_default().as_secs();
+        self.certificate
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use identity::{ClusterCa, IssueError, Links, LoadError, NodeKey, Role, Roles};
+use identity::{ClusterCa, IssueError, LinkLimits, Links, LoadError, NodeKey, Role, Roles};
 use swarm::schedule::{Restart, Schedule};
 use tokio::{
     net::TcpListener,
@@ -21,6 +21,7 @@ use types::Epoch;
 use crate::{
     config::SchedulerConfig,
     door::{self, Door},
+    folder,
     metrics::Metrics,
     office::Office,
     owner::Owner,
@@ -68,8 +69,9 @@ impl Scheduler {
     /// Loads or makes the cluster's authority, listens, and begins to schedule.
     pub async fn start(config: SchedulerConfig) -> Result<Self, StartError> {
         let (dir, cluster) = (config.ca_dir.clone(), config.cluster.clone());
+        let lifetime = config.certificate_lifetime;
         let loaded = spawn_blocking(move || -> Result<_, StartError> {
-            let ca = ClusterCa::load_or_create(&dir, &cluster)?;
+            let ca = ClusterCa::load_or_create(&dir, &cluster)?.with_lifetime(lifetime);
             let key = NodeKey::load_or_create(&dir.join("host"))?;
             let roles = Roles::from(Role::Scheduler);
             let identity = ca.identity_for(&key, roles, SystemTime::now())?;
@@ -82,7 +84,13 @@ impl Scheduler {
         let address = listener.local_addr().map_err(failed)?;
         let office = Office {
             ca: ca.clone(),
-            links: Links::new(identity),
+            links: Links::with_limits(
+                identity,
+                LinkLimits {
+                    expiry_grace: config.expiry_grace,
+                    ..LinkLimits::default()
+                },
+            ),
         };
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::default();
@@ -91,7 +99,13 @@ impl Scheduler {
         let (closings, closed) = mpsc::channel(config.links_max.max(1));
         let owner = owner(&config, &office, metrics.clone());
         tasks.spawn(owner.run(taken, closed, stop.clone()));
-        tasks.spawn(door::keep_identity(office.clone(), stop.clone()));
+        tasks.spawn(door::keep_identity(
+            office.clone(),
+            metrics.clone(),
+            stop.clone(),
+        ));
+        let dir = config.ca_dir.clone();
+        tasks.spawn(folder::watch(office.clone(), dir, stop.clone()));
         let door = Door {
             office,
             inputs,

@@ -287,6 +287,23 @@ async fn a_revoked_host_loses_its_stream_and_the_others_are_told() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_revoked_in_the_authoritys_folder_is_out_at_once() {
+    let cluster = Cluster::new("folder");
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    let (bad, good) = (cluster.host(Role::Daemon), cluster.host(Role::Daemon));
+    let mut outcast = Host::join(&bad, &scheduler, Inventory::default()).await;
+    let mut host = Host::join(&good, &scheduler, Inventory::default()).await;
+    // As another process does it.
+    let revoked = cluster.ca.revoke(bad.host(), std::time::SystemTime::now());
+    assert!(revoked.expect("kept").contains(bad.host()));
+    outcast.ended().await;
+    host.until(|m| matches!(m, SchedulerMessage::Revocations(_)))
+        .await;
+    assert!(is_shut_out(&bad, &scheduler).await);
+    scheduler.stop().await;
+}
+
+#[tokio::test]
 async fn a_foreign_cluster_is_refused() {
     let cluster = Cluster::new("home");
     let scheduler = start(&cluster, "127.0.0.1:0").await;

@@ -121,6 +121,8 @@ pub(crate) enum Event {
         task: TaskId,
         result: Result<TaskSpec, AccessError>,
     },
+    /// Somebody heard that hosts were thrown out.
+    Revoked,
     /// The scheduler said something, or the way to it changed.
     Scheduler(control::Event),
 }

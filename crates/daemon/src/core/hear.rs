@@ -104,6 +104,7 @@ impl Core {
             Event::Proven { task, result } => self.proven(task, result),
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
             Event::Recruited { task, result } => self.recruited(task, result),
+            Event::Revoked => self.cut_off_revoked(),
             Event::Scheduler(event) => self.scheduler_said(event),
         }
     }
@@ -169,6 +170,10 @@ impl Core {
         direction: Direction,
         link: LinkNo,
     ) -> Result<(), GoodbyeReason> {
+        if self.parts.links.is_revoked(id) {
+            // It may have been news in this very link's hello.
+            return Err(GoodbyeReason::Revoked);
+        }
         if self.places.is_full() {
             let waits = self.jobs.values().flat_map(|job| job.download.waits());
             let mut busy: BTreeSet<HostNo> = waits.map(|(host, ..)| host).collect();
@@ -250,7 +255,7 @@ impl Core {
     }
 
     /// The link to `host` is gone: nothing of it is left in any brain.
-    fn forget_host(&mut self, host: HostNo) {
+    pub(super) fn forget_host(&mut self, host: HostNo) {
         self.uploads.forget(host);
         self.serving.forget(host);
         let joined = self.peers.get_mut(host).map(|peer| {

@@ -8,12 +8,13 @@
 //! * `open`, `retire`: jobs begin and leave memory.
 //! * `job`: one running task: its brain, its readers, its imports; `lanes`: which import reads the next run.
 //! * `act`: carrying out what a download's brain decided.
-//! * `hear`: what links say.
+//! * `hear`: what links say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
 //! * `looks`: what other hosts saw of sources.
 //! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
 mod act;
+mod cut_off;
 mod event;
 mod hear;
 mod job;

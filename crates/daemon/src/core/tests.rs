@@ -1,26 +1,31 @@
 //! Several cores in one process: real stores, real TLS links, a real origin. Only the scheduler's words are put in here.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use control::{Introduce, Neighbour, SchedulerMessage, Term};
-use identity::{Links, Role, testing::Cluster};
+use identity::{Links, NodeKey, Role, testing::Cluster};
 use origin::{OriginConfig, Origins};
 use store::{Store, StoreConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Source, TaskId};
-use wire::{Hello, codec::VERSION};
 
 mod bounds;
 mod doubt;
 mod pieces;
 mod remote;
 mod retire;
+mod trust;
 
 use super::{Core, Event, Events, Parts};
 use crate::{
@@ -29,8 +34,10 @@ use crate::{
     clock::Clock,
     config::Limits,
     dial::Dialler,
+    greeting::Greeting,
     handle::{Fetch, Handle},
     import::Signer,
+    keeper::Keeper,
     metrics::Metrics,
     reader::TaskReader,
     task::TaskSpec,
@@ -195,7 +202,11 @@ impl Host {
     ) -> Self {
         let (store, _) = Store::open(config).expect("a store");
         let accesses = Accesses::new(origins.clone());
-        let identity = cluster.host(Role::Daemon);
+        let identity_dir = dir.path().join("identity");
+        let key = NodeKey::load_or_create(&identity_dir).expect("a key");
+        let identity = (cluster.ca)
+            .identity_for(&key, Role::Daemon.into(), SystemTime::now())
+            .expect("a certificate");
         let signer = Signer {
             key: identity.key().clone(),
             cluster: identity.cluster().clone(),
@@ -206,26 +217,23 @@ impl Host {
         let (events_in, events) = mpsc::channel(64);
         let (commands_in, commands) = mpsc::channel(64);
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
-        let wire = limits.wire();
-        let hello = Hello {
-            version: VERSION,
-            cluster: signer.cluster.clone(),
-            features: 0,
-            lane: 0,
-            listen_port: peer.port(),
-            revocations: None,
-        };
+        let greeting = Greeting::new(links.clone(), peer.port(), limits.wire());
         let dialler = Dialler {
-            links: links.clone(),
-            wire: wire.clone(),
-            hello: hello.clone(),
+            greeting: greeting.clone(),
             events: events_in.clone(),
         };
         let acceptor = Acceptor {
-            links: links.clone(),
-            wire,
-            hello,
+            greeting,
             events: events_in.clone(),
+        };
+        let keeper = Keeper {
+            links: links.clone(),
+            dir: identity_dir,
+            clients: watch::channel(None).1,
+            events: events_in.clone(),
+            health: crate::doors::Health::default(),
+            metrics: Metrics::default(),
+            seed: 7,
         };
         let clock = Clock::start();
         let parts = Parts {
@@ -247,6 +255,7 @@ impl Host {
         let mut running = JoinSet::new();
         running.spawn(Core::new(parts, events_in.clone()).run(commands, events, stop.clone()));
         running.spawn(acceptor.run(listener, stop.child_token()));
+        running.spawn(keeper.run(stop.child_token()));
         Self {
             id,
             peer,

@@ -99,6 +99,14 @@ impl Ledger {
         self.revoked.iter().any(|(revoked, _)| *revoked == host)
     }
 
+    /// Everybody in it, and since when.
+    pub(crate) fn revoked(&self) -> Vec<(HostId, SystemTime)> {
+        let since = |at: u64| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at));
+        let told = self.revoked.iter();
+        told.map(|(host, at)| (*host, since(*at).unwrap_or(SystemTime::UNIX_EPOCH)))
+            .collect()
+    }
+
     /// The number of the list: it grows with each host thrown out, and with nothing else.
     pub(crate) fn number(&self) -> u64 {
         self.revoked.len() as u64

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::certificate::CLOCK_SKEW;
 use crate::{role::Role, testing::Cluster};
 
 impl ClusterCa {

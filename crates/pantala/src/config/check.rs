@@ -16,6 +16,10 @@ use super::{
     units,
 };
 
+/// Shorter, a host would do little else than renew.
+const LIFETIME_MIN: Duration = Duration::from_secs(10);
+const LIFETIME_MAX: Duration = Duration::from_secs(72 * 3600);
+
 /// The checked configuration.
 pub(super) fn check(mut settings: Settings) -> Result<Config, Faults> {
     let faults = std::mem::take(&mut settings.faults);
@@ -190,11 +194,21 @@ fn scheduler(from: &mut Reader) -> Option<SchedulerConfig> {
     let status = from.listener("scheduler.status");
     let ca_dir = from.path("scheduler.ca_dir");
     let cluster = from.must("scheduler.cluster", str::parse);
+    let certificate_lifetime =
+        from.must(
+            "scheduler.certificate_lifetime",
+            |text| match units::duration(text).map_err(str::to_owned)? {
+                time if time < LIFETIME_MIN => Err("certificates live for 10s at least".to_owned()),
+                time if time > LIFETIME_MAX => Err("certificates live for 72h at most".to_owned()),
+                time => Ok(time),
+            },
+        );
     Some(SchedulerConfig {
         listen: listen?,
         status: status?,
         ca_dir: ca_dir?,
         cluster: cluster?,
+        certificate_lifetime: certificate_lifetime?,
     })
 }
 

@@ -317,6 +317,12 @@ pub(crate) const KEYS: &[Key] = &[
         "The cluster's name: 1 to 40 of a-z, 0-9 and '-'. It cannot change once the authority exists.",
     ),
     key(
+        "scheduler.certificate_lifetime",
+        Kind::Duration,
+        "\"72h\"",
+        "How long hosts' certificates are good for, 10s to 72h; each is renewed at a third of it. With less a host is out sooner that is neither revoked nor renewed, and a scheduler may be away for less.",
+    ),
+    key(
         "log.format",
         Kind::Text,
         "\"text\"",

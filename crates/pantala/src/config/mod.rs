@@ -10,9 +10,12 @@
 //! fault and forgets where a value stood. Checked structs hold no text that somebody must parse again; each component
 //! takes the part that is its own.
 
-#![expect(
-    dead_code,
-    reason = "some keys are read only where a daemon or scheduler starts"
+#![cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "some keys are read only where a daemon or scheduler starts"
+    )
 )]
 
 mod check;
@@ -140,6 +143,7 @@ pub(crate) struct SchedulerConfig {
     pub(crate) status: Option<SocketAddr>,
     pub(crate) ca_dir: PathBuf,
     pub(crate) cluster: ClusterId,
+    pub(crate) certificate_lifetime: Duration,
 }
 
 /// Logs.

@@ -1,5 +1,6 @@
 //! From the checked configuration to running parts: the one place that knows what each part takes.
 
+mod data_dir;
 mod parts;
 mod standing;
 mod vitals;
@@ -7,9 +8,10 @@ mod vitals;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use daemon::{Health, Joining};
 use gateway::admin::Admin;
 use identity::{Identity, JoinToken, Role, Roles};
 use scheduler::{Scheduler, SchedulerConfig};
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::standing::identity_dir;
 use self::{
     standing::{Standing, StandingError},
-    vitals::SchedulerVitals,
+    vitals::{JoiningVitals, SchedulerVitals},
 };
 use crate::{
     config::Config,
@@ -30,7 +32,10 @@ use crate::{
 pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
     let identity = match standing::of_daemon(config).map_err(nobody)? {
         Standing::Member(identity) => identity,
-        Standing::Joining(token) => join(config, token).await?,
+        Standing::Joining(token) => match join(config, token, &stop).await? {
+            Some(identity) => identity,
+            None => return Ok(()),
+        },
     };
     run(
         parts::daemon(config, identity),
@@ -39,19 +44,47 @@ pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(
     .await
 }
 
-/// Asks the configured schedulers for a certificate, until one gives it or says no.
-async fn join(config: &Config, token: JoinToken) -> Result<Identity, Problem> {
-    let schedulers: Vec<String> = config
-        .control
-        .schedulers
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let joined = daemon::join(&identity_dir(config), token, &schedulers).await;
-    joined.map_err(|error| {
+/// Asks the configured schedulers for a certificate until one gives it or says no; none if stopped before. Meanwhile the
+/// status page tells what is missing.
+async fn join(
+    config: &Config,
+    token: JoinToken,
+    stop: &CancellationToken,
+) -> Result<Option<Identity>, Problem> {
+    let schedulers = config.control.schedulers.iter();
+    let health = Health::default();
+    let joining = Joining {
+        dir: identity_dir(config),
+        token,
+        schedulers: schedulers.map(ToString::to_string).collect(),
+        health: health.clone(),
+        seed: u64::from(std::process::id()) ^ since_1970(),
+    };
+    let (mut page, page_stop) = (JoinSet::new(), stop.child_token());
+    if let Some(status) = config.status {
+        let listener = gateway::bind(status).await.map_err(|error| {
+            Problem::of(Exit::Failed, "opening the status page failed", error)
+                .next("choose another status.listen, or \"off\"")
+        })?;
+        let admin = Admin::new(Arc::new(JoiningVitals(health)));
+        page.spawn(admin.serve(listener, gateway::Limits::default(), page_stop.clone()));
+    }
+    let joined = tokio::select! {
+        () = stop.cancelled() => None,
+        joined = joining.join() => Some(joined),
+    };
+    // Its port is the daemon's from now on.
+    page_stop.cancel();
+    while page.join_next().await.is_some() {}
+    joined.transpose().map_err(|error| {
         Problem::of(Exit::Failed, "joining the cluster failed", error)
-            .next("check the token (`pantala token list` on the scheduler's host) and that the scheduler can be reached (`pantala doctor`)")
+            .next("check the token (`pantala token list` on the scheduler's host) and the clocks of both hosts")
     })
+}
+
+fn since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or_default()
 }
 
 async fn run(
@@ -68,11 +101,15 @@ async fn run(
 
 async fn begin(config: &Config) -> Result<Scheduler, Problem> {
     let section = &config.scheduler;
-    let scheduler = SchedulerConfig::new(
-        section.ca_dir.clone(),
-        section.cluster.clone(),
-        section.listen,
-    );
+    let scheduler = SchedulerConfig {
+        certificate_lifetime: section.certificate_lifetime,
+        expiry_grace: config.control.expiry_grace,
+        ..SchedulerConfig::new(
+            section.ca_dir.clone(),
+            section.cluster.clone(),
+            section.listen,
+        )
+    };
     let started = Scheduler::start(scheduler).await;
     started.map_err(|error| {
         Problem::of(Exit::Failed, "starting the scheduler failed", error)

@@ -20,6 +20,7 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
     DaemonConfig {
         identity,
         identity_dir: identity_dir(config),
+        expiry_grace: config.control.expiry_grace,
         is_seed: config.host.seed,
         topology: config.host.topology.clone(),
         peer: config.peer.listen,

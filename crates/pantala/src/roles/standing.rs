@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use identity::{ClusterCa, Identity, JoinToken, LoadError, LoadFault, NodeKey, Role, Roles};
 use types::{ClusterId, Secret};
 
+use super::data_dir::{self, DataDirError};
 use crate::config::Config;
 
 /// The cluster of a host that belongs to none. Its authority is the host's own, so nobody else can join it.
@@ -50,13 +50,14 @@ pub(crate) enum StandingError {
         #[source]
         cause: identity::ParseTokenError,
     },
+    /// Its certificate is over, and there is no way to another one.
+    #[error(
+        "this host's certificate expired {} ago, and control.join_token_file names no token", whole(.0)
+    )]
+    Expired(Duration),
     /// The data folder.
-    #[error("making the data folder {path}")]
-    DataDir {
-        path: PathBuf,
-        #[source]
-        cause: std::io::Error,
-    },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
 }
 
 impl StandingError {
@@ -73,11 +74,17 @@ impl StandingError {
             Self::ReadToken { .. } | Self::BadToken { .. } => {
                 "put what `pantala token create` printed into that file, readable by the daemon's user"
             }
-            Self::DataDir { .. } => {
-                "make it for the daemon's user with mode 700, or choose another host.data_dir"
+            Self::Expired(_) => {
+                "check the clock; else run `pantala token create` on the scheduler's host and name the file with it in control.join_token_file: the host joins again under its key"
             }
+            Self::DataDir(error) => error.next_step(),
         }
     }
+}
+
+/// A time for people.
+fn whole(time: &Duration) -> String {
+    jiff::SignedDuration::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)).to_string()
 }
 
 /// Where this host's key and certificate are.
@@ -87,10 +94,10 @@ pub(crate) fn identity_dir(config: &Config) -> PathBuf {
 
 /// Who a daemon is. Without schedulers and without a certificate it founds a cluster of its own, and is alone in it.
 pub(crate) fn of_daemon(config: &Config) -> Result<Standing, StandingError> {
-    make_private(&config.host.data_dir)?;
+    data_dir::claim(&config.host.data_dir)?;
     let dir = identity_dir(config);
     match Identity::load(&dir) {
-        Ok(Some(identity)) => return Ok(Standing::Member(identity)),
+        Ok(Some(identity)) => return of_certified(config, identity),
         Ok(None) => {}
         // It was on its way in when it was stopped.
         Err(LoadError {
@@ -112,12 +119,25 @@ pub(crate) fn of_daemon(config: &Config) -> Result<Standing, StandingError> {
     Ok(Standing::Member(certified(&authority, &dir, roles)?))
 }
 
+/// A host with a certificate is a member for as long as others take it. After that it joins again, under the same key.
+fn of_certified(config: &Config, identity: Identity) -> Result<Standing, StandingError> {
+    let since = SystemTime::now().duration_since(identity.expires_at());
+    match (since, &config.control.join_token_file) {
+        (Err(_), _) => Ok(Standing::Member(identity)),
+        (Ok(since), _) if since < config.control.expiry_grace.length() => {
+            Ok(Standing::Member(identity))
+        }
+        (Ok(_), Some(path)) => Ok(Standing::Joining(token(path)?)),
+        (Ok(since), None) => Err(StandingError::Expired(since)),
+    }
+}
+
 /// A host that is a member because it runs the authority itself.
 pub(crate) fn of_member(
     config: &Config,
     (authority, roles): (&ClusterCa, Roles),
 ) -> Result<Identity, StandingError> {
-    make_private(&config.host.data_dir)?;
+    data_dir::claim(&config.host.data_dir)?;
     certified(authority, &identity_dir(config), roles)
 }
 
@@ -134,18 +154,6 @@ fn token(path: &Path) -> Result<JoinToken, StandingError> {
     text.expose().trim().parse().map_err(|cause| {
         let path = path.to_owned();
         StandingError::BadToken { path, cause }
-    })
-}
-
-/// Makes a folder that is ours alone, unless it is there.
-fn make_private(path: &Path) -> Result<(), StandingError> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|cause| {
-        let path = path.to_owned();
-        StandingError::DataDir { path, cause }
     })
 }
 
@@ -183,6 +191,35 @@ mod tests {
             Standing::Joining(_) => panic!("nobody invited it"),
         };
         assert_eq!(host(), host());
+    }
+
+    #[test]
+    fn a_host_whose_certificate_is_over_joins_again_or_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let token_file = folder.path().join("token").display().to_string();
+        let scheduled = ("control.schedulers", "a:1");
+        let bare = config(folder.path(), &[scheduled]);
+        let section = &bare.scheduler;
+        let authority =
+            ClusterCa::load_or_create(&section.ca_dir, &section.cluster).expect("founded");
+        data_dir::claim(&bare.host.data_dir).expect("a folder");
+        let key = NodeKey::load_or_create(&identity_dir(&bare)).expect("a key");
+        let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+        let long_ago = SystemTime::now() - 3 * day - hour;
+        let expired = authority.identity_for(&key, Role::Daemon.into(), long_ago);
+        let expired = expired.expect("a certificate");
+        expired.save(&identity_dir(&bare)).expect("saved");
+        assert!(matches!(of_daemon(&bare), Err(StandingError::Expired(_))));
+
+        let graced = config(folder.path(), &[scheduled, ("control.expiry_grace", "2h")]);
+        assert!(matches!(of_daemon(&graced), Ok(Standing::Member(_))));
+
+        let minted = authority.tokens().mint(Role::Daemon, NonZeroU32::MIN, day);
+        let text = minted.expect("minted").text;
+        fs::write(&token_file, text.expose()).expect("written");
+        let invited = [scheduled, ("control.join_token_file", &token_file)];
+        let invited = config(folder.path(), &invited);
+        assert!(matches!(of_daemon(&invited), Ok(Standing::Joining(_))));
     }
 
     #[test]

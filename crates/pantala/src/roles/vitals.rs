@@ -1,5 +1,6 @@
-//! The scheduler's status page.
+//! Status pages: the scheduler's, and that of a host on its way into its cluster.
 
+use daemon::{Health, Severity};
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::admin::Vitals;
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -34,5 +35,29 @@ impl Vitals for SchedulerVitals {
 
     fn missing(&self) -> BoxFuture<'_, Vec<String>> {
         async { Vec::new() }.boxed()
+    }
+}
+
+/// What a host shows that has no certificate yet.
+pub(super) struct JoiningVitals(pub(super) Health);
+
+impl Vitals for JoiningVitals {
+    fn metrics(&self) -> BoxFuture<'_, String> {
+        async { "# EOF\n".to_owned() }.boxed()
+    }
+
+    fn ailments(&self) -> BoxFuture<'_, Vec<String>> {
+        async { Vec::new() }.boxed()
+    }
+
+    fn missing(&self) -> BoxFuture<'_, Vec<String>> {
+        async {
+            let mut lines = self.0.complaints(Severity::NotReady);
+            if lines.is_empty() {
+                lines.push("joining: the scheduler was not asked yet".to_owned());
+            }
+            lines
+        }
+        .boxed()
     }
 }

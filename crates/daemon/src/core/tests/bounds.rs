@@ -11,7 +11,7 @@ use super::{
 use crate::{metrics::Now, scrub::Scrub};
 
 /// The end of a link, whatever was said before.
-async fn end(link: &mut Link) -> LinkEnd {
+pub(super) async fn end(link: &mut Link) -> LinkEnd {
     loop {
         if let Err(end) = link.receiver.next().await {
             return end;

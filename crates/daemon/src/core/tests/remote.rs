@@ -19,23 +19,23 @@ pub(super) async fn remote(cluster: &Cluster, host: &Host, rate: Option<ByteCoun
 }
 
 async fn link(identity: identity::Identity, host: &Host, rate: Option<ByteCount>) -> Link {
-    let hello = Hello {
-        version: VERSION,
-        cluster: identity.cluster().clone(),
-        features: 0,
-        lane: 0,
-        listen_port: 1,
-        revocations: None,
-    };
     let config = WireConfig {
         intake: Intake::new(rate),
         ..WireConfig::new(BufferPool::new(1))
     };
-    let tcp = TcpStream::connect(host.peer).await.expect("a connection");
-    let links = Links::new(identity);
-    let link = links.connect(tcp, host.id, Protocol::Peer).await;
-    let link = link.expect("both are of the cluster");
-    Link::start(link, config, hello).await.expect("a link")
+    let link = dial(Links::new(identity), host, config).await;
+    link.expect("both are of the cluster")
+}
+
+/// A link to `host`, of the host that `links` speaks for.
+pub(super) async fn dial(
+    links: Links,
+    host: &Host,
+    config: WireConfig,
+) -> Result<Link, anyhow::Error> {
+    let tcp = TcpStream::connect(host.peer).await?;
+    let link = links.connect(tcp, host.id, Protocol::Peer).await?;
+    Ok(Greeting::new(links, 1, config).start(link).await?)
 }
 
 /// Asks for all pieces and waits until the first bytes come.
