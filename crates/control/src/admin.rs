@@ -1,6 +1,6 @@
 //! Calls beside the stream: certificates, and what administrators ask for.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use types::{Epoch, HostId, Layout, Secret, TaskId, Topology};
 
@@ -100,6 +100,8 @@ pub struct HostView {
     pub running: u32,
     /// Tasks it holds.
     pub holdings: u32,
+    /// Where others find it; none if it has not joined yet.
+    pub addresses: Vec<SocketAddr>,
     /// Whether it is lowered by blame.
     pub is_low: bool,
 }

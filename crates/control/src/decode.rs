@@ -100,10 +100,14 @@ fn address(address: &proto::Address) -> Checked<SocketAddr> {
 }
 
 fn addresses(list: &[proto::Address]) -> Checked<Vec<SocketAddr>> {
-    bounded(list, Join::LISTEN_MAX, "too many addresses")?;
     if list.is_empty() {
         return Err(Malformed("no address"));
     }
+    addresses_or_none(list)
+}
+
+pub(crate) fn addresses_or_none(list: &[proto::Address]) -> Checked<Vec<SocketAddr>> {
+    bounded(list, Join::LISTEN_MAX, "too many addresses")?;
     list.iter().map(address).collect()
 }
 

@@ -44,7 +44,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn address(address: SocketAddr) -> proto::Address {
+pub(crate) fn address(address: SocketAddr) -> proto::Address {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),

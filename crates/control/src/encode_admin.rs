@@ -96,6 +96,7 @@ pub(crate) fn host_view(view: HostView) -> proto::HostView {
         running: view.running,
         holdings: view.holdings,
         is_low: view.is_low,
+        addresses: view.addresses.into_iter().map(encode::address).collect(),
     }
 }
 
@@ -107,5 +108,6 @@ pub(crate) fn host_view_of(view: &proto::HostView) -> Result<HostView, Malformed
         running: view.running,
         holdings: view.holdings,
         is_low: view.is_low,
+        addresses: decode::addresses_or_none(&view.addresses)?,
     })
 }

@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Make, list and revoke the tokens with which hosts join the cluster (on the scheduler's host).
     #[command(subcommand)]
     Token(TokenCommand),
+    /// List the cluster's hosts, and throw one out (on the scheduler's host).
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Check, print or explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -239,6 +242,33 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Its id, as `token list` shows it: the part before the first dot.
         id: identity::TokenId,
+        #[command(flatten)]
+        authority: AuthorityArgs,
+    },
+}
+
+/// What to do with the cluster's hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// List the hosts that are connected to the scheduler, and those that were revoked.
+    #[command(
+        after_help = "Examples:\n  pantala host list\n  pantala host list --json | jq -r '.[] | select(.standing == \"revoked\").host'"
+    )]
+    List {
+        /// The scheduler to ask [default: the port of scheduler.listen on this machine].
+        #[arg(long, value_name = "HOST:PORT")]
+        scheduler: Option<crate::config::Endpoint>,
+        #[command(flatten)]
+        authority: AuthorityArgs,
+    },
+    /// Throw a host out for good: no other host deals with its key any more, and it gets no certificate again.
+    #[command(
+        after_help = "A running scheduler notices at once, whichever way it was configured.\n\n\
+Examples:\n  pantala host revoke abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrst"
+    )]
+    Revoke {
+        /// Its id, as `host list` and `pantala doctor` on that host show it.
+        host: types::HostId,
         #[command(flatten)]
         authority: AuthorityArgs,
     },

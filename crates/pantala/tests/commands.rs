@@ -28,7 +28,7 @@ fn shown(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 22] = [
     &["get"],
     &["task"],
     &["store", "ls"],
@@ -41,6 +41,8 @@ const COMMANDS: [&[&str]; 20] = [
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["host", "list"],
+    &["host", "revoke"],
     &["config", "check"],
     &["config", "default"],
     &["config", "explain"],

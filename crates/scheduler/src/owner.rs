@@ -508,7 +508,8 @@ impl Desk {
 
     fn view_hosts(&self) -> Vec<HostView> {
         let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let views = self.seats.keys().filter_map(|host| {
+        let views = self.seats.iter().filter_map(|(host, seat)| {
+            let place = seat.place.as_ref();
             let view = self.owner.brain.host_view(host)?;
             Some(HostView {
                 host: view.host,
@@ -517,6 +518,7 @@ impl Desk {
                 running: counted(view.running),
                 holdings: counted(view.holdings),
                 is_low: view.low_until.is_some(),
+                addresses: place.map_or_else(Vec::new, |(addresses, ..)| addresses.clone()),
             })
         });
         views.collect()

@@ -279,7 +279,8 @@ fn certificate(config: &Config) -> Finding {
                     "certificate",
                     Health::Good,
                     format!(
-                        "of cluster {}, good until {}",
+                        "of host {} in cluster {}, good until {}",
+                        identity.host(),
                         identity.cluster(),
                         at(until)
                     ),

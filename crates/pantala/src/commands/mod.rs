@@ -1,8 +1,10 @@
 //! What each command does. Each is a function of its arguments; none keeps state.
 
+mod authority;
 mod config;
 mod doctor;
 mod get;
+mod host;
 mod local;
 mod pages;
 mod serve;
@@ -28,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Problem> {
         Command::Bypass(command) => local::bypass(file, command),
         Command::Doctor(args) => doctor::run(file, args),
         Command::Token(command) => token::run(file, command),
+        Command::Host(command) => host::run(file, command),
         Command::Config(command) => config::run(file, command),
         Command::Daemon(args) => {
             let flags = [args.own.settings(), args.common.settings()].concat();

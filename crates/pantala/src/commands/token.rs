@@ -2,14 +2,14 @@
 
 use std::{
     num::NonZeroU32,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
-use identity::{ClusterCa, Role, TokenId, TokenInfo, TokenStore};
+use identity::{Role, TokenId, TokenInfo, TokenStore};
 use serde::Serialize;
 
-use super::load;
+use super::authority;
 use crate::{
     cli::{AuthorityArgs, TokenCommand},
     problem::{Exit, Problem},
@@ -92,42 +92,14 @@ fn revoke(store: &TokenStore, id: TokenId, as_json: bool) -> Result<(), Problem>
     }
 }
 
-/// The tokens of the authority. Only making a token may make an authority: a typing error in a path must not.
+/// The tokens of the authority. Only making a token may make an authority.
 fn store(
     file: Option<PathBuf>,
     args: &AuthorityArgs,
     may_found: bool,
 ) -> Result<TokenStore, Problem> {
-    let (dir, cluster) = match (&args.ca_dir, &args.cluster) {
-        (Some(dir), Some(cluster)) => (dir.clone(), cluster.clone()),
-        (dir, cluster) => {
-            let config = load(file, Vec::new())?.scheduler;
-            (
-                dir.clone().unwrap_or(config.ca_dir),
-                cluster.clone().unwrap_or(config.cluster),
-            )
-        }
-    };
-    if !may_found && !is_there(&dir) {
-        let message = format!("there is no authority in {}", dir.display());
-        return Err(Problem::new(Exit::Failed, message)
-            .next("run this on the scheduler's host, or name the folder with --ca-dir"));
-    }
-    let opened = ClusterCa::load_or_create(&dir, &cluster);
-    let opened = opened.map_err(|error| {
-        Problem::of(
-            Exit::Failed,
-            "opening the cluster's authority failed",
-            error,
-        )
-        .next("run this on the scheduler's host as its user, or name the folder with --ca-dir")
-    })?;
-    Ok(opened.tokens())
-}
-
-/// Whether somebody keeps something there; what it is is for the authority to say.
-fn is_there(dir: &Path) -> bool {
-    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_some()) && dir.exists()
+    let (authority, _) = authority::open(file, args, may_found)?;
+    Ok(authority.ca.tokens())
 }
 
 fn row(info: &TokenInfo) -> Row {
