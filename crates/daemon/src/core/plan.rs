@@ -17,7 +17,7 @@ use super::{
     Core, Event,
     scheduling::{Held, inventory},
 };
-use crate::{access::AccessError, doors::Severity, handle::Look, task::TaskSpec};
+use crate::{access::AccessError, doors::Severity, handle::Look, join::chain, task::TaskSpec};
 
 /// Head start of the smaller of two hosts that were introduced to each other, so that one of them dials.
 const DIAL_GRACE: Duration = Duration::from_millis(500);
@@ -99,10 +99,14 @@ impl Core {
         match event {
             control::Event::Connected { sender, .. } => self.joined(sender),
             control::Event::Disconnected { cause } => {
-                tracing::warn!(%cause, "the scheduler is away; going on with the hosts that are known");
+                let cause = chain(&cause);
+                tracing::warn!(
+                    cause,
+                    "the scheduler is away; going on with the hosts that are known"
+                );
                 self.parts
                     .health
-                    .complain(Severity::Degraded, "scheduler", cause.to_string());
+                    .complain(Severity::Degraded, "scheduler", cause);
                 self.scheduling.disconnected();
                 self.looks.clear();
                 self.drive_all(|| Swarm::SchedulerAway(true));

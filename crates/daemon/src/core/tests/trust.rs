@@ -3,11 +3,7 @@
 use identity::Identity;
 use wire::{Config as WireConfig, LinkEnd, codec::GoodbyeReason, link::BufferPool};
 
-use super::{
-    bounds::end,
-    remote::dial,
-    *,
-};
+use super::{bounds::end, remote::dial, *};
 
 fn config() -> WireConfig {
     WireConfig::new(BufferPool::new(1))
