@@ -134,8 +134,9 @@ daemon_killed() {
     restart 5
     verdict "a daemon is killed in its download: it finishes after a restart" "$work/5/log" fetch 5
     verdict "a daemon is killed in its download: the file is right" "a digest differs" same 5
-    verdict "a daemon is killed in its download: it resumes" "it began anew" \
-        at_most "$(metric 5 pantala_body_bytes_total)" $((160 * mib))
+    local came
+    came=$(($(metric 5 pantala_body_bytes_total peer) + $(metric 5 pantala_body_bytes_total origin)))
+    verdict "a daemon is killed in its download: it resumes" "it began anew" at_most "$came" $((160 * mib))
 }
 
 # ---- strangers --------------------------------------------------------------
