@@ -271,6 +271,10 @@ impl TryFrom<proto::HostMessage> for Stamped {
                     Err(_) => return Err(Malformed("accusation")),
                 },
             },
+            Host::Doubt(doubt) => HostMessage::Doubt {
+                of: host(&doubt.of)?,
+                task: task(&doubt.task)?,
+            },
             Host::Look(of) => HostMessage::Look {
                 source: source(of)?,
             },

@@ -193,6 +193,10 @@ impl From<Stamped> for proto::HostMessage {
                     Accusation::Proof => proto::Accusation::Proof.into(),
                 },
             }),
+            HostMessage::Doubt { of, task } => Host::Doubt(proto::Doubt {
+                of: of.as_bytes().to_vec(),
+                task: task.as_bytes().to_vec(),
+            }),
             HostMessage::Look { source: of } => Host::Look(source(of)),
             HostMessage::Looked { source, found } => {
                 Host::Looked(looked(source, found, Duration::ZERO))

@@ -52,6 +52,14 @@ pub enum HostMessage {
         /// With what.
         kind: Accusation,
     },
+    /// The whole that a host vouched for does not have its digest: somebody else is to import that task. An accusation
+    /// follows once it is known which pieces were wrong.
+    Doubt {
+        /// Who vouched for it.
+        of: HostId,
+        /// Which task.
+        task: TaskId,
+    },
     /// Any host asks what the origin says of a public source. Answered by [`crate::SchedulerMessage::Look`] or, when
     /// another host knows, [`crate::SchedulerMessage::Looked`].
     Look {

@@ -135,7 +135,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         },
     );
     let numbers = (task(), any::<u32>(), any::<u64>(), failure(), any::<bool>());
-    let small = (numbers, 0..8, host(), layout()).prop_map(|(numbers, which, of, layout)| {
+    let small = (numbers, 0..11, host(), layout()).prop_map(|(numbers, which, of, layout)| {
         let (task, number, epoch, cause, flag) = numbers;
         let epoch = Epoch(epoch);
         match which {
@@ -174,6 +174,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
                     Accusation::Misbehaved
                 },
             },
+            9 => HostMessage::Doubt { of, task },
             _ if flag => HostMessage::Ping,
             _ => HostMessage::Goodbye,
         }

@@ -85,6 +85,11 @@ pub(crate) fn event(host: HostId, message: &HostMessage) -> Option<Event> {
             of: *of,
             kind: brain::Accusation::Misbehaved,
         }),
+        HostMessage::Doubt { of, task } => Event::Doubt(brain::Doubt {
+            by: host,
+            of: *of,
+            task: *task,
+        }),
         HostMessage::Goodbye => Event::Goodbye { host },
     })
 }

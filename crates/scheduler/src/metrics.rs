@@ -17,6 +17,7 @@ pub struct Metrics {
     pub(crate) hosts: Gauge,
     pub(crate) asks: Counter,
     pub(crate) messages: Counter,
+    pub(crate) blames: Counter,
     pub(crate) dropped: Counter,
     pub(crate) decisions: Histogram,
     certificate: Gauge,
@@ -28,6 +29,7 @@ impl Default for Metrics {
             hosts: Gauge::default(),
             asks: Counter::default(),
             messages: Counter::default(),
+            blames: Counter::default(),
             dropped: Counter::default(),
             decisions: Histogram::new(exponential_buckets(1e-6, 4.0, 10)),
             certificate: Gauge::default(),
@@ -42,6 +44,8 @@ impl Metrics {
         registry.register("scheduler_asks", "Asks received", self.asks.clone());
         let messages = self.messages.clone();
         registry.register("scheduler_messages", "Messages received", messages);
+        let help = "Words of hosts on others that sent or vouched for something wrong";
+        registry.register("scheduler_blames", help, self.blames.clone());
         let help = "Hosts dropped because they did not read";
         registry.register("scheduler_slow_hosts", help, self.dropped.clone());
         let help = "Time the brain took for one message, in seconds";

@@ -212,6 +212,9 @@ impl Desk {
                     self.remember(ask);
                 }
             }
+            HostMessage::Blame { .. } | HostMessage::Doubt { .. } => {
+                self.owner.metrics.blames.inc();
+            }
             HostMessage::Look { source } => self.look(host, source),
             HostMessage::Looked { source, found } => self.looked(host, source, found.clone()),
             _ => {}

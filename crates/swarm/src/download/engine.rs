@@ -127,6 +127,7 @@ impl Download {
             }
             Event::Verified { piece, from } => self.verified(now, piece, from),
             Event::Void { piece } => self.void(piece),
+            Event::VoidAll => self.void_all(now),
             Event::Corrupt { piece, host } => self.corrupt(now, piece, host),
             Event::Leased(lease) => self.leased(now, lease),
             Event::LeaseEnded { epoch } => {

@@ -100,6 +100,9 @@ pub enum Event {
         /// Which.
         piece: PieceIndex,
     },
+    /// Nothing that was held counts any more: the whole is not what was asked for. Everything wanted is fetched again,
+    /// and a lease is given back.
+    VoidAll,
     /// A piece did not match its digest.
     Corrupt {
         /// Which.

@@ -112,6 +112,14 @@ impl Importing {
         Some(held.epoch)
     }
 
+    /// Nothing that was imported counts: begins anew, once there is a lease again.
+    pub(crate) fn restart(&mut self) {
+        (self.seed, self.lapsed) = (None, None);
+        (self.is_refused, self.alone) = (false, 0);
+        self.pieces = PieceSet::empty(self.pieces.piece_count());
+        self.running.clear();
+    }
+
     /// Ends the lease if its time is over: the holder stops by its own clock, unless no scheduler is there that could
     /// have renewed it or named another importer.
     pub(crate) fn fence(&mut self, now: Moment) -> Option<Epoch> {

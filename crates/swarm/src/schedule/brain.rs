@@ -9,7 +9,7 @@ use super::{
     event::{Accusation, Action, Ask, Blame, Event, Have, Join, Refusal},
     graph::Change,
     hosts::{HostNo, Hosts, Tokens},
-    member::rights,
+    member::{DOUBTED, rights},
     outbox::Outbox,
     policy::Policy,
     task::{Spot, Tasks},
@@ -115,6 +115,7 @@ impl Schedule {
             }
             Event::Left { host, task } => self.drop_holdings(now, &host, &[task]),
             Event::Blame(blame) => self.blame(now, &blame),
+            Event::Doubt(doubt) => self.doubt(now, &doubt),
         }
     }
 
@@ -260,6 +261,9 @@ impl Schedule {
         }
         entered.layout = entered.layout.or(ask.layout);
         let seat = entered.add(no, rights(ask.can_import, ask.visibility));
+        if entered.is_doubted(&self.hosts.at(no).id) {
+            entered.member_mut(seat).tries = DOUBTED;
+        }
         self.hosts.at_mut(no).tasks.insert(task, seat);
         let spot = Spot { task, seat };
         self.begin(now, spot, ask.have);
@@ -271,9 +275,16 @@ impl Schedule {
         let task = self.tasks.at(spot.task);
         let refusal = (rights, self.hosts.at(task.member(spot.seat).host).id);
         let is_refused = task.refusals.contains(&refusal);
+        let task = self.tasks.at_mut(spot.task);
+        if ask.have == Have::None {
+            // Whatever it had, and vouched for, is void.
+            task.covered_by.take_if(|seat| *seat == spot.seat);
+        }
         self.change_member(spot, |member| {
-            if let Have::Some(have) = ask.have {
-                member.have = have;
+            match ask.have {
+                Have::Some(have) => member.have = have,
+                Have::None => member.have = 0,
+                Have::All => {}
             }
             if !is_refused {
                 member.rights = rights;

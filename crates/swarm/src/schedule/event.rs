@@ -66,6 +66,8 @@ pub enum Event {
     },
     /// A host accuses another.
     Blame(Blame),
+    /// A host hashed the whole and found it wrong.
+    Doubt(Doubt),
 }
 
 /// A host that joins.
@@ -208,6 +210,18 @@ pub struct Blame {
     pub of: HostId,
     /// With what.
     pub kind: Accusation,
+}
+
+/// A word on who imported something wrong. It moves the import of one task elsewhere and lowers nobody: the origin may
+/// be what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The reporter; one who takes no part in the task is not believed.
+    pub by: HostId,
+    /// Who vouched for what was wrong.
+    pub of: HostId,
+    /// The task.
+    pub task: TaskId,
 }
 
 /// Why the origin did not give the content.

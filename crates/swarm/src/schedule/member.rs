@@ -25,6 +25,9 @@ pub(super) struct Member {
     pub(super) tries: u8,
 }
 
+/// The tries of who vouched for something wrong: as many as can be counted, so that everybody else comes first.
+pub(super) const DOUBTED: u8 = u8::MAX;
+
 /// Not among the spare holders.
 pub(super) const NOT_SPARE: u32 = u32::MAX;
 

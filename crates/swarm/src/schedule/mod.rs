@@ -9,7 +9,8 @@
 //!   Complete holders cost a few bytes until somebody waits for their content; only then some are seated in the mesh.
 //! * **The lease** (`lease`, `grant`). One importer per task while content is missing. Its lease fences itself: it is
 //!   counted by the holder's clock from a moment *before* the scheduler counts it, so no delay of messages makes two.
-//! * **Trust** (`blame`). Three unrelated reporters, or one proof, lower a host for a while.
+//! * **Trust** (`blame`, `doubt`). Three unrelated reporters, or one proof, lower a host for a while. One who hashed a
+//!   whole and found it wrong moves the import of that task to somebody else.
 //! * **Bounds** (`hosts`, `policy`). Every number that a host can drive up has a limit.
 //!
 //! After a restart the brain is empty (`rebuild`): hosts tell what they have and hold, and unknown tasks wait a moment
@@ -21,6 +22,7 @@
 
 mod blame;
 mod brain;
+mod doubt;
 mod event;
 mod grant;
 mod graph;
@@ -42,8 +44,8 @@ mod view;
 
 pub use brain::{Restart, Schedule};
 pub use event::{
-    Accusation, Action, Ask, Blame, CanImport, Event, FailCause, Have, Holdings, Inventory, Join,
-    Lease, LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
+    Accusation, Action, Ask, Blame, CanImport, Doubt, Event, FailCause, Have, Holdings, Inventory,
+    Join, Lease, LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
 };
 pub use policy::{Policy, Scope};
 pub use view::{Counts, HostView, LeaseView, MemberView, TaskView};

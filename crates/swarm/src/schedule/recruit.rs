@@ -2,7 +2,7 @@
 //!
 //! A seed is preferred as importer, but the brain knows only members. So before the first lease of a task goes to a host
 //! that is no seed, one live seed is told of the task and given a moment to ask for it by itself. Which one follows from
-//! task and seed alone, so that tasks spread over seeds.
+//! task and seed alone, so that tasks spread over seeds. The same happens anew when what was imported turns out wrong.
 
 use types::{HostId, Moment};
 
@@ -45,7 +45,7 @@ impl Schedule {
             |host: &Host| !host.is_low() && host.place.cell(self.policy.max_scope) == task.cell;
         let seeds = (self.seeds.iter())
             .filter_map(|id| Some(self.hosts.at(self.hosts.find(id)?)))
-            .filter(|host| here(host));
+            .filter(|host| here(host) && !task.is_doubted(&host.id));
         let mut best: Option<(u64, HostId)> = None;
         for seed in seeds {
             if seed.tasks.contains_key(&no) {

@@ -44,6 +44,8 @@ pub(super) struct Task {
     /// Who called a failure permanent, with which rights.
     pub(super) refusals: Vec<(CanImport, HostId)>,
     pub(super) last_failure: Option<OriginFailure>,
+    /// Who vouched for a whole that was wrong: named again only if there is nobody else. Bounded.
+    doubted: Vec<HostId>,
     pub(super) lease: Option<Held>,
     /// An importer that says nothing is missing among the members.
     pub(super) covered_by: Option<Seat>,
@@ -63,6 +65,9 @@ pub(super) struct Task {
     pub(super) wake: Option<Moment>,
 }
 
+/// Doubted hosts that are remembered for one task: by then it is the origin that is wrong.
+const DOUBTED_MAX: usize = 16;
+
 impl Task {
     fn new(now: Moment, id: TaskId, cell: u32) -> Self {
         Self {
@@ -81,6 +86,7 @@ impl Task {
             credentialed: BTreeSet::new(),
             refusals: Vec::new(),
             last_failure: None,
+            doubted: Vec::new(),
             lease: None,
             covered_by: None,
             in_doubt: false,
@@ -110,6 +116,19 @@ impl Task {
         });
         self.next_order = self.next_order.wrapping_add(1);
         seat
+    }
+
+    /// Remembers that what `host` vouched for was wrong. False if that was known, or cannot be remembered.
+    pub(super) fn note_doubt(&mut self, host: HostId) -> bool {
+        let is_news = !self.is_doubted(&host) && self.doubted.len() < DOUBTED_MAX;
+        if is_news {
+            self.doubted.push(host);
+        }
+        is_news
+    }
+
+    pub(super) fn is_doubted(&self, host: &HostId) -> bool {
+        self.doubted.contains(host)
     }
 
     pub(super) fn remove(&mut self, seat: Seat) {

@@ -120,6 +120,11 @@ fn event(words: &[&str]) -> Event {
                 Accusation::Misbehaved
             },
         }),
+        "doubt" => Event::Doubt(Doubt {
+            by: h,
+            of: host(third),
+            task: task(last),
+        }),
         other => panic!("no such word: {other}"),
     }
 }
@@ -324,6 +329,28 @@ fn three_unrelated_voices_or_a_proof_lower_a_host_until_it_is_forgotten() {
     check(
         &format!("{waits}, {}, +600001, ask a t", three.replace('z', "e")),
         "a:e",
+    );
+}
+
+#[test]
+fn who_vouched_for_a_wrong_whole_imports_again_only_if_nobody_else_can() {
+    let begun = "join a, join b, join c, ask a t, ask b t, ask c t, import a t 1";
+    // The holder is asked to stop and the next one is named; nobody is lowered.
+    check(
+        &format!("{begun}, doubt b a t, back a t 1"),
+        "a!1 b:a c:ab a+1 ax1 b!2",
+    );
+    // Leaving and asking again washes nobody.
+    check(
+        "join a, ask a t, join b, ask b t no, doubt b a t, left a t, join c, ask c t, ask a t, 503 c t 2",
+        "a!1 b:a ax1 c:b c!2 a:bc c!3",
+    );
+    // One who takes no part has no say.
+    check("join a, join z, ask a t, doubt z a t", "a!1");
+    // A seed that has no part in it reads it again.
+    check(
+        "join a, ask a t, +1000, join s seed, join b, ask b t, import a t 1, doubt b a t, back a t 1, ask s t",
+        "a!1 b:a a+1 ax1 s* s:ab s!2",
     );
 }
 

@@ -134,6 +134,21 @@ impl Download {
         }
     }
 
+    pub(super) fn void_all(&mut self, now: Moment) {
+        let dropped = self.requests.clear();
+        self.cancel_all(dropped);
+        if let Some(lease) = self.importing.lease {
+            self.out
+                .push_back(Action::GiveUpLease { epoch: lease.epoch });
+            self.lease_ended(lease.epoch);
+        }
+        self.importing.restart();
+        self.have = PieceSet::empty(self.layout.piece_count());
+        (self.reported, self.follow_up) = (None, None);
+        self.motion.restart(now);
+        self.state = State::Fetching;
+    }
+
     pub(super) fn corrupt(&mut self, now: Moment, piece: PieceIndex, host: HostNo) {
         self.requests.refused(host, PieceRun::one(piece));
         let policy = self.policy;

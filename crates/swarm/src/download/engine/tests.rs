@@ -54,6 +54,28 @@ fn the_next_request_goes_to_the_parent_that_keeps_a_slot() {
 }
 
 #[test]
+fn a_void_whole_is_fetched_again_and_the_lease_given_back() {
+    let mut download = with_parent(2);
+    let lease = Lease {
+        epoch: Epoch(3),
+        run: layout().all(),
+        until: Moment::NEVER,
+    };
+    download.handle(Moment(1), Event::Leased(lease));
+    for piece in layout().all().pieces() {
+        let from = Supplier::Host(PARENT);
+        download.handle(Moment(2), Event::Verified { piece, from });
+    }
+    drop(actions(&mut download, Moment(2)));
+    assert_eq!(download.state(), State::Complete);
+    download.handle(Moment(3), Event::VoidAll);
+    let next = actions(&mut download, Moment(3));
+    assert!(next.contains(&Action::GiveUpLease { epoch: Epoch(3) }));
+    assert_eq!(requested(&next).len(), 2, "the parent shows all of it");
+    assert!(download.have().is_empty() && !download.is_importer());
+}
+
+#[test]
 fn nobody_is_woken_to_find_that_nobody_has_room() {
     let mut download = with_parent(0);
     let host = PARENT;
