@@ -123,7 +123,11 @@ impl Handle {
     ) -> Result<TaskReader, Arc<TaskError>> {
         let (open, closed) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let Fetch { whole, class } = fetch;
+        let Fetch {
+            whole,
+            class,
+            own_digest,
+        } = fetch;
         self.tell(Command::Open {
             spec,
             run,
@@ -136,6 +140,9 @@ impl Handle {
         let (task, number) = answer
             .await
             .unwrap_or_else(|_| Err(Arc::new(TaskError::Stopping)))?;
+        if own_digest {
+            task.want_digest();
+        }
         Ok(TaskReader::new(task, self.clone(), (number, run), open))
     }
 
@@ -174,4 +181,6 @@ pub struct Fetch {
     pub whole: bool,
     /// Whether it gives way to tasks that somebody waits for.
     pub class: Class,
+    /// Whether the reader ends with the digest computed on this host, not with a seed's word.
+    pub own_digest: bool,
 }

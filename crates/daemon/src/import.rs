@@ -127,7 +127,8 @@ impl ImportError {
             Self::Origin(cause) => cause.is_permanent(),
             Self::Access(cause) => cause.is_permanent(),
             Self::Short { .. } | Self::Busy { .. } => false,
-            Self::Store { .. } => true,
+            // It belongs to a table that is void; the next one is read again.
+            Self::Store { cause, .. } => !matches!(cause, WriteError::Voided(_)),
         }
     }
 

@@ -37,6 +37,7 @@ mod reader;
 mod reception;
 mod scheduler;
 mod scrub;
+mod seal;
 mod table;
 mod task;
 mod tasks;

@@ -9,7 +9,7 @@ use identity::verify;
 use store::WriteError;
 use tokio::time::Instant;
 use tracing::debug;
-use types::{ClusterId, HostId, PieceIndex, PieceRun, Segment, TaskId};
+use types::{ClusterId, HostId, PieceIndex, PieceRun, Seal, Segment, TaskId};
 use wire::{
     Assembly, LinkEnd, LinkReceiver, LinkSender, Message,
     codec::{Data, Progress},
@@ -19,6 +19,7 @@ use crate::{
     core::{Event, Events, LinkNo},
     near::Pace,
     reception::Slot,
+    seal,
     task::Task,
     tasks::Tasks,
 };
@@ -79,6 +80,13 @@ impl Incoming {
                     self.segment(task, segment);
                     Ok(())
                 }
+                Ok(wire::Event::Message {
+                    task: Some(task),
+                    message: Message::Seal { seal, .. },
+                }) => {
+                    self.seal(task, seal).await;
+                    Ok(())
+                }
                 Ok(wire::Event::Message { task, message }) => {
                     self.events
                         .tell(Event::Said {
@@ -119,6 +127,9 @@ impl Incoming {
         let Some(task) = self.tasks.get(&task) else {
             return;
         };
+        if task.table.read().refuses(&segment.signer) {
+            return;
+        }
         let is_fit = segment.is_well_formed()
             && segment.layout == task.spec.layout
             && verify(
@@ -134,6 +145,28 @@ impl Incoming {
             task.keep_segment(Arc::new(segment));
         } else {
             debug!(signer = ?segment.signer, task = ?task.spec.task, "a segment's signer was not named importer");
+        }
+    }
+
+    /// A signed word for the whole, checked here too. One is enough.
+    async fn seal(&self, id: TaskId, seal: Seal) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        if task.content.seal().is_some() {
+            return;
+        }
+        let is_seed = |host: &HostId| self.tasks.is_seed(host);
+        match seal::check(&seal, &task.spec, (&self.cluster, is_seed)) {
+            Ok(()) if task.keep_seal(seal) => self.events.tell(Event::Sealed { task: id }).await,
+            Ok(()) => {}
+            Err(fault) => {
+                debug!(host = %self.host, task = ?id, error = &fault as &dyn std::error::Error, "a seal is refused");
+                if fault.is_wilful() {
+                    let link = self.link;
+                    self.events.tell(Event::FalseSeal { link, task: id }).await;
+                }
+            }
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! Every piece is read here before the whole is called right: what an unclean boot put in doubt is hashed again. A piece
 //! that turns out lost is told of, so that it comes again, and waited for.
+//!
+//! Where a seed vouches for the whole before this host could, and no reader here needs this host's own word, hashing
+//! waits: first for the bytes, then until nobody waits for anything else.
 
 use std::sync::Arc;
 
@@ -11,49 +14,78 @@ use types::{ByteRange, Digest, DigestAlgorithm, PieceIndex, PieceRun, TaskId};
 
 use crate::{
     core::{Event, Events},
-    task::Task,
+    task::{News, Task},
+    tasks::Tasks,
 };
 
 /// Bytes hashed at a time.
 const STEP: usize = 256 << 10;
 
-/// Hashes all of `task` in order, waiting for what is missing, and gives the digest by the function it was asked by;
-/// BLAKE3, which the piece table folds to, if it was asked by none. Of a content whose digest was computed by an earlier
-/// process only the pieces are checked. `None` if the task ends first: while it waits it does not keep the task.
-pub(crate) async fn prove(task: Arc<Task>, events: Events) -> Option<Result<Digest, ReadError>> {
-    let piece_count = task.spec.layout.piece_count();
-    let mut news = task.news();
-    let (weak, mut task) = (Arc::downgrade(&task), task);
-    let mut whole = Whole::new(&task);
-    loop {
-        if news.borrow_and_update().failed.is_some() {
-            return None;
-        }
-        let have = task.content.have();
-        let until = have.first_missing(whole.next);
-        while whole.next < until.unwrap_or(PieceIndex(piece_count)) {
-            match tokio::task::block_in_place(|| whole.take(&task)) {
-                Ok(()) => {}
-                Err(ReadError::Missing(piece)) => {
-                    let id = task.spec.task;
-                    events.tell(Event::Decayed { task: id, piece }).await;
-                    // A part of it may have been hashed by then, and the digest that was known is that of other bytes.
-                    whole = Whole::new(&task);
-                    break;
-                }
-                Err(cause) => return Some(Err(cause)),
+/// The hashing of one task.
+pub(crate) struct Proof {
+    pub(crate) task: Arc<Task>,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) events: Events,
+    /// A seed is whom the others' seals come from: it never waits.
+    pub(crate) is_seed: bool,
+}
+
+impl Proof {
+    /// Hashes all of the task in order, waiting for what is missing, and gives the digest by the function it was asked
+    /// by; BLAKE3, which the piece table folds to, if it was asked by none. Of a content whose digest was computed by an
+    /// earlier process only the pieces are checked. `None` if the task ends first: while it waits it does not keep the
+    /// task.
+    pub(crate) async fn run(self) -> Option<Result<Digest, ReadError>> {
+        let Self {
+            mut task,
+            tasks,
+            events,
+            is_seed,
+        } = self;
+        let (mut news, mut busy) = (task.news(), tasks.busy());
+        let weak = Arc::downgrade(&task);
+        let mut whole = Whole::new(&task);
+        loop {
+            let is_busy = *busy.borrow_and_update();
+            let seen = news.borrow_and_update().clone();
+            if seen.failed.is_some() {
+                return None;
             }
-            tokio::task::yield_now().await;
-        }
-        if whole.next.0 == piece_count {
-            return whole.digest(&task).map(Ok);
-        }
-        if !task.content.have().contains(whole.next) {
+            if whole.next.0 == task.spec.layout.piece_count() {
+                return whole.digest(&task).map(Ok);
+            }
+            let have = task.content.have();
+            let may_wait = !is_seed && whole.hasher.is_some() && tasks.expects_seal(&task);
+            if have.contains(whole.next) && (!may_wait || is_due(&seen, (have.is_full(), is_busy)))
+            {
+                match tokio::task::block_in_place(|| whole.take(&task)) {
+                    Ok(()) => {}
+                    Err(ReadError::Missing(piece)) => {
+                        let id = task.spec.task;
+                        events.tell(Event::Decayed { task: id, piece }).await;
+                        // A part of it may have been hashed by then, and the digest that was known is that of other
+                        // bytes.
+                        whole = Whole::new(&task);
+                    }
+                    Err(cause) => return Some(Err(cause)),
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
             drop(task);
-            news.changed().await.ok()?;
+            tokio::select! {
+                changed = news.changed() => changed.ok()?,
+                changed = busy.changed() => changed.ok()?,
+            }
             task = weak.upgrade()?;
         }
     }
+}
+
+/// Whether hashing is worth its time although a seal is here or will come.
+fn is_due(news: &News, (is_full, is_busy): (bool, bool)) -> bool {
+    // Whole and not sealed, its readers' last bytes wait for this.
+    news.digest_wanted || (is_full && (!news.sealed || !is_busy))
 }
 
 /// The prefix that was looked at so far.

@@ -22,6 +22,10 @@ pub struct TaskReader {
     at: Option<PieceIndex>,
     /// Bytes of its run that were here when it began, and what had come from peers and the origin by then.
     begun: (u64, u64, u64),
+    /// The news' count of voids that this reader knows of.
+    voids: u32,
+    /// Whether it was told of verified bytes since.
+    was_given: bool,
     /// Dropped with the reader: the core sees it and forgets the demand.
     _open: oneshot::Sender<()>,
 }
@@ -38,6 +42,7 @@ impl TaskReader {
         let held = run.pieces().filter(|piece| have.contains(*piece));
         let local = held.map(|piece| layout.length_of(piece).0).sum();
         let (_, peer, origin) = task.bytes();
+        let voids = news.borrow().voids;
         Self {
             task,
             handle,
@@ -45,6 +50,8 @@ impl TaskReader {
             news,
             at: None,
             begun: (local, peer, origin),
+            voids,
+            was_given: false,
             _open: open,
         }
     }
@@ -55,6 +62,8 @@ impl TaskReader {
     }
 
     /// Waits until the byte `at` is verified, and says how far verified bytes go on from there.
+    ///
+    /// Errors: [`TaskError::Voided`], once, if what it said before turned out wrong: read it all again.
     pub async fn ready(&mut self, at: u64) -> Result<ByteRange, Arc<TaskError>> {
         let layout = self.task.spec.layout;
         let end = layout.length().0;
@@ -73,13 +82,15 @@ impl TaskReader {
                 .await;
         }
         loop {
-            let failed = self.news.borrow_and_update().failed.clone();
+            let news = self.news.borrow_and_update().clone();
+            self.notice(&news)?;
             let until = self.verified(first).await?;
             if until > first {
                 let until = layout.range_of(PieceIndex(until.0 - 1)).end();
+                self.was_given = true;
                 return Ok(ByteRange::new(at, until).expect("the piece of `at` is held"));
             }
-            if let Some(failed) = failed {
+            if let Some(failed) = news.failed {
                 return Err(failed);
             }
             if self.news.changed().await.is_err() {
@@ -151,12 +162,39 @@ impl TaskReader {
         (local, peers - peer, origins - origin)
     }
 
+    /// Whether what this reader was told is void. Said once.
+    fn notice(&mut self, news: &News) -> Result<(), Arc<TaskError>> {
+        let is_void = self.voids != news.voids && self.was_given;
+        self.voids = news.voids;
+        self.was_given &= !is_void;
+        if is_void {
+            Err(Arc::new(TaskError::Voided))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Waits until the whole is here and was hashed on this host, and gives that digest.
     pub async fn proven(&mut self) -> Result<Digest, Arc<TaskError>> {
+        self.task.want_digest();
+        self.told(|news| news.proven).await
+    }
+
+    /// Waits until the whole is here and was hashed on this host, or folds to what a seed sealed; gives the digest that
+    /// it was asked by. For consumers that verify by themselves.
+    pub async fn vouched(&mut self) -> Result<Option<Digest>, Arc<TaskError>> {
+        let asked = self.task.spec.digest;
+        self.told(|news| (news.sealed || news.proven.is_some()).then_some(asked))
+            .await
+    }
+
+    /// Waits for news that say it all.
+    async fn told<T>(&mut self, all: impl Fn(&News) -> Option<T>) -> Result<T, Arc<TaskError>> {
         loop {
             let news = self.news.borrow_and_update().clone();
-            if let Some(digest) = news.proven {
-                return Ok(digest);
+            self.notice(&news)?;
+            if let Some(told) = all(&news) {
+                return Ok(told);
             }
             if let Some(failed) = news.failed {
                 return Err(failed);

@@ -2,7 +2,10 @@
 //!
 //! Pure. Signatures are checked, and signers found entitled, before a segment comes here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use types::{Epoch, HostId, PieceDigest, PieceIndex, Segment};
 
@@ -11,7 +14,9 @@ use types::{Epoch, HostId, PieceDigest, PieceIndex, Segment};
 pub struct Table {
     pieces: BTreeMap<PieceIndex, Arc<Segment>>,
     /// Signers whose segments turned out wrong: nothing of theirs is accepted again.
-    liars: Vec<HostId>,
+    liars: BTreeSet<HostId>,
+    /// This host, once what it read itself turned out wrong: its own old word must not come back from others.
+    own: Option<HostId>,
 }
 
 /// What became of a segment.
@@ -26,9 +31,12 @@ pub enum Accepted {
 }
 
 impl Table {
-    /// The table of stored segments, whose signatures were checked when they came.
-    pub fn stored(segments: Vec<Segment>) -> Self {
-        let mut table = Self::default();
+    /// The table of stored segments, whose signatures were checked when they came; those of `liars` do not count.
+    pub fn stored(segments: Vec<Segment>, liars: BTreeSet<HostId>) -> Self {
+        let mut table = Self {
+            liars,
+            ..Self::default()
+        };
         for segment in segments {
             table.accept(Arc::new(segment));
         }
@@ -74,14 +82,27 @@ impl Table {
         self.pieces.get(&piece)
     }
 
-    /// The whole turned out wrong: every digest is void, and its signers are not believed again. Returns who they were.
-    pub fn void(&mut self) -> Vec<HostId> {
-        let mut signers: Vec<HostId> = self.pieces.values().map(|segment| segment.signer).collect();
-        signers.sort();
-        signers.dedup();
-        self.pieces.clear();
-        self.liars.extend(&signers);
+    /// Whether what another host passes on as `signer`'s word does not count.
+    pub fn refuses(&self, signer: &HostId) -> bool {
+        self.liars.contains(signer) || self.own.as_ref() == Some(signer)
+    }
+
+    /// The whole turned out wrong: every digest is void, and its signers are not believed again. What this host, `me`,
+    /// reads anew counts. Returns who vouched for each piece.
+    pub fn void(&mut self, me: HostId) -> BTreeMap<PieceIndex, HostId> {
+        let pieces = std::mem::take(&mut self.pieces).into_iter();
+        let signers: BTreeMap<_, _> = pieces
+            .map(|(piece, segment)| (piece, segment.signer))
+            .collect();
+        let others = signers.values().filter(|signer| **signer != me);
+        self.liars.extend(others);
+        self.own = Some(me);
         signers
+    }
+
+    /// From now on the word of all but `liars` counts.
+    pub fn believe_all_but(&mut self, liars: BTreeSet<HostId>) {
+        (self.liars, self.own) = (liars, None);
     }
 }
 
@@ -126,11 +147,18 @@ mod tests {
 
     #[test]
     fn nobody_believes_the_signers_of_a_void_table() {
-        let mut table = Table::default();
+        let (mut table, me) = (Table::default(), HostId::from_bytes([3; 32]));
+        let (liar, other) = (HostId::from_bytes([9; 32]), HostId::from_bytes([7; 32]));
         table.accept(segment(1, 0, &[1], 9));
-        assert_eq!(table.void(), [HostId::from_bytes([9; 32])]);
+        table.accept(segment(1, 1, &[1], 3));
+        let signers = [(PieceIndex(0), liar), (PieceIndex(1), me)];
+        assert_eq!(table.void(me), signers.into());
         assert_eq!(table.accept(segment(5, 0, &[1], 9)), Accepted::Liar);
         assert_eq!(table.digest_of(PieceIndex(0)), None);
+        assert!(table.refuses(&liar) && table.refuses(&me) && !table.refuses(&other));
         assert_eq!(table.accept(segment(6, 0, &[2], 7)), Accepted::New);
+        assert_eq!(table.accept(segment(6, 1, &[2], 3)), Accepted::New);
+        table.believe_all_but(BTreeSet::new());
+        assert!(!table.refuses(&liar) && !table.refuses(&me));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
-use types::{Digest, HostId, Layout, PieceIndex, Segment, Source, TaskId, Visibility};
+use types::{Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility};
 
 use crate::{
     reception::Awaited,
@@ -43,6 +43,12 @@ pub struct News {
     pub pieces: u32,
     /// The digest of the whole, computed on this host; set once everything is here and checked.
     pub proven: Option<Digest>,
+    /// Everything is here and folds to the root that a seed sealed.
+    pub sealed: bool,
+    /// How often everything turned out wrong and began anew: what readers were given before is void.
+    pub voids: u32,
+    /// A reader needs the digest computed on this host.
+    pub digest_wanted: bool,
     /// Why it can't go on.
     pub failed: Option<Arc<TaskError>>,
 }
@@ -72,11 +78,16 @@ pub enum TaskError {
         seconds: u64,
     },
     /// The whole does not have its digest, from whatever source.
-    #[error("the content does not match {expected}")]
+    #[error("what {origin} gives does not match {expected}")]
     Corrupt {
         /// What it was asked by.
         expected: Digest,
+        /// The source, without secrets.
+        origin: String,
     },
+    /// What a reader was given turned out wrong; all is read again, and the reader may begin anew.
+    #[error("what was read so far is void: the whole did not match its digest")]
+    Voided,
     /// The store can't take it.
     #[error("storing the content")]
     Store(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -163,6 +174,15 @@ impl Task {
         self.tell(|news| news.pieces = news.pieces.wrapping_add(1));
     }
 
+    /// Everything is void and begins anew.
+    pub(crate) fn restarted(&self) {
+        self.awaited.clear();
+        self.tell(|news| {
+            news.voids = news.voids.wrapping_add(1);
+            (news.proven, news.sealed) = (None, false);
+        });
+    }
+
     /// Keeps a segment whose signature was checked, for the pieces to come and for a restart.
     pub(crate) fn keep_segment(&self, segment: Arc<Segment>) {
         if self.table.write().accept(Arc::clone(&segment)) == Accepted::New
@@ -172,12 +192,43 @@ impl Task {
         }
     }
 
+    /// Keeps a seal that was checked, unless there is one: a second one says the same, or the own hash will tell.
+    pub(crate) fn keep_seal(&self, seal: Seal) -> bool {
+        if self.content.seal().is_some() {
+            return false;
+        }
+        match self.content.put_seal(seal) {
+            Ok(()) => {
+                self.tell(|_| {});
+                true
+            }
+            Err(cause) => {
+                tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a seal was not stored");
+                false
+            }
+        }
+    }
+
+    /// A reader will need the digest computed on this host: hashing does not wait.
+    pub(crate) fn want_digest(&self) {
+        self.news
+            .send_if_modified(|news| !std::mem::replace(&mut news.digest_wanted, true));
+    }
+
     /// The scheduler named `host` its importer. Bounded: beyond it the word of further ones does not count.
     pub(crate) fn name_importer(&self, host: HostId) {
         let mut importers = self.importers.write();
         if importers.len() < Self::IMPORTERS_MAX {
             importers.insert(host);
         }
+    }
+
+    /// Whether any of `hosts` was named an importer of it.
+    pub(crate) fn has_named_any(&self, hosts: &BTreeSet<HostId>) -> bool {
+        self.importers
+            .read()
+            .iter()
+            .any(|host| hosts.contains(host))
     }
 
     /// Whether the scheduler named `host` an importer of it.

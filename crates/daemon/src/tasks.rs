@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use types::{HostId, TaskId};
 
 use crate::task::Task;
@@ -16,6 +17,8 @@ pub(crate) struct Tasks {
     live: RwLock<BTreeMap<TaskId, Arc<Task>>>,
     /// Seeds that the scheduler named: their word counts for every task.
     seeds: RwLock<BTreeSet<HostId>>,
+    /// Whether somebody waits for anything that is not here yet; also changes with the seeds.
+    busy: watch::Sender<bool>,
 }
 
 impl Tasks {
@@ -34,6 +37,28 @@ impl Tasks {
     /// The seeds of the cluster, anew.
     pub(crate) fn set_seeds(&self, seeds: BTreeSet<HostId>) {
         *self.seeds.write() = seeds;
+        self.busy.send_modify(|_| {});
+    }
+
+    /// Whether somebody waits for anything that is not here yet: what nobody waits for is then left for later.
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.busy
+            .send_if_modified(|was| std::mem::replace(was, is_busy) != is_busy);
+    }
+
+    /// What [`Tasks::set_busy`] said, from now on, and a change whenever the seeds do.
+    pub(crate) fn busy(&self) -> watch::Receiver<bool> {
+        self.busy.subscribe()
+    }
+
+    /// Whether `host` is a seed.
+    pub(crate) fn is_seed(&self, host: &HostId) -> bool {
+        self.seeds.read().contains(host)
+    }
+
+    /// Whether a seed vouches for the whole of `task`, or will once it has read it.
+    pub(crate) fn expects_seal(&self, task: &Task) -> bool {
+        task.content.seal().is_some() || task.has_named_any(&self.seeds.read())
     }
 
     /// Whether `signer` may vouch for pieces of `task`: a seed, or a host that the scheduler named its importer.

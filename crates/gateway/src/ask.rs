@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue};
 use types::{Digest, RegistryHost, RepoName, Secret};
 use url::Url;
 
-use crate::range::AskedRange;
+use crate::{range::AskedRange, reader::Proof};
 
 /// One consumer's request for content.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct ContentAsk {
     pub headers: OriginHeaders,
     /// How urgent it is.
     pub class: Class,
+    /// What the reader of the whole will ask for at its end: the daemon prepares it meanwhile.
+    pub proof: Proof,
 }
 
 /// The content of a [`ContentAsk`].
@@ -202,6 +204,7 @@ mod tests {
             caller: Caller::Tcp("127.0.0.1:1".parse().expect("an address")),
             headers,
             class: Class::Waiting,
+            proof: Proof::Sealed,
         };
         let shown = format!("{ask:?}");
         assert!(

@@ -113,18 +113,23 @@ pub enum OpenError {
     Policy(String),
 }
 
-/// Why reading broke off. The bytes before it were good.
+/// Why reading broke off. The bytes before it were good, unless the whole is not: `Corrupt` and `Voided`.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Every source is gone, and the origin too.
     #[error("no source is left")]
     NoSource(#[source] Box<dyn Error + Send + Sync>),
     /// The whole does not have the digest it was asked by.
-    #[error("the content does not match {expected}")]
+    #[error("what {} gives does not match {expected}", origin.as_deref().unwrap_or("the origin"))]
     Corrupt {
         /// What was asked for.
         expected: Digest,
+        /// Where it was read, without secrets.
+        origin: Option<String>,
     },
+    /// What was said to be verified was not, and is fetched again: a consumer that can take it back begins anew.
+    #[error("what was read so far is void: the whole did not match its digest")]
+    Voided,
     /// The store could not read or write.
     #[error("the store failed")]
     Store(#[source] io::Error),

@@ -182,7 +182,10 @@ impl VerifiedReader for TestReader {
             let expected = self.content.digest;
             match now.proof {
                 Some(true) => Ok(Some(expected)),
-                _ => Err(ReadError::Corrupt { expected }),
+                _ => Err(ReadError::Corrupt {
+                    expected,
+                    origin: None,
+                }),
             }
         })
     }

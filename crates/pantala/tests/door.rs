@@ -45,7 +45,10 @@ impl VerifiedReader for Reader {
     fn finish(&mut self, _: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
         let expected = Digest::sha256([7; 32]);
         let result = if self.1 {
-            Err(ReadError::Corrupt { expected })
+            Err(ReadError::Corrupt {
+                expected,
+                origin: None,
+            })
         } else {
             Ok(Some(expected))
         };

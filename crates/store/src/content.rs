@@ -170,6 +170,12 @@ impl Content {
         Ok(())
     }
 
+    /// Drops the kept seal, which turned out wrong. Reaches the disk with the next commit.
+    pub fn forget_seal(&self) {
+        let mut state = self.live.state.lock();
+        state.seal_dirty |= state.seal.take().is_some();
+    }
+
     /// The kept seal.
     pub fn seal(&self) -> Option<Seal> {
         self.live.state.lock().seal.clone()

@@ -171,6 +171,7 @@ impl Core {
         let took = self.parts.clock.now().since(job.began);
         let (local, peer, origin) = job.task.bytes();
         tracing::info!(task = ?task, ?took, local, peer, origin, "everything wanted is here");
+        self.try_seal(task);
         self.give_way();
     }
 

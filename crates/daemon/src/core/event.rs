@@ -107,6 +107,10 @@ pub(crate) enum Event {
         epoch: Option<types::Epoch>,
         cause: Arc<ImportError>,
     },
+    /// A link took a seed's seal.
+    Sealed { task: TaskId },
+    /// A link got a seal that its bearer must have known to be wrong.
+    FalseSeal { link: LinkNo, task: TaskId },
     /// A stored piece no longer matches its digest, and is not held any more.
     Decayed { task: TaskId, piece: PieceIndex },
     /// The whole was hashed.

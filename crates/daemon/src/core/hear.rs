@@ -6,7 +6,7 @@ use swarm::{
     HostNo, SlotHint,
     download::{Event as Swarm, Supplier},
 };
-use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, PieceSet, Source, TaskId};
+use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, PieceSet, TaskId};
 use wire::{
     Inventory, LinkEnd, Message,
     codec::{DeclineReason, GoodbyeReason},
@@ -100,6 +100,8 @@ impl Core {
                 epoch,
                 cause,
             } => self.import_failed(task, (run, epoch), &cause),
+            Event::Sealed { task } => self.sealed(task),
+            Event::FalseSeal { link, task } => self.false_seal(link, task),
             Event::Decayed { task, piece } => self.decayed(task, piece),
             Event::Proven { task, result } => self.proven(task, result),
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
@@ -453,6 +455,7 @@ impl Core {
             // What came between our own `Open` and theirs was announced to nobody.
             self.show_all(task, host);
         }
+        self.tell_seal_to(task, host);
     }
 
     /// `host` takes part in `task` no more.
@@ -485,6 +488,9 @@ impl Core {
     }
 
     fn received(&mut self, link: LinkNo, task: TaskId, piece: PieceIndex) {
+        if self.is_void(task, piece) {
+            return;
+        }
         if let Some(job) = self.jobs.get(&task) {
             job.task.verified(piece, From::Peer);
             self.parts
@@ -507,7 +513,16 @@ impl Core {
         }
     }
 
+    /// Whether what was stored a moment ago was voided meanwhile.
+    fn is_void(&self, task: TaskId, piece: PieceIndex) -> bool {
+        let job = self.jobs.get(&task);
+        job.is_some_and(|job| job.task.content.digest_of(piece).is_none())
+    }
+
     fn imported(&mut self, task: TaskId, piece: PieceIndex, leased: bool) {
+        if self.is_void(task, piece) {
+            return;
+        }
         if let Some(job) = self.jobs.get(&task) {
             let bytes = job.task.spec.layout.length_of(piece);
             job.task.verified(piece, From::Origin);
@@ -560,29 +575,22 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        job.is_proving = false;
         let digest = match result {
             Ok(digest) => digest,
             Err(cause) => return self.fail(task, TaskError::Store(Arc::new(cause))),
         };
         if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
-            let signers = job.task.table.write().void();
-            tracing::error!(task = ?task, %expected, found = %digest, ?signers, "the whole does not match the digest it was asked by");
-            // A registry's blob has the digest it is named by; a digest that a user put beside a URL may simply be wrong,
-            // and says nothing of the importer.
-            if matches!(job.task.spec.source, Source::Blob { .. }) {
-                signers
-                    .into_iter()
-                    .for_each(|signer| self.scheduling.blame(signer));
-            }
-            if let Err(cause) = tokio::task::block_in_place(|| job.task.content.void_all()) {
-                tracing::error!(task = ?task, error = &cause as &dyn std::error::Error, "voiding failed");
-            }
-            return self.fail(task, TaskError::Corrupt { expected });
+            return self.whole_is_wrong(task, (expected, digest));
         }
         (job.is_held, job.is_proven) = (true, true);
-        job.task.tell(|news| news.proven = Some(digest));
-        self.io
-            .spawn(note_whole(task, job.task.content.noting(), digest));
+        self.settle_seal(task);
+        self.whole_is_right(task);
+        if let Some(job) = self.jobs.get(&task) {
+            job.task.tell(|news| news.proven = Some(digest));
+            self.io
+                .spawn(note_whole(task, job.task.content.noting(), digest));
+        }
         self.scheduling.holds(task);
     }
 }

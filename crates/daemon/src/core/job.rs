@@ -33,6 +33,10 @@ pub(super) struct Job {
     pub(super) is_held: bool,
     /// Whether the whole was hashed and is right, and its bytes may be believed.
     pub(super) is_proven: bool,
+    /// Whether everything is here and folds to what a seed sealed.
+    pub(super) is_sealed: bool,
+    /// Whether the whole is being hashed, or will be.
+    pub(super) is_proving: bool,
     pub(super) began: Moment,
     /// When anybody last had a use for it, here or elsewhere.
     pub(super) used_at: Moment,
@@ -57,6 +61,8 @@ impl Job {
             may_import: true,
             is_held: false,
             is_proven: false,
+            is_sealed: false,
+            is_proving: false,
             began: now,
             used_at: now,
         }

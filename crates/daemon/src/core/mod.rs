@@ -10,11 +10,13 @@
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: what links say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
+//! * `seals`: words for whole contents; `doubts`: contents that turned out wrong.
 //! * `looks`: what other hosts saw of sources.
 //! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
 mod act;
 mod cut_off;
+mod doubts;
 mod event;
 mod hear;
 mod job;
@@ -25,6 +27,7 @@ mod peers;
 mod plan;
 mod retire;
 mod scheduling;
+mod seals;
 mod serve;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use types::{Chance, Moment, PieceRun, TaskId};
 use wire::Runs;
 
+use doubts::Doubts;
 pub(crate) use event::{Event, Events, LinkNo};
 use job::Job;
 use looks::Looks;
@@ -101,6 +105,7 @@ pub(crate) struct Core {
     serving: Serving,
     scheduling: Scheduling,
     looks: Looks,
+    doubts: Doubts,
     events: Events,
     io: JoinSet<()>,
     chance: Chance,
@@ -120,6 +125,7 @@ impl Core {
             serving: Serving::default(),
             scheduling: Scheduling::new(parts.is_alone),
             looks: Looks::default(),
+            doubts: Doubts::default(),
             events,
             io: JoinSet::new(),
             chance: Chance::seeded(parts.seed),

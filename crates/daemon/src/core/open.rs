@@ -13,7 +13,7 @@ use types::{PieceIndex, PieceRun, TaskId, Visibility};
 use super::{Core, Event, job::Job};
 use crate::{
     handle::{Command, TaskStatus, Wait},
-    prove::prove,
+    prove::Proof,
     table::Table,
     task::{Task, TaskError, TaskSpec},
 };
@@ -101,6 +101,7 @@ impl Core {
     /// Whatever is in the background gives way while anything in the foreground is not complete, and goes on after it.
     pub(super) fn give_way(&mut self) {
         let must = self.jobs.values().any(Job::has_priority);
+        self.tasks.set_busy(must);
         let changed: Vec<(TaskId, bool)> = (self.jobs.iter())
             .map(|(task, job)| (*task, must && job.class() == Class::Background, job))
             .filter(|(_, gives_way, job)| *gives_way != job.gives_way)
@@ -133,10 +134,16 @@ impl Core {
         let content = self
             .create(&spec)
             .map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))?;
-        let table = Table::stored(content.segments());
+        let table = self.table_of(&content);
         let task = Arc::new(Task::new(spec, content, table));
         self.adopt(Arc::clone(&task));
         Ok(task)
+    }
+
+    /// The table of what the store has, without the word of those who lied about it.
+    fn table_of(&mut self, content: &store::Content) -> Table {
+        let liars = self.doubts.liars(self.parts.clock.now(), &content.task());
+        Table::stored(content.segments(), liars)
     }
 
     /// Makes `task` live: its brain, its proof, its place among the tasks that links write into.
@@ -153,21 +160,33 @@ impl Core {
         if job.is_held && task.content.is_sound() {
             job.is_proven = true;
             task.tell(|news| news.proven = task.spec.digest.or_else(|| task.content.digest()));
-        } else {
-            self.prove(task);
         }
         if !self.scheduling.is_connected() {
             job.download.handle(now, Swarm::SchedulerAway(true));
         }
         self.jobs.insert(id, job);
+        self.prove(id);
+        self.try_seal(id);
         self.settle(id);
     }
 
-    /// Hashes the whole of `task` beside everything else.
-    fn prove(&mut self, task: Arc<Task>) {
-        let (id, events) = (task.spec.task, self.events.clone());
+    /// Hashes the whole of `task` beside everything else, unless that is done or under way.
+    pub(super) fn prove(&mut self, id: TaskId) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if job.is_proven || std::mem::replace(&mut job.is_proving, true) {
+            return;
+        }
+        let proof = Proof {
+            task: Arc::clone(&job.task),
+            tasks: Arc::clone(&self.tasks),
+            events: self.events.clone(),
+            is_seed: self.parts.is_seed,
+        };
+        let events = self.events.clone();
         self.io.spawn(async move {
-            if let Some(result) = prove(task, events.clone()).await {
+            if let Some(result) = proof.run().await {
                 events.tell(Event::Proven { task: id, result }).await;
             }
         });
@@ -176,12 +195,12 @@ impl Core {
     /// A stored piece decayed. While somebody reads it is fetched again; else the task leaves memory and what it lacks
     /// comes when somebody asks.
     pub(super) fn decayed(&mut self, task: TaskId, piece: PieceIndex) {
-        let (was_held, was_proven) = match self.jobs.get_mut(&task) {
-            None => (true, true),
-            Some(job) => (
-                std::mem::take(&mut job.is_held),
-                std::mem::take(&mut job.is_proven),
-            ),
+        let was_held = match self.jobs.get_mut(&task) {
+            None => true,
+            Some(job) => {
+                (job.is_proven, job.is_sealed) = (false, false);
+                std::mem::take(&mut job.is_held)
+            }
         };
         if was_held {
             self.scheduling.holds_no_more(task);
@@ -193,14 +212,11 @@ impl Core {
             return self.drop_job(task, None);
         }
         job.is_asked &= !was_held;
-        let task = Arc::clone(&job.task);
-        let id = task.spec.task;
-        if was_proven {
-            task.tell(|news| news.proven = None);
-            self.prove(task);
-        }
-        self.drive(id, Swarm::Void { piece });
-        self.ask_scheduler(id);
+        job.task
+            .tell(|news| (news.proven, news.sealed) = (None, false));
+        self.prove(task);
+        self.drive(task, Swarm::Void { piece });
+        self.ask_scheduler(task);
     }
 
     fn create(&mut self, spec: &TaskSpec) -> Result<store::Content, CreateError> {
@@ -267,7 +283,7 @@ impl Core {
             source,
             visibility: info.visibility,
         };
-        let table = Table::stored(content.segments());
+        let table = self.table_of(&content);
         self.adopt(Arc::new(Task::new(spec, content, table)));
         true
     }

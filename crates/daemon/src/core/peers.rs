@@ -23,6 +23,8 @@ pub(super) struct LinkHandle {
     ours: BTreeMap<TaskId, TaskNo>,
     /// Segments that the remote got from us, by piece.
     vouched: BTreeMap<TaskId, PieceSet>,
+    /// Tasks whose seal the remote got from us.
+    sealed: BTreeSet<TaskId>,
 }
 
 impl LinkHandle {
@@ -33,6 +35,7 @@ impl LinkHandle {
             next_no: 0,
             ours: BTreeMap::new(),
             vouched: BTreeMap::new(),
+            sealed: BTreeSet::new(),
         }
     }
 
@@ -55,7 +58,19 @@ impl LinkHandle {
     /// We leave `task` on this link.
     pub(super) fn close(&mut self, task: &TaskId) -> Option<TaskNo> {
         self.vouched.remove(task);
+        self.sealed.remove(task);
         self.ours.remove(task)
+    }
+
+    /// What vouched for pieces of `task` is void: the remote has none of our segments for it.
+    pub(super) fn unvouch(&mut self, task: &TaskId) {
+        self.vouched.remove(task);
+        self.sealed.remove(task);
+    }
+
+    /// Notes that the remote gets our seal of `task`. False if it has it.
+    pub(super) fn note_sealed(&mut self, task: TaskId) -> bool {
+        self.sealed.insert(task)
     }
 
     /// Which pieces of `task` the remote has our segments for.

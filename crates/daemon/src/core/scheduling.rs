@@ -315,6 +315,11 @@ impl Scheduling {
         });
     }
 
+    /// What `of` vouched for was wrong as a whole.
+    pub(super) fn doubt(&mut self, task: TaskId, of: HostId) {
+        self.say(HostMessage::Doubt { of, task });
+    }
+
     pub(super) fn holds(&mut self, task: TaskId) {
         self.ends(task);
         self.say(HostMessage::Holdings {

@@ -22,9 +22,11 @@ use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Sour
 
 mod bounds;
 mod doubt;
+mod doubts;
 mod pieces;
 mod remote;
 mod retire;
+mod seals;
 mod trust;
 
 use super::{Core, Event, Events, Parts};
@@ -48,6 +50,8 @@ pub(crate) struct Web {
     pub(crate) address: SocketAddr,
     sent: Arc<std::sync::atomic::AtomicU64>,
     heads: Arc<std::sync::atomic::AtomicU64>,
+    /// Answers are wrong until so many bytes were sent.
+    wrong_until: Arc<std::sync::atomic::AtomicU64>,
     pub(crate) content: Arc<Vec<u8>>,
     _serving: JoinSet<()>,
 }
@@ -64,11 +68,14 @@ impl Web {
         let (body, counter) = (Arc::clone(&content), Arc::clone(&sent));
         let heads = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let looks = Arc::clone(&heads);
+        let wrong_until = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let wrong = Arc::clone(&wrong_until);
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut tcp, _)) = listener.accept().await {
                 let (body, counter) = (Arc::clone(&body), Arc::clone(&counter));
                 let looks = Arc::clone(&looks);
+                let wrong = Arc::clone(&wrong);
                 connections.spawn(async move {
                     while let Some(head) = request(&mut tcp).await {
                         // Like other servers it gives what it has of a range that goes beyond its end.
@@ -77,9 +84,16 @@ impl Web {
                         let answer = answer(&head, (start, end), body.len());
                         let is_head = head.starts_with("HEAD");
                         looks.fetch_add(u64::from(is_head), std::sync::atomic::Ordering::Relaxed);
-                        let part = if is_head { &[][..] } else { &body[start..end] };
+                        let mut part = body[start..end].to_vec();
+                        part.truncate(if is_head { 0 } else { part.len() });
+                        if counter.load(std::sync::atomic::Ordering::Relaxed)
+                            < wrong.load(std::sync::atomic::Ordering::Relaxed)
+                            && let Some(byte) = part.first_mut()
+                        {
+                            *byte = !*byte;
+                        }
                         if tcp.write_all(answer.as_bytes()).await.is_err()
-                            || tcp.write_all(part).await.is_err()
+                            || tcp.write_all(&part).await.is_err()
                         {
                             return;
                         }
@@ -92,6 +106,7 @@ impl Web {
             address,
             sent,
             heads,
+            wrong_until,
             content,
             _serving: serving,
         }
@@ -149,6 +164,7 @@ fn answer(head: &str, (start, end): (usize, usize), length: usize) -> String {
 /// One host: its core, running.
 pub(crate) struct Host {
     id: HostId,
+    signer: Signer,
     peer: SocketAddr,
     pub(crate) handle: Handle,
     pub(crate) store: Store,
@@ -171,10 +187,19 @@ impl Host {
         web: &Web,
         (is_scheduled, limits): (bool, Limits),
     ) -> Self {
+        Self::of((cluster, Role::Daemon), web, (is_scheduled, limits)).await
+    }
+
+    /// A seed that waits for a scheduler's word.
+    async fn seed(cluster: &Cluster, web: &Web) -> Self {
+        Self::of((cluster, Role::Seed), web, (true, Limits::default())).await
+    }
+
+    async fn of(of: (&Cluster, Role), web: &Web, (is_scheduled, limits): (bool, Limits)) -> Self {
         let origins = Origins::new(web.listed()).expect("a door outside");
         let dir = tempfile::tempdir().expect("a directory");
         let config = disk(&dir);
-        Self::over(cluster, origins, (is_scheduled, limits), (dir, config)).await
+        Self::over(of, origins, (is_scheduled, limits), (dir, config)).await
     }
 
     /// A host alone, whose store takes no more than `quota`.
@@ -191,11 +216,12 @@ impl Host {
             quota,
             ..disk(&dir)
         };
-        Self::over(cluster, origins, (false, Limits::default()), (dir, config)).await
+        let of = (cluster, Role::Daemon);
+        Self::over(of, origins, (false, Limits::default()), (dir, config)).await
     }
 
     async fn over(
-        cluster: &Cluster,
+        (cluster, role): (&Cluster, Role),
         origins: Origins,
         (is_scheduled, limits): (bool, Limits),
         (dir, config): (tempfile::TempDir, StoreConfig),
@@ -204,8 +230,9 @@ impl Host {
         let accesses = Accesses::new(origins.clone());
         let identity_dir = dir.path().join("identity");
         let key = NodeKey::load_or_create(&identity_dir).expect("a key");
+        let is_seed = role == Role::Seed;
         let identity = (cluster.ca)
-            .identity_for(&key, Role::Daemon.into(), SystemTime::now())
+            .identity_for(&key, role.into(), SystemTime::now())
             .expect("a certificate");
         let signer = Signer {
             key: identity.key().clone(),
@@ -238,8 +265,8 @@ impl Host {
         let clock = Clock::start();
         let parts = Parts {
             links,
-            signer,
-            is_seed: false,
+            signer: signer.clone(),
+            is_seed,
             is_alone: !is_scheduled,
             dialler,
             join: join(peer),
@@ -258,6 +285,7 @@ impl Host {
         running.spawn(keeper.run(stop.child_token()));
         Self {
             id,
+            signer,
             peer,
             handle,
             store,
@@ -300,10 +328,13 @@ impl Host {
 
     async fn open_as(&self, spec: TaskSpec, class: swarm::Class) -> TaskReader {
         let all = spec.layout.all();
-        self.handle
-            .open(spec, all, Fetch { whole: true, class })
-            .await
-            .expect("a task")
+        let fetch = Fetch {
+            whole: true,
+            class,
+            own_digest: false,
+        };
+        let opened = self.handle.open(spec, all, fetch).await;
+        opened.expect("a task")
     }
 
     fn as_neighbour(&self) -> Neighbour {
@@ -315,6 +346,10 @@ impl Host {
     }
 
     fn lease(&self, task: TaskId) -> SchedulerMessage {
+        self.lease_of(task, Epoch(1))
+    }
+
+    fn lease_of(&self, task: TaskId, epoch: Epoch) -> SchedulerMessage {
         let term = Term {
             counted_from: self.clock.now(),
             valid_for: Duration::from_secs(600),
@@ -326,11 +361,7 @@ impl Host {
         };
         SchedulerMessage::Grant {
             task,
-            lease: control::Lease {
-                epoch: Epoch(1),
-                run,
-                term,
-            },
+            lease: control::Lease { epoch, run, term },
         }
     }
 }

@@ -131,6 +131,7 @@ impl Doors {
                 Class::Waiting => swarm::Class::Foreground,
                 Class::Ahead => swarm::Class::Background,
             },
+            own_digest: ask.proof == Proof::OwnDigest && ask.range.is_none(),
         };
         let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
         match self.handle.open(spec.clone(), run, fetch).await {
@@ -261,12 +262,17 @@ impl SwarmReader {
         Ok(ready)
     }
 
-    /// A digest is proved by hashing everything; without one, every piece has to be here and verified.
-    async fn proof(&mut self) -> Result<Option<Digest>, ReadError> {
+    /// A digest is proved by hashing everything, or by a seed that did; without one, every piece has to be here and
+    /// verified.
+    async fn proof(&mut self, proof: Proof) -> Result<Option<Digest>, ReadError> {
         let spec = &self.reader.task().spec;
         let length = spec.layout.length();
         let proved = if spec.digest.is_some() {
-            Some(self.reader.proven().await.map_err(refusal::while_reading)?)
+            let proved = match proof {
+                Proof::Sealed => self.reader.vouched().await,
+                Proof::OwnDigest => self.reader.proven().await.map(Some),
+            };
+            proved.map_err(refusal::while_reading)?
         } else {
             let mut at = 0;
             while at < length.0 {
@@ -293,9 +299,8 @@ impl VerifiedReader for SwarmReader {
         .boxed()
     }
 
-    /// Both wait for this host's own hash.
-    fn finish(&mut self, _proof: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
-        self.proof().boxed()
+    fn finish(&mut self, proof: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
+        self.proof(proof).boxed()
     }
 
     fn descriptor(&self) -> io::Result<OwnedFd> {

@@ -61,9 +61,11 @@ pub(super) fn of_task(error: &Arc<TaskError>) -> OpenError {
 /// What a task's failure means to who reads it.
 pub(super) fn while_reading(error: Arc<TaskError>) -> ReadError {
     match &*error {
-        TaskError::Corrupt { expected } => ReadError::Corrupt {
+        TaskError::Corrupt { expected, origin } => ReadError::Corrupt {
             expected: *expected,
+            origin: Some(origin.clone()),
         },
+        TaskError::Voided => ReadError::Voided,
         TaskError::Store(_) => ReadError::Store(io::Error::other(error)),
         TaskError::Stopping => ReadError::Stopping,
         TaskError::Origin { .. } | TaskError::NoSource { .. } | TaskError::Stalled { .. } => {

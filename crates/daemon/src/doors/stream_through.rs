@@ -230,7 +230,10 @@ impl Through {
         }
         let found = self.spool.lock().hasher.digest();
         match self.digest {
-            Some(expected) if expected != found => Err(ReadError::Corrupt { expected }),
+            Some(expected) if expected != found => Err(ReadError::Corrupt {
+                expected,
+                origin: None,
+            }),
             _ => Ok(Some(found)),
         }
     }

@@ -207,6 +207,7 @@ fn ask(wanted: Wanted, authorization: Option<&str>) -> ContentAsk {
         caller: Caller::Tcp(([127, 0, 0, 1], 1).into()),
         headers,
         class: Class::Waiting,
+        proof: gateway::Proof::Sealed,
     }
 }
 

@@ -177,7 +177,7 @@ async fn a_stream_that_hashes_to_something_else_is_never_proved() {
     let ask = world.blob(other, ANN);
     let mut opened = world.doors.open(&ask).await.expect("ann may");
     let proof = opened.reader.finish(Proof::OwnDigest).await;
-    assert!(matches!(proof, Err(ReadError::Corrupt { expected }) if expected == other));
+    assert!(matches!(proof, Err(ReadError::Corrupt { expected, .. }) if expected == other));
 }
 
 #[tokio::test]

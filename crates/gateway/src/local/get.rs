@@ -13,7 +13,7 @@ use super::{
     server::AnswerError,
 };
 use crate::{
-    AskedRange, Caller, Class, ContentAsk, ContentReader, Opened, OriginHeaders, Proof,
+    AskedRange, Caller, Class, ContentAsk, ContentReader, Opened, OriginHeaders, Proof, ReadError,
     VerifiedReader, Wanted,
 };
 
@@ -61,39 +61,65 @@ pub(super) async fn answer(
     Ok(())
 }
 
-/// Tells how far bytes are verified, to the end and its proof. Ends early when the client leaves.
+/// Tells how far bytes are verified, to the end and its proof; from the start again if what it told is void. Ends early
+/// when the client leaves.
 async fn follow(
     reader: &mut dyn VerifiedReader,
     (range, whole): (ByteRange, ByteRange),
     stream: &mut UnixStream,
 ) -> Result<(), AnswerError> {
     let mut at = range.start();
-    while at < range.end() {
-        let ready = tokio::select! {
-            ready = reader.ready(at) => ready.map_err(|error| Failure::from(&error))?,
+    loop {
+        let next = tokio::select! {
+            next = next(reader, at, (range, whole)) => next,
             () = gone(stream) => return Ok(()),
         };
-        if ready.start() > at || ready.end() <= at {
-            let message = format!("the reader said {ready} is ready, byte {at} was asked for");
-            return Err(Failure::new(FailureCode::Internal, message).into());
+        match next {
+            Ok(Next::Verified(ready)) if ready.start() > at || ready.end() <= at => {
+                let message = format!("the reader said {ready} is ready, byte {at} was asked for");
+                return Err(Failure::new(FailureCode::Internal, message).into());
+            }
+            Ok(Next::Verified(ready)) => {
+                let end = ready.end().min(range.end());
+                frame::write(stream, &Reply::Verified { start: at, end }).await?;
+                at = end;
+            }
+            Ok(Next::Done(digest)) => {
+                let done = Reply::Done {
+                    digest: digest.map(|digest| digest.to_string()),
+                    sources: reader.sources(),
+                };
+                return Ok(frame::write(stream, &done).await?);
+            }
+            Err(ReadError::Voided) => {
+                frame::write(stream, &Reply::Voided).await?;
+                at = range.start();
+            }
+            Err(error) => return Err(Failure::from(&error).into()),
         }
-        let end = ready.end().min(range.end());
-        frame::write(stream, &Reply::Verified { start: at, end }).await?;
-        at = end;
     }
-    let mut digest = None;
-    if range == whole {
-        let finished = tokio::select! {
-            finished = reader.finish(Proof::OwnDigest) => finished,
-            () = gone(stream) => return Ok(()),
-        };
-        digest = finished.map_err(|error| Failure::from(&error))?;
+}
+
+/// What a client is told next.
+enum Next {
+    Verified(ByteRange),
+    Done(Option<Digest>),
+}
+
+async fn next(
+    reader: &mut dyn VerifiedReader,
+    at: u64,
+    (range, whole): (ByteRange, ByteRange),
+) -> Result<Next, ReadError> {
+    if at < range.end() {
+        return reader.ready(at).await.map(Next::Verified);
     }
-    let done = Reply::Done {
-        digest: digest.map(|digest| digest.to_string()),
-        sources: reader.sources(),
+    let digest = if range == whole {
+        reader.finish(Proof::OwnDigest).await?
+    } else {
+        None
     };
-    Ok(frame::write(stream, &done).await?)
+    Ok(Next::Done(digest))
 }
 
 /// Waits until the client closes the connection, or says more than it may.
@@ -155,5 +181,6 @@ fn ask(request: GetRequest, caller: Caller) -> Result<ContentAsk, Failure> {
         } else {
             Class::Waiting
         },
+        proof: Proof::OwnDigest,
     })
 }

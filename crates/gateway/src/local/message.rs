@@ -143,6 +143,8 @@ pub(crate) enum Reply {
         start: u64,
         end: u64,
     },
+    /// What was said to be verified is void: it begins anew from the first byte asked for.
+    Voided,
     /// All bytes asked for are verified, the whole by its digest if the whole was asked for.
     Done {
         digest: Option<String>,
@@ -350,7 +352,7 @@ impl From<&ReadError> for Failure {
     fn from(error: &ReadError) -> Self {
         let code = match error {
             ReadError::NoSource(_) => FailureCode::Unavailable,
-            ReadError::Corrupt { .. } => FailureCode::Corrupt,
+            ReadError::Corrupt { .. } | ReadError::Voided => FailureCode::Corrupt,
             ReadError::Store(_) => FailureCode::Internal,
             ReadError::Stopping => FailureCode::Stopping,
         };

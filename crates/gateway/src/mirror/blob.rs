@@ -34,6 +34,7 @@ pub(super) async fn answer(
         headers: OriginHeaders::only(header::AUTHORIZATION, &asked.headers),
         caller: asked.caller,
         class: Class::Waiting,
+        proof: Proof::Sealed,
     };
     let headers = headers(digest, etag);
     let answered = if asked.is_head {

@@ -46,6 +46,10 @@ fn ask(host: HostId, task: TaskId, can_import: CanImport, have: Have) -> Event {
     Event::Ask { host, ask }
 }
 
+fn doubt(by: HostId, of: HostId, task: TaskId) -> Event {
+    Event::Doubt(Doubt { by, of, task })
+}
+
 fn event(words: &[&str]) -> Event {
     let (h, third) = (host(words[1]), words.get(2).copied().unwrap_or_default());
     let t = task(if third.is_empty() { "?" } else { third });
@@ -120,11 +124,7 @@ fn event(words: &[&str]) -> Event {
                 Accusation::Misbehaved
             },
         }),
-        "doubt" => Event::Doubt(Doubt {
-            by: h,
-            of: host(third),
-            task: task(last),
-        }),
+        "doubt" => doubt(h, host(third), task(last)),
         other => panic!("no such word: {other}"),
     }
 }

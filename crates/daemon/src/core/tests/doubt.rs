@@ -17,7 +17,8 @@ async fn booted(cluster: &Cluster, web: &Web, dir: tempfile::TempDir, number: u8
         boot: boot(number),
         ..disk(&dir)
     };
-    Host::over(cluster, origins, (false, Limits::default()), (dir, config)).await
+    let of = (cluster, Role::Daemon);
+    Host::over(of, origins, (false, Limits::default()), (dir, config)).await
 }
 
 /// A host that has the content of `web`, whose machine lost its power and a part of a piece with it.

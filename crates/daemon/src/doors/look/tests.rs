@@ -192,6 +192,7 @@ fn ask(web: &Web, digest: Option<Digest>, range: Option<AskedRange>) -> ContentA
         caller: Caller::Tcp(([127, 0, 0, 1], 1).into()),
         headers: OriginHeaders::default(),
         class: Class::Waiting,
+        proof: gateway::Proof::OwnDigest,
     }
 }
 

@@ -26,8 +26,8 @@ use super::{
     descriptor,
     frame::{self, FrameError},
     message::{
-        BypassChange, BypassState, Failure, Freed, GetRequest, Hello, OpenedReply, Reply, Request,
-        StatusReport, StoreEntry, TaskReport, VERSION,
+        BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, Hello, OpenedReply,
+        Reply, Request, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
 use crate::SourceBytes;
@@ -302,6 +302,15 @@ impl Copying<'_> {
                     if !matches!(sink, Sink::Stream(_)) || end < self.whole.end() {
                         self.copy_to(verified, sink).await?;
                     }
+                }
+                Reply::Voided => {
+                    if self.copied > 0 && matches!(sink, Sink::Stream(_)) {
+                        let message =
+                            "bytes that were passed on already do not belong to the content";
+                        let failure = Failure::new(FailureCode::Corrupt, message);
+                        return Err(ClientError::Failed(failure));
+                    }
+                    (verified, self.copied) = (self.whole.start(), 0);
                 }
                 Reply::Done { digest, sources } if verified == self.whole.end() => {
                     self.copy_to(verified, sink).await?;
