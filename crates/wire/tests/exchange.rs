@@ -11,7 +11,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use types::{ByteCount, ByteRange, HostId, PieceIndex, PieceRun};
 use wire::{
     Assembly, Config, Event, Link, LinkEnd, Message, SlotHint,
-    codec::{DeclineReason, GoodbyeReason, Progress},
+    codec::{DeclineReason, GoodbyeReason, Progress, VERSION},
     link::{
         Intake, PieceSource, ReadFuture, ReceiveRoom, SendError, Upload, UploadEnd, UploadError,
     },
@@ -20,7 +20,7 @@ use wire::{
 #[tokio::test]
 async fn all_that_one_side_says_the_other_hears_in_order() {
     let (a, mut b) = links().await;
-    assert_eq!((b.version, &b.hello), (1, &hello("prod")));
+    assert_eq!((b.version, &b.hello), (VERSION, &hello("prod")));
     let slots = SlotHint {
         free: 1,
         opening: 2,
@@ -37,6 +37,11 @@ async fn all_that_one_side_says_the_other_hears_in_order() {
             no: NO,
             runs: runs(1, 2),
             urgent: true,
+            background: false,
+        },
+        Message::Importer {
+            no: NO,
+            importer: true,
         },
         Message::Cancel {
             no: NO,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use swarm::{
-    HostNo,
+    Class, HostNo,
     download::{Action, Event as Swarm, Failure},
 };
 use types::{Epoch, PieceIndex, PieceRun, TaskId};
@@ -12,6 +12,7 @@ use wire::{Message, Runs};
 use super::{
     Core,
     lanes::{Lanes, NewLane},
+    peers::Peer,
     runs_of,
 };
 use crate::{
@@ -39,6 +40,7 @@ impl Core {
                 });
             }
             Action::RevealAll { to } => self.show_all(task, to),
+            Action::TellImporter(importer) => self.tell_importer(task, importer),
             Action::Ask => self.ask_again(task),
             Action::Import { run, epoch } => self.import(task, run, epoch),
             Action::StopImport { epoch } => self.stop_import(task, epoch),
@@ -62,10 +64,12 @@ impl Core {
     fn request(&mut self, task: TaskId, from: HostNo, (run, urgent): (PieceRun, bool)) {
         tracing::debug!(task = ?task, parent = ?from, %run, urgent, "a run is asked of a parent");
         self.expect(task, from, (run, true));
+        let background = (self.jobs.get(&task)).is_some_and(|job| job.class() == Class::Background);
         let is_said = self.peers.say(from, &task, |no| Message::Want {
             no,
             runs: runs_of(run),
             urgent,
+            background,
         });
         if !is_said {
             self.expect(task, from, (run, false));
@@ -111,6 +115,15 @@ impl Core {
         }
     }
 
+    fn tell_importer(&mut self, task: TaskId, importer: bool) {
+        let takes_part = |peer: &Peer| peer.joined.contains(&task);
+        let hosts = self.peers.connected().filter(|(_, peer)| takes_part(peer));
+        for host in hosts.map(|(host, _)| host).collect::<Vec<HostNo>>() {
+            self.peers
+                .say(host, &task, |no| Message::Importer { no, importer });
+        }
+    }
+
     /// Tells `host` of everything that it may know of.
     pub(super) fn show_all(&mut self, task: TaskId, host: HostNo) {
         let slots = self.hint();
@@ -120,6 +133,12 @@ impl Core {
         for runs in Runs::split(job.download.shown_to(host).runs()) {
             self.peers
                 .say(host, &task, |no| Message::Have { no, runs, slots });
+        }
+        if job.download.is_importer() {
+            // It may have opened the task before we took part, when nothing that we said of it was heard.
+            let importer = true;
+            self.peers
+                .say(host, &task, |no| Message::Importer { no, importer });
         }
     }
 

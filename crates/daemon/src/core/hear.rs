@@ -334,11 +334,15 @@ impl Core {
         };
         match (task, message) {
             (
-                _,
+                Some(task),
                 Message::Open {
-                    task, layout, have, ..
+                    layout,
+                    have,
+                    importer,
+                    ..
                 },
-            ) => self.opened(host, task, (layout, have)),
+            ) => self.opened(host, task, (layout, have, importer)),
+            (Some(task), Message::Importer { importer: is, .. }) => self.has_role(host, task, is),
             (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
                 let waiting = self.uploads.forget_of(host, task);
                 self.stop_uploads(host, &waiting);
@@ -370,11 +374,7 @@ impl Core {
                 }
             }
             (_, Message::Slots(hint)) => self.slots_changed(host, slots(hint)),
-            (Some(task), Message::Want { runs, urgent, .. }) => {
-                runs.as_slice()
-                    .iter()
-                    .for_each(|run| self.wanted(host, task, (*run, urgent)));
-            }
+            (Some(task), want @ Message::Want { .. }) => self.wants(host, task, &want),
             (Some(task), Message::Cancel { runs, .. }) => {
                 runs.as_slice()
                     .iter()
@@ -409,7 +409,12 @@ impl Core {
     }
 
     /// A remote takes part in a task: we answer, if we do too or hold it.
-    fn opened(&mut self, host: HostNo, task: TaskId, (layout, have): (Layout, Inventory)) {
+    fn opened(
+        &mut self,
+        host: HostNo,
+        task: TaskId,
+        (layout, have, is_importer): (Layout, Inventory, bool),
+    ) {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.standing.insert(task);
         }
@@ -451,6 +456,7 @@ impl Core {
                 slots: UNTOLD,
             },
         );
+        self.has_role(host, task, is_importer);
         if was_open {
             // What came between our own `Open` and theirs was announced to nobody.
             self.show_all(task, host);

@@ -62,8 +62,37 @@ impl Core {
         }
     }
 
+    /// A remote is the importer of a task, or is not.
+    pub(super) fn has_role(&mut self, host: HostNo, task: TaskId, is_importer: bool) {
+        self.drive(task, Swarm::Importer { host, is_importer });
+    }
+
+    /// A child sent a `Want`.
+    pub(super) fn wants(&mut self, child: HostNo, task: TaskId, want: &Message) {
+        if let Message::Want {
+            runs,
+            urgent,
+            background,
+            ..
+        } = want
+        {
+            let class = match background {
+                true => Class::Background,
+                false => Class::Foreground,
+            };
+            for run in runs.as_slice() {
+                self.wanted(child, task, (*run, *urgent, class));
+            }
+        }
+    }
+
     /// A child asks for pieces.
-    pub(super) fn wanted(&mut self, child: HostNo, task: TaskId, (run, urgent): (PieceRun, bool)) {
+    pub(super) fn wanted(
+        &mut self,
+        child: HostNo,
+        task: TaskId,
+        (run, urgent, class): (PieceRun, bool, Class),
+    ) {
         self.used_job(task);
         let Some(job) = self.jobs.get(&task) else {
             return;
@@ -74,7 +103,7 @@ impl Core {
                 no,
                 runs: runs_of(run),
             });
-            return self.drive(task, Swarm::Demanded { run });
+            return self.drive(task, Swarm::Demanded { run, by: child });
         }
         let standing = match (urgent, job.download.is_invited(child, run)) {
             (true, _) => Standing::Urgent,
@@ -86,7 +115,7 @@ impl Core {
             task,
             run,
         };
-        match self.uploads.request(transfer, Class::Foreground, standing) {
+        match self.uploads.request(transfer, class, standing) {
             Ok(displaced) => {
                 displaced
                     .into_iter()

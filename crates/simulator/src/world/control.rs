@@ -256,7 +256,8 @@ impl World<'_> {
     pub(super) fn scheduler_back(&mut self) {
         let restart = Restart {
             wait: Duration::from_secs(1),
-            epoch_floor: Epoch(self.now.0 / 1000),
+            // Its wall clock, from which the floor comes in a real one, has stepped back.
+            epoch_floor: Epoch(0),
         };
         let seed = self.chance.bits();
         let policy = Policy::default();

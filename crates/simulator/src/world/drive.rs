@@ -83,6 +83,12 @@ impl World<'_> {
                 let (have, slots) = (one.download.have().clone(), one.uploads.hint());
                 self.send(host, to, Message::HaveAll(Box::new(have), slots));
             }
+            Action::TellImporter(is_importer) => {
+                let links: Vec<HostNo> = self.host(host).links.keys().copied().collect();
+                for to in links {
+                    self.send(host, to, Message::Importer(is_importer));
+                }
+            }
             Action::Ask => self.ask(host),
             Action::Import { run, .. } => self.import(host, run),
             Action::StopImport { epoch } => {

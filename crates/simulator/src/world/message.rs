@@ -10,6 +10,8 @@ use crate::net::FlowNo;
 pub(super) enum Message {
     /// The sender takes part, and shows this.
     Open(Box<PieceSet>, SlotHint),
+    /// Whether the sender is the importer.
+    Importer(bool),
     /// The sender has these pieces too.
     Have { run: PieceRun, slots: SlotHint },
     /// The sender reveals a piece to the receiver alone, and keeps a place for it.

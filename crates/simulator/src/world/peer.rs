@@ -27,7 +27,12 @@ impl World<'_> {
         let count = one.download.have().len();
         if host != to && one.links.insert(to, count).is_none() {
             let (shown, slots) = (one.download.shown_to(to), one.uploads.hint());
+            let is_importer = one.download.is_importer();
             self.send(host, to, Message::Open(Box::new(shown), slots));
+            // One message in a real cluster, where an opening says it too.
+            if is_importer {
+                self.arrive_later(host, to, Message::Importer(true));
+            }
         }
     }
 
@@ -76,6 +81,7 @@ impl World<'_> {
                 }
                 Event::Slots { host, slots }
             }
+            Message::Importer(is_importer) => Event::Importer { host, is_importer },
             Message::Have { run, slots } => Event::Has { host, run, slots },
             Message::Reveal(piece) => Event::Revealed { host, piece },
             Message::Slots(slots) => Event::Slots { host, slots },
@@ -124,7 +130,7 @@ impl World<'_> {
         let one = self.host(host);
         if !one.download.have().contains_run(run) {
             self.send(host, child, Message::Lacks(run));
-            return self.drive(host, Event::Demanded { run });
+            return self.drive(host, Event::Demanded { run, by: child });
         }
         let standing = match (urgent, one.download.is_invited(child, run)) {
             (true, _) => Standing::Urgent,

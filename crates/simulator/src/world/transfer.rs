@@ -99,7 +99,7 @@ impl World<'_> {
     }
 
     /// What the receiver sees of the bytes themselves: no message is counted.
-    fn arrive_later(&mut self, from: HostNo, to: HostNo, message: Message) {
+    pub(super) fn arrive_later(&mut self, from: HostNo, to: HostNo, message: Message) {
         let at = self.now + self.scenario.delay;
         self.queue
             .push(at, Happening::Deliver { from, to, message });

@@ -2,6 +2,7 @@
 
 mod change;
 mod clock;
+mod importer;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ use super::{
     requests::Requests,
 };
 use crate::{HostNo, SlotHint, estimate::Estimate};
-use clock::{Motion, patience};
+use clock::Motion;
+use importer::Asked;
 
 /// Where a download stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,10 @@ pub struct Download {
     jitter: Duration,
     /// When the scheduler was asked whether the import goes on.
     asked_at: Moment,
+    /// What importers were asked for before anybody showed it. Bounded.
+    asked: Vec<Asked>,
+    /// Whether the neighbours were told that this host imports.
+    told_importer: bool,
     /// A parent whose transfer is about to end: it keeps the slot for our next request.
     follow_up: Option<HostNo>,
     reported: Option<(Epoch, u32, u32)>,
@@ -82,6 +88,8 @@ impl Download {
             motion: Motion::default(),
             jitter,
             asked_at: Moment::ZERO,
+            asked: Vec::new(),
+            told_importer: false,
             follow_up: None,
             reported: None,
             out: VecDeque::new(),
@@ -108,11 +116,12 @@ impl Download {
                 self.requests.refused(host, run);
                 self.slots_of(now, host, SlotHint::default());
             }
-            Event::Lacks { host, run } => {
-                self.requests.refused(host, run);
-                self.neighbours.lacks(host, run);
-                self.returned(run.pieces());
+            Event::Importer { host, is_importer } => {
+                if let Some(neighbour) = self.neighbours.get_mut(host) {
+                    neighbour.is_importer = is_importer;
+                }
             }
+            Event::Lacks { host, run } => self.lacks(now, host, run),
             Event::Progress { host, piece } => {
                 self.requests.progress((host, piece), now, false);
             }
@@ -136,7 +145,7 @@ impl Download {
             }
             Event::SchedulerAway(is_away) => self.importing.scheduler_away(is_away),
             Event::ImportFailed { run, retry_at } => self.import_failed(run, retry_at),
-            Event::Demanded { run } => self.importing.demand(run),
+            Event::Demanded { run, by } => self.demanded(run, by),
             Event::Acknowledged => {
                 self.motion.acknowledged_at = now;
                 self.importing.not_alone();
@@ -185,8 +194,10 @@ impl Download {
         let nervous = self.nervous_at().filter(ahead);
         let probe = self.neighbours.next_doubt(now);
         let usable = self.neighbours.next_usable(now);
-        let hedge = self.requests.iter().map(|held| held.since + self.usual());
+        let hedge = self.requests.iter().map(|held| self.late_at(held));
         let hedge = hedge.filter(ahead).min();
+        let drips = self.requests.iter().map(|held| self.drips_from(held));
+        let drips = drips.filter(ahead).min();
         let hard = self.motion.ends_at(&self.policy);
         let deadline = [
             requests,
@@ -195,6 +206,8 @@ impl Download {
             probe,
             usable,
             hedge,
+            drips,
+            self.ask_again_at(now),
             self.importing.deadline(now),
         ]
         .into_iter()
@@ -301,6 +314,12 @@ impl Download {
     /// Whether this host imports although its lease ran out, since no scheduler is there to renew it.
     pub fn is_caretaker(&self) -> bool {
         self.importing.is_caretaker()
+    }
+
+    /// Runs that are read from the origin, and pieces that are to come of them.
+    #[cfg(test)]
+    pub(super) fn reads(&self) -> (usize, u32) {
+        self.importing.reads()
     }
 
     /// Whether this host holds the lease.

@@ -26,6 +26,13 @@ pub enum Event {
         /// Its upload slots.
         slots: SlotHint,
     },
+    /// A neighbour became importer of this task, or is no more.
+    Importer {
+        /// Who.
+        host: HostNo,
+        /// Whether it holds the lease.
+        is_importer: bool,
+    },
     /// A neighbour left the task, or its link ended.
     Left {
         /// Who.
@@ -127,10 +134,12 @@ pub enum Event {
         /// When another try makes sense; `None` if the origin said that none will.
         retry_at: Option<Moment>,
     },
-    /// A child asks for a piece that was not imported yet.
+    /// A child asks for pieces that are not here: an importer reads them next.
     Demanded {
         /// Which pieces.
         run: PieceRun,
+        /// The child.
+        by: HostNo,
     },
     /// The scheduler acknowledged our ask, or told of the task: somebody cares.
     Acknowledged,
@@ -211,6 +220,8 @@ pub enum Action {
         /// Whom.
         to: HostNo,
     },
+    /// Tell every neighbour whether this host is the importer.
+    TellImporter(bool),
     /// Ask the scheduler whether the import of this task goes on; [`Event::Acknowledged`] is the good answer.
     Ask,
     /// Read `run` from the origin.

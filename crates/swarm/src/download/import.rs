@@ -3,7 +3,7 @@
 use types::{ByteCount, Epoch, Layout, Moment, PieceIndex, PieceRun, PieceSet};
 
 use super::{DownloadPolicy, demand::Demand, neighbours::Neighbours};
-use crate::upload::SuperSeed;
+use crate::{HostNo, upload::SuperSeed};
 
 /// The right to import a run of pieces, as its holder keeps it: `until` is on the holder's own clock, already less the
 /// margin, so that the holder stops before anybody else may begin.
@@ -39,6 +39,14 @@ impl ImportView<'_> {
     }
 }
 
+/// A run that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    run: PieceRun,
+    /// It ends with the lease.
+    is_leased: bool,
+}
+
 /// The import side of one download.
 ///
 /// Invariants: `pieces` is the union of `running`; `seed` lives while a lease is held and pieces are held back.
@@ -48,10 +56,10 @@ pub(crate) struct Importing {
     /// Kept after the lease ended, until everything held has left or the task is over.
     pub(crate) seed: Option<SuperSeed>,
     newest_epoch: Epoch,
-    running: Vec<PieceRun>,
+    running: Vec<Running>,
     pieces: PieceSet,
-    /// Pieces that children asked for before they were imported. Bounded.
-    demanded: Vec<PieceIndex>,
+    /// Pieces that children asked for before they were imported, and who was the first. Bounded.
+    demanded: Vec<(PieceIndex, HostNo)>,
     retry_at: Moment,
     /// The origin refused for good.
     pub(crate) is_refused: bool,
@@ -107,8 +115,14 @@ impl Importing {
         self.lapsed.take_if(|lease| lease.epoch <= epoch);
         let held = self.lease.take_if(|lease| lease.epoch <= epoch)?;
         self.is_caretaker = false;
-        self.pieces = PieceSet::empty(self.pieces.piece_count());
-        self.running.clear();
+        self.demanded.clear();
+        let leased: Vec<Running> = self
+            .running
+            .extract_if(.., |running| running.is_leased)
+            .collect();
+        for piece in leased.iter().flat_map(|running| running.run.pieces()) {
+            self.pieces.remove(piece);
+        }
         Some(held.epoch)
     }
 
@@ -138,6 +152,11 @@ impl Importing {
         self.is_away = is_away;
         if is_away && let Some(lease) = self.lapsed.take() {
             self.take_care(lease);
+        }
+        if !is_away && self.lease.is_none() {
+            // Nothing that was said before reaches us any more, and a scheduler whose clock stepped back counts from below
+            // what we have seen: what it grants must not be taken for old.
+            self.newest_epoch = Epoch::default();
         }
     }
 
@@ -170,12 +189,18 @@ impl Importing {
         self.is_caretaker
     }
 
-    pub(crate) fn arrived(&mut self, piece: PieceIndex) {
+    /// A piece is here. Returns the child that asked for it before.
+    pub(crate) fn arrived(&mut self, piece: PieceIndex) -> Option<HostNo> {
         self.pieces.remove(piece);
-        self.demanded.retain(|wanted| *wanted != piece);
+        let demanded = self
+            .demanded
+            .iter()
+            .position(|(wanted, _)| *wanted == piece);
+        let child = demanded.map(|at| self.demanded.remove(at).1);
         let pieces = &self.pieces;
         self.running
-            .retain(|run| run.pieces().any(|piece| pieces.contains(piece)));
+            .retain(|running| running.run.pieces().any(|piece| pieces.contains(piece)));
+        child
     }
 
     pub(crate) fn failed(&mut self, run: PieceRun, retry_at: Option<Moment>) {
@@ -184,25 +209,40 @@ impl Importing {
         });
         let pieces = &self.pieces;
         self.running
-            .retain(|run| run.pieces().any(|piece| pieces.contains(piece)));
+            .retain(|running| running.run.pieces().any(|piece| pieces.contains(piece)));
         match retry_at {
             Some(at) => self.retry_at = self.retry_at.max(at),
             None => self.is_refused = true,
         }
     }
 
-    /// A child asked for pieces that may not be imported yet: they go first.
-    pub(crate) fn demand(&mut self, run: PieceRun) {
-        for piece in run.pieces().take(Self::DEMANDED_MAX) {
-            if self.demanded.len() < Self::DEMANDED_MAX && !self.demanded.contains(&piece) {
-                self.demanded.push(piece);
+    /// A child asked for pieces that are not imported yet: they go first.
+    pub(crate) fn demand(&mut self, pieces: impl Iterator<Item = PieceIndex>, child: HostNo) {
+        for piece in pieces.take(Self::DEMANDED_MAX) {
+            let is_new = self.demanded.iter().all(|(wanted, _)| *wanted != piece);
+            if is_new && self.demanded.len() < Self::DEMANDED_MAX {
+                self.demanded.push((piece, child));
             }
         }
     }
 
-    pub(crate) fn begin(&mut self, run: PieceRun) {
+    /// A child is gone, and with it what it asked for.
+    pub(crate) fn forget(&mut self, child: HostNo) {
+        self.demanded.retain(|(_, by)| *by != child);
+        if let Some(seed) = &mut self.seed {
+            seed.forget(child);
+        }
+    }
+
+    pub(crate) fn begin(&mut self, run: PieceRun, is_leased: bool) {
         self.pieces.insert_run(run);
-        self.running.push(run);
+        self.running.push(Running { run, is_leased });
+    }
+
+    /// Runs that are being read, and pieces that are to come of them.
+    #[cfg(test)]
+    pub(crate) fn reads(&self) -> (usize, u32) {
+        (self.running.len(), self.pieces.len())
     }
 
     /// The next run to read under the lease, if there is room for it.
@@ -212,14 +252,17 @@ impl Importing {
         if is_full || self.is_refused || view.now < self.retry_at {
             return None;
         }
+        let wanted = view.demand.wanted();
         let is_open = |piece: PieceIndex| {
             !self.pieces.contains(piece) && view.is_for_origin(lease.run, piece)
         };
         let first_of = |piece: PieceIndex, count: u32| {
-            let count = (piece.0..)
-                .take(count as usize)
-                .take_while(|at| is_open(PieceIndex(*at)))
-                .count();
+            // The first was asked for, be it by a child; the others are read along only if they are wanted here.
+            let is_next = |at: &u32| {
+                let next = PieceIndex(*at);
+                is_open(next) && (next == piece || wanted.contains(next))
+            };
+            let count = (piece.0..).take(count as usize).take_while(is_next).count();
             (count > 0).then(|| PieceRun {
                 first: piece,
                 count: u32::try_from(count).unwrap_or(1),
@@ -228,7 +271,7 @@ impl Importing {
         let urgent = self
             .demanded
             .iter()
-            .copied()
+            .map(|(piece, _)| *piece)
             .chain(view.demand.blocked(view.have))
             .find(|piece| is_open(*piece));
         if let Some(piece) = urgent {
@@ -236,9 +279,7 @@ impl Importing {
             return first_of(piece, 1);
         }
         let room = self.room(view);
-        let next = view
-            .demand
-            .wanted()
+        let next = wanted
             .difference([view.have, &self.pieces, view.requested])
             .find(|piece| is_open(*piece))?;
         first_of(next, room)
@@ -291,10 +332,10 @@ impl Importing {
             .demand
             .blocked(view.have)
             .find(|piece| !self.pieces.contains(*piece))?;
-        let is_open = |at: &u32| {
-            view.layout.contains(PieceIndex(*at)) && !view.have.contains(PieceIndex(*at))
-        };
-        let window = window(view) as usize;
+        let wanted = view.demand.wanted();
+        let is_open =
+            |at: &u32| wanted.contains(PieceIndex(*at)) && !view.have.contains(PieceIndex(*at));
+        let window = window(view.policy, view.layout) as usize;
         let count = (head.0..).take(window).take_while(is_open).count();
         Some(PieceRun {
             first: head,
@@ -306,7 +347,7 @@ impl Importing {
     /// windows from where the reader stands, the next one before the running one has ended.
     pub(crate) fn next_alone(&self, view: &ImportView<'_>) -> Option<PieceRun> {
         let is_waiting = self.alone == 0 || self.lease.is_some() || self.is_refused;
-        let window = window(view);
+        let window = window(view.policy, view.layout);
         if is_waiting || view.now < self.retry_at || self.pieces.len() > window / 2 {
             return None;
         }
@@ -327,7 +368,7 @@ impl Importing {
     /// A run without a lease begins: from now on this host reads on until somebody is heard of.
     pub(crate) fn begin_alone(&mut self, run: PieceRun) {
         self.alone = self.alone.saturating_add(1);
-        self.begin(run);
+        self.begin(run, false);
     }
 
     /// When an import may be tried again or the lease ends.
@@ -341,10 +382,11 @@ impl Importing {
     }
 }
 
-/// Pieces that a blocked reader needs next.
-fn window(view: &ImportView<'_>) -> u32 {
-    let most = pieces_in(view.policy.read_ahead_bytes, view.layout);
-    view.policy.window.min(most)
+/// Pieces that a blocked reader needs next: they are asked of the origin, or of an importer, for it alone.
+pub(crate) fn window(policy: &DownloadPolicy, layout: &Layout) -> u32 {
+    policy
+        .window
+        .min(pieces_in(policy.read_ahead_bytes, layout))
 }
 
 fn pieces_in(bytes: ByteCount, layout: &Layout) -> u32 {

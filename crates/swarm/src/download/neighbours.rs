@@ -21,6 +21,8 @@ pub(crate) struct Neighbour {
     pub(crate) revealed: Vec<PieceIndex>,
     /// It super-seeds: it waits to hear that what it revealed has arrived, although it has it itself.
     pub(crate) super_seeds: bool,
+    /// It holds the lease: what nobody shows may be asked of it.
+    pub(crate) is_importer: bool,
     pub(crate) health: Health,
 }
 
@@ -72,6 +74,7 @@ impl Neighbours {
                 doubt_at: Moment::ZERO,
                 revealed: Vec::new(),
                 super_seeds: false,
+                is_importer: false,
                 health,
             },
         );

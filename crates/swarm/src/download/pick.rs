@@ -12,7 +12,7 @@ use super::{
     DownloadPolicy,
     demand::Demand,
     neighbours::{Neighbour, Neighbours},
-    requests::Requests,
+    requests::{Request, Requests},
 };
 use crate::HostNo;
 
@@ -114,11 +114,11 @@ impl View<'_> {
     pub(crate) fn hedge(
         &self,
         chance: &mut Chance,
-        is_late: impl Fn(&super::requests::Request) -> bool,
+        is_meant: impl Fn(&Request) -> bool,
     ) -> Option<Choice> {
         self.requests
             .iter()
-            .filter(|request| is_late(request))
+            .filter(|request| is_meant(request))
             .find_map(|request| {
                 let piece = request.run.first;
                 let is_single = self.requests.suppliers(piece) == 1;
@@ -131,6 +131,18 @@ impl View<'_> {
                     urgent: true,
                 })
             })
+    }
+
+    /// Whether a reader is blocked at the piece that `request` stands at.
+    pub(crate) fn is_head(&self, request: &Request) -> bool {
+        let mut heads = self.demand.blocked(self.have);
+        heads.any(|head| head == request.run.first)
+    }
+
+    /// Whether everything that is wanted is here or on its way.
+    pub(crate) fn is_last(&self) -> bool {
+        let sets = [self.have, self.requests.pieces(), self.importing];
+        self.demand.wanted().difference(sets).next().is_none()
     }
 
     /// Whether pieces of this parent take much longer than usual: a slot is better used elsewhere.

@@ -25,8 +25,18 @@ pub(crate) struct Request {
     pub(crate) phase: Phase,
     /// When it was sent; for the pieces of a run after the first, when the one before was verified.
     pub(crate) since: Moment,
+    /// From when on its slowness counts: `since`, or when our own limit last held it back.
+    pub(crate) judged_from: Moment,
     /// When anything was heard of it last.
     pub(crate) heard: Moment,
+}
+
+impl Request {
+    /// When it takes longer than `usual`. One that is about to end gets twice the time.
+    pub(crate) fn late_at(&self, usual: Duration) -> Moment {
+        let times = if self.phase == Phase::Ending { 2 } else { 1 };
+        self.judged_from + usual * times
+    }
 }
 
 /// All requests of one download. Invariant: `pieces` is the union of their runs less what was verified.
@@ -51,6 +61,7 @@ impl Requests {
             run,
             phase: Phase::Waiting,
             since: now,
+            judged_from: now,
             heard: now,
         });
     }
@@ -99,7 +110,8 @@ impl Requests {
     /// Silence of `host` up to now says nothing of it. False if nothing was asked of it.
     pub(crate) fn excuse(&mut self, host: HostNo, now: Moment) -> bool {
         let of_host = self.list.iter_mut().filter(|request| request.from == host);
-        of_host.map(|request| request.heard = now).count() > 0
+        let excused = of_host.map(|request| (request.heard, request.judged_from) = (now, now));
+        excused.count() > 0
     }
 
     /// `piece` came from `host`: how long it took, if it was asked for.
@@ -112,6 +124,7 @@ impl Requests {
         let request = self.find(host, piece)?;
         let took = now.since(request.since);
         (request.since, request.heard, request.phase) = (now, now, Phase::Running);
+        request.judged_from = now;
         let rest = PieceRun {
             first: PieceIndex(piece.0 + 1),
             count: u32::try_from(request.run.end() - u64::from(piece.0) - 1).unwrap_or(0),
@@ -125,9 +138,15 @@ impl Requests {
         Some(took)
     }
 
-    /// Requests for `piece` from others than `host`, if it is all they are for: they are dropped and returned.
+    /// Requests that stand at `piece` and are of others than `host`: who is overtaken is slow, so they are dropped with
+    /// all that would follow, and returned.
     pub(crate) fn superseded(&mut self, piece: PieceIndex, host: Option<HostNo>) -> Vec<Request> {
-        self.remove(|request| request.run == PieceRun::one(piece) && Some(request.from) != host)
+        self.remove(|request| request.run.first == piece && Some(request.from) != host)
+    }
+
+    /// Whether a piece is asked of two parents.
+    pub(crate) fn is_any_hedged(&self) -> bool {
+        (self.list.iter()).any(|request| self.suppliers(request.run.first) > 1)
     }
 
     /// Drops what overlaps `run` at `host`.

@@ -98,6 +98,14 @@ impl SuperSeed {
         Some((piece, to))
     }
 
+    /// A child asked for `piece` before it came: it is revealed to that child, whatever else is.
+    pub fn reveal_to(&mut self, to: HostNo, piece: PieceIndex, now: Moment) {
+        if self.queued.remove(piece) {
+            self.fresh.retain(|fresh| *fresh != piece);
+            self.reveal(piece, to, now);
+        }
+    }
+
     fn reveal(&mut self, piece: PieceIndex, to: HostNo, at: Moment) {
         *self.open.entry(to).or_default() += 1;
         let reveals = self.reveals.entry(piece).or_default();

@@ -152,11 +152,22 @@ impl Decoder {
                     Message::Have { no, runs, slots },
                 ))
             }
+            Kind::Importer => {
+                let importer = from.flag("importer flag")?;
+                let task = self.tasks.get(no)?.task;
+                Ok((task, Message::Importer { no, importer }))
+            }
             Kind::Want => {
-                let (urgent, runs) = (from.flag("urgency")?, from.runs()?);
+                let (urgent, background) = (from.flag("urgency")?, from.flag("background flag")?);
+                let runs = from.runs()?;
                 Ok((
                     self.tasks.admit(no, &runs)?,
-                    Message::Want { no, runs, urgent },
+                    Message::Want {
+                        no,
+                        runs,
+                        urgent,
+                        background,
+                    },
                 ))
             }
             Kind::Cancel => {
@@ -194,27 +205,21 @@ impl Decoder {
                 ))
             }
             Kind::Segment => self.segment(no, from),
-            Kind::Seal => {
-                let OpenTask { task, layout } = self.tasks.get(no)?;
-                let root = Digest::blake3(from.array()?);
-                let signer = HostId::from_bytes(from.array()?);
-                let signature = from.array()?;
-                Ok((
-                    task,
-                    Message::Seal {
-                        no,
-                        seal: Seal {
-                            task,
-                            layout,
-                            root,
-                            signer,
-                            signature,
-                        },
-                    },
-                ))
-            }
+            Kind::Seal => self.seal(no, from),
             other => Err(Violation::UnknownKind(other as u8)),
         }
+    }
+
+    fn seal(&mut self, no: TaskNo, from: &mut Cursor) -> Result<(TaskId, Message), Violation> {
+        let OpenTask { task, layout } = self.tasks.get(no)?;
+        let seal = Seal {
+            task,
+            layout,
+            root: Digest::blake3(from.array()?),
+            signer: HostId::from_bytes(from.array()?),
+            signature: from.array()?,
+        };
+        Ok((task, Message::Seal { no, seal }))
     }
 
     fn open(&mut self, no: TaskNo, from: &mut Cursor) -> Result<(TaskId, Message), Violation> {

@@ -49,6 +49,7 @@ fn kind_of(message: &Message) -> Kind {
         Message::Close { .. } => Kind::Close,
         Message::Have { .. } => Kind::Have,
         Message::Reveal { .. } => Kind::Reveal,
+        Message::Importer { .. } => Kind::Importer,
         Message::Slots(_) => Kind::Slots,
         Message::Want { .. } => Kind::Want,
         Message::Cancel { .. } => Kind::Cancel,
@@ -95,9 +96,19 @@ fn put(to: &mut BytesMut, message: &Message) {
             put_runs(to, runs);
         }
         Message::Slots(slots) => put_slots(to, *slots),
-        Message::Want { no, runs, urgent } => {
+        Message::Importer { no, importer } => {
+            to.put_u32_le(no.0);
+            to.put_u8(u8::from(*importer));
+        }
+        Message::Want {
+            no,
+            runs,
+            urgent,
+            background,
+        } => {
             to.put_u32_le(no.0);
             to.put_u8(u8::from(*urgent));
+            to.put_u8(u8::from(*background));
             put_runs(to, runs);
         }
         Message::Reveal { no, runs }

@@ -27,6 +27,7 @@ pub enum Kind {
     Pong = 15,
     Goodbye = 16,
     Reveal = 17,
+    Importer = 18,
     Window = Kind::MAY_IGNORE | 1,
 }
 
@@ -34,7 +35,7 @@ impl Kind {
     /// Set in kinds that a host may skip when it does not know them.
     pub const MAY_IGNORE: u8 = 0x80;
 
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Hello,
         Self::Open,
         Self::Decline,
@@ -52,6 +53,7 @@ impl Kind {
         Self::Pong,
         Self::Goodbye,
         Self::Reveal,
+        Self::Importer,
         Self::Window,
     ];
 
@@ -73,7 +75,7 @@ impl Kind {
             Self::Segment => 4 + 8 + 4 + 2 + types::Segment::DIGESTS_MAX * 32 + 32 + 64,
             Self::Decline | Self::Seal => 160,
             Self::Close | Self::Slots | Self::Ping | Self::Pong | Self::Goodbye => 16,
-            Self::Window => 16,
+            Self::Importer | Self::Window => 16,
         }
     }
 }

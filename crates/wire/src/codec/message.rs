@@ -8,9 +8,9 @@ use types::{ClusterId, HostId, Layout, PieceIndex, PieceRun, Seal, Segment, Task
 use super::{DATA_MAX, Inventory, Runs, Violation};
 
 /// The newest version of the protocol that this build speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The oldest one it still speaks.
-pub const VERSION_MIN: u16 = 1;
+pub const VERSION_MIN: u16 = 2;
 
 /// A task's short name on one connection, chosen by the side whose frames carry it (see [`crate::codec`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,6 +153,13 @@ pub enum Message {
         /// Whether I am the importer that the scheduler named.
         importer: bool,
     },
+    /// I have become the importer, or am it no more, since my `Open`.
+    Importer {
+        /// The task.
+        no: TaskNo,
+        /// Whether I am.
+        importer: bool,
+    },
     /// I do not take part in `task`.
     Decline {
         /// The task of your `Open`.
@@ -191,6 +198,8 @@ pub enum Message {
         runs: Runs,
         /// A local reader is blocked on them.
         urgent: bool,
+        /// Nobody waits for them: they give way to whatever somebody waits for.
+        background: bool,
     },
     /// I no longer want these pieces; frames under way may still come.
     Cancel {

@@ -45,6 +45,7 @@ pub(super) async fn fetch(link: &mut Link, (task, layout): (TaskId, Layout)) {
         no: TaskNo(1),
         runs: Runs::one(layout.all()).expect("pieces"),
         urgent: false,
+        background: false,
     };
     loop {
         match link.receiver.next().await.expect("the link stays") {

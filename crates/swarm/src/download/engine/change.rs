@@ -2,11 +2,12 @@
 
 use types::{Epoch, Moment, PieceIndex, PieceRun, PieceSet};
 
-use super::{Download, State, patience};
+use super::{Download, State};
 use crate::{
     HostNo, SlotHint,
     download::{
         Action, Event, Failure, Lease, Supplier,
+        neighbours::Neighbour,
         requests::{Phase, Request},
     },
     upload::SuperSeed,
@@ -32,9 +33,7 @@ impl Download {
     pub(super) fn left(&mut self, host: HostNo) {
         self.requests.forget(host);
         let had = self.neighbours.leave(host);
-        if let Some(seed) = &mut self.importing.seed {
-            seed.forget(host);
-        }
+        self.importing.forget(host);
         self.returned(had.iter().flat_map(PieceSet::iter));
     }
 
@@ -108,7 +107,7 @@ impl Download {
             }
             Supplier::Origin => None,
         };
-        self.importing.arrived(piece);
+        let demanded_by = self.importing.arrived(piece);
         for request in self.requests.superseded(piece, host) {
             self.out.push_back(Action::Cancel {
                 from: request.from,
@@ -125,6 +124,11 @@ impl Download {
                 seed.left(piece, now);
             }
             (None, _) => self.out.push_back(Action::Announce { piece }),
+        }
+        let child = demanded_by.filter(|child| self.neighbours.get(*child).is_some());
+        if let (Some(seed), Some(to)) = (&mut self.importing.seed, child) {
+            seed.reveal_to(to, piece, now);
+            self.out.push_back(Action::Reveal { to, piece });
         }
     }
 
@@ -239,14 +243,21 @@ impl Download {
         if let Some(epoch) = self.importing.fence(now) {
             self.out.push_back(Action::StopImport { epoch });
         }
-        let (policy, estimate) = (self.policy, self.piece_time);
-        let neighbours = &self.neighbours;
-        let overdue = self.requests.overdue(|request| {
-            let own = neighbours
-                .get(request.from)
-                .map(|neighbour| *neighbour.health.piece_time());
-            now >= request.heard + patience(own.unwrap_or_default(), estimate, &policy)
-        });
+        let overdue: Vec<(HostNo, PieceRun)> = (self.requests.iter())
+            .filter(|request| {
+                let is_silent = now >= request.heard + self.patience(request);
+                let drips = now >= self.drips_from(request);
+                let is_elsewhere = |neighbour: &Neighbour| {
+                    neighbour.host != request.from
+                        && neighbour.have.contains(request.run.first)
+                        && neighbour.health.is_usable(now)
+                };
+                is_silent || (drips && self.neighbours.iter().any(is_elsewhere))
+            })
+            .map(|request| (request.from, request.run))
+            .collect();
+        let is_meant = |request: &Request| overdue.contains(&(request.from, request.run));
+        let overdue = self.requests.overdue(is_meant);
         for request in &overdue {
             let patience = self.patience(request);
             if let Some(neighbour) = self.neighbours.get_mut(request.from) {

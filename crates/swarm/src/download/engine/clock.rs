@@ -81,7 +81,7 @@ impl Download {
 
     /// What a piece takes at most while nothing is wrong: twice what few pieces take longer than, or before any came what
     /// it takes on a slow link.
-    fn due(&self) -> Duration {
+    pub(super) fn due(&self) -> Duration {
         let slowest = || {
             let seconds =
                 self.layout.piece_length().0 * u64::from(self.slots) / self.policy.slowest.0;
@@ -109,6 +109,17 @@ impl Download {
     /// What few pieces take longer than: beyond it a free slot may ask for the same piece elsewhere.
     pub(super) fn usual(&self) -> Duration {
         self.piece_time.high().unwrap_or(self.policy.patience_max)
+    }
+
+    /// When a request takes longer than few pieces do. One that is about to end gets twice the time.
+    pub(super) fn late_at(&self, request: &Request) -> Moment {
+        request.late_at(self.usual())
+    }
+
+    /// When a request whose bytes come is given up all the same, if somebody else has the piece: two parents that drip
+    /// must not hold both slots.
+    pub(super) fn drips_from(&self, request: &Request) -> Moment {
+        request.judged_from + self.due() * 4
     }
 
     pub(super) fn patience(&self, request: &Request) -> Duration {
@@ -140,6 +151,10 @@ mod tests {
     const STEP: Duration = Duration::from_millis(100);
 
     fn joined(pieces: u32) -> Event {
+        joined_as(PARENT, pieces)
+    }
+
+    fn joined_as(host: HostNo, pieces: u32) -> Event {
         let mut have = PieceSet::empty(8);
         have.insert_run(PieceRun {
             first: PieceIndex(0),
@@ -147,7 +162,7 @@ mod tests {
         });
         let (free, opening) = (2, 0);
         Event::Joined {
-            host: PARENT,
+            host,
             have,
             slots: SlotHint { free, opening },
         }
@@ -241,6 +256,26 @@ mod tests {
         let (actions, download) = story(false, 301, drip);
         assert!(actions.contains(&Action::Fail(Failure::Stalled)));
         assert_eq!(download.state(), State::Failed(Failure::Stalled));
+    }
+
+    #[test]
+    fn a_dripping_parent_loses_its_requests_if_another_has_the_piece() {
+        let drip = |others: u32| {
+            move |step: u64, _: &[Action]| match step {
+                0 => (0..=others)
+                    .map(|other| joined_as(HostNo(1 + other), 8))
+                    .collect(),
+                _ => (0..8).map(progress).collect(),
+            }
+        };
+        let cancels = |others| {
+            let (actions, _) = story(false, 60, drip(others));
+            let is_cancel =
+                |action: &&Action| matches!(action, Action::Cancel { from, .. } if *from == PARENT);
+            actions.iter().filter(is_cancel).count()
+        };
+        assert!(cancels(1) > 0);
+        assert_eq!(cancels(0), 0, "slow is better than nothing");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
         Action, DownloadPolicy, Failure,
         import::ImportView,
         pick::{Choice, View},
-        requests::Phase,
+        requests::Request,
     },
     estimate::Estimate,
     upload::SuperSeed,
@@ -37,6 +37,7 @@ impl Download {
             self.import(now);
         }
         self.report();
+        self.tell_role();
     }
 
     /// Before this host turns to the origin on its own it asks the scheduler once whether the import goes on.
@@ -109,9 +110,12 @@ impl Download {
         while self.slots > 0 {
             let has_slot = self.requests.holding_slots() < usize::from(self.slots)
                 && self.requests.len() < usize::from(self.slots + self.policy.ahead);
-            let Some(choice) = self.choose(now, has_slot) else {
-                return;
-            };
+            let most = usize::from(self.slots + self.policy.ahead + self.policy.reveals);
+            let mut choice = self.choose(now, has_slot);
+            if choice.is_none() && self.requests.len() < most {
+                choice = self.ask_importer(now);
+            }
+            let Some(choice) = choice else { return };
             let trusted = self.probe_after();
             if let Some(neighbour) = self.neighbours.get_mut(choice.from) {
                 let was_revealed = neighbour
@@ -163,30 +167,32 @@ impl Download {
             usual: neighbours.usual_time(),
             anyway: false,
         };
+        let is_late = |request: &Request| now >= request.late_at(usual);
+        // Two slow parents in both slots must not hold up a reader, or the end: one request goes beyond the slots.
+        let may_hedge = has_slot || !requests.is_any_hedged();
         let may_take_reveal =
             requests.len() < usize::from(self.slots + policy.ahead + policy.reveals);
         if let Some(choice) = view.revealed().filter(|_| may_take_reveal) {
             return Some(choice);
         }
-        if !has_slot {
-            return None;
-        }
-        if let Some(host) = follow_up
-            && let Some(choice) = view.again(host, chance)
-        {
-            return Some(choice);
-        }
-        if let Some(choice) = view.choose(chance) {
-            return Some(choice);
-        }
         view.anyway = true;
-        view.choose(chance).or_else(|| {
-            view.hedge(chance, |request| {
-                request.phase != Phase::Ending
-                    && now.since(request.since) >= usual
-                    && request.run.count == 1
-            })
-        })
+        let of_head = |request: &Request| is_late(request) && view.is_head(request);
+        if let Some(choice) = view.hedge(chance, of_head).filter(|_| may_hedge) {
+            return Some(choice);
+        }
+        if has_slot {
+            view.anyway = false;
+            let again = follow_up.and_then(|host| view.again(host, chance));
+            if let Some(choice) = again.or_else(|| view.choose(chance)) {
+                return Some(choice);
+            }
+            view.anyway = true;
+            if let Some(choice) = view.choose(chance) {
+                return Some(choice);
+            }
+        }
+        let may_hedge = has_slot || (may_hedge && view.is_last());
+        view.hedge(chance, is_late).filter(|_| may_hedge)
     }
 
     fn import_view(&self, now: Moment) -> ImportView<'_> {
@@ -225,7 +231,7 @@ impl Download {
                 return;
             };
             if epoch.is_some() {
-                self.importing.begin(run);
+                self.importing.begin(run, true);
             } else {
                 self.importing.begin_alone(run);
                 self.jitter = self.policy.head_wait_max.mul_f64(self.chance.fraction());

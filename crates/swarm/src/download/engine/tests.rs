@@ -279,6 +279,20 @@ fn a_caretaker_stops_when_a_scheduler_says_so() {
 }
 
 #[test]
+fn a_scheduler_that_counts_anew_from_below_is_obeyed() {
+    let (mut download, lease) = leased(Moment::NEVER);
+    let (older, epoch) = (Epoch(lease.epoch.0 - 1), lease.epoch);
+    download.handle(Moment(2), Event::LeaseEnded { epoch });
+    let epoch = older;
+    download.handle(Moment(3), Event::Leased(Lease { epoch, ..lease }));
+    assert!(!download.is_importer(), "an old grant that is late");
+    download.handle(Moment(4), Event::SchedulerAway(true));
+    download.handle(Moment(5), Event::SchedulerAway(false));
+    download.handle(Moment(6), Event::Leased(Lease { epoch, ..lease }));
+    assert!(download.is_importer());
+}
+
+#[test]
 fn a_lease_that_ran_out_in_silence_goes_on_once_the_scheduler_is_known_to_be_away() {
     let (mut download, _) = leased(Moment(1_000_000));
     actions(&mut download, Moment(1));

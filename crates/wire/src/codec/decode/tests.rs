@@ -67,6 +67,15 @@ fn refuse(kind: Kind, parts: &[&[u8]]) -> Violation {
         .expect_err("a violation")
 }
 
+fn want((runs, (urgent, background)): (Runs, (bool, bool))) -> Message {
+    Message::Want {
+        no: TaskNo(1),
+        runs,
+        urgent,
+        background,
+    }
+}
+
 fn messages() -> impl Strategy<Value = Message> {
     let runs = || {
         vec((0u32..100, 1u32..2), 1..50).prop_map(|runs| {
@@ -93,7 +102,8 @@ fn messages() -> impl Strategy<Value = Message> {
             slots: SlotHint { free, opening }
         }),
         any::<(u8, u8)>().prop_map(|(free, opening)| Message::Slots(SlotHint { free, opening })),
-        (runs(), any::<bool>()).prop_map(move |(runs, urgent)| Message::Want { no, runs, urgent }),
+        (runs(), any::<(bool, bool)>()).prop_map(want),
+        any::<bool>().prop_map(move |importer| Message::Importer { no, importer }),
         runs().prop_map(move |runs| Message::Cancel { no, runs }),
         runs().prop_map(move |runs| Message::Missing { no, runs }),
         runs().prop_map(move |runs| Message::Reveal { no, runs }),
