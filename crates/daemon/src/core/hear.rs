@@ -399,15 +399,6 @@ impl Core {
         }
     }
 
-    /// A remote told of its slots: all tasks that it takes part in may use them.
-    fn slots_changed(&mut self, host: HostNo, slots: SlotHint) {
-        let joined = self.peers.get(host).map(|peer| peer.joined.clone());
-        joined
-            .into_iter()
-            .flatten()
-            .for_each(|task| self.drive(task, Swarm::Slots { host, slots }));
-    }
-
     /// A remote takes part in a task: we answer, if we do too or hold it.
     fn opened(
         &mut self,

@@ -62,6 +62,15 @@ impl Core {
         }
     }
 
+    /// A remote told of its slots: all tasks that it takes part in may use them.
+    pub(super) fn slots_changed(&mut self, host: HostNo, slots: swarm::SlotHint) {
+        let joined = self.peers.get(host).map(|peer| peer.joined.clone());
+        joined
+            .into_iter()
+            .flatten()
+            .for_each(|task| self.drive(task, Swarm::Slots { host, slots }));
+    }
+
     /// A remote is the importer of a task, or is not.
     pub(super) fn has_role(&mut self, host: HostNo, task: TaskId, is_importer: bool) {
         self.drive(task, Swarm::Importer { host, is_importer });
