@@ -1,6 +1,6 @@
 //! What was asked of each origin, and how it answered.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::StatusCode;
 
@@ -38,6 +38,7 @@ pub(crate) struct Counters {
     client_errors: AtomicU64,
     server_errors: AtomicU64,
     unanswered: AtomicU64,
+    is_away: AtomicBool,
 }
 
 impl Counters {
@@ -51,6 +52,7 @@ impl Counters {
 
     /// One answer, or none.
     pub(crate) fn answered(&self, status: Option<StatusCode>) {
+        self.is_away.store(status.is_none(), Ordering::Relaxed);
         let counter = match status.map(|status| status.as_u16()) {
             None => &self.unanswered,
             Some(401 | 403) => &self.denied,
@@ -61,6 +63,11 @@ impl Counters {
             Some(_) => &self.succeeded,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the last request got no answer.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> OriginStats {

@@ -145,7 +145,10 @@ fn is_registry(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    host.len() <= 253 && host.split('.').all(is_label) && port.is_none_or(is_port)
+    // What a URL would read as something else, or not at all, names no registry: a number as the last label that is no
+    // address, another spelling of one, letters that are no host name.
+    let is_host = || url::Host::parse(host).is_ok_and(|read| read.to_string() == host);
+    host.len() <= 253 && host.split('.').all(is_label) && is_host() && port.is_none_or(is_port)
 }
 
 fn is_port(text: &str) -> bool {
@@ -188,10 +191,40 @@ mod tests {
                 "[::1]:5000",
                 "[fd88::2]",
                 "a-b.example.com:443",
+                "123.example",
+                "xn--bcher-kva.example",
             ],
             &[
-                "", "A.io", "a..b", "-a", "a-", "a:0", "a:65536", "a:+1", "a:", "a/b", "u@h",
-                "a b", "[::1", "[x]", "a\0", "..", "a:1:2", "[::1]5",
+                "",
+                "A.io",
+                "a..b",
+                "-a",
+                "a-",
+                "a:0",
+                "a:65536",
+                "a:+1",
+                "a:",
+                "a/b",
+                "u@h",
+                "a b",
+                "[::1",
+                "[x]",
+                "a\0",
+                "..",
+                "a:1:2",
+                "[::1]5",
+                // No URL can be made of these, or only one that says another name.
+                "foo.123",
+                "256.1.1.1",
+                "1.2.3",
+                "2130706433",
+                "0x7f.1",
+                "127.1",
+                "a.0x1",
+                "xn--",
+                "a.xn--0",
+                "xn--a.example",
+                "xn--999999999.example:5000",
             ],
         );
     }

@@ -12,7 +12,7 @@ use super::{
     challenge::challenge,
 };
 use crate::{
-    allowed::AllowedOrigin,
+    allowed::{AllowedOrigin, Scheme},
     ask::{Answer, Ask, AskError},
     body::{self, Body, Expected, ReadError, Source},
     header,
@@ -63,16 +63,11 @@ impl RegistryClient {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
-        let at = |prefix: &str| {
-            format!("{prefix}{reached_at}")
-                .parse::<AllowedOrigin>()
-                .expect("a registry's name is a host with an optional port")
-        };
-        let plain = at("http://");
+        let plain = at(reached_at, Scheme::Http);
         let origin = if inner.reach.policy.prefers_plain(&plain) {
             plain
         } else {
-            at("https://")
+            at(reached_at, Scheme::Https)
         };
         let identity = if inner.vault.has_credentials(registry) {
             Identity::Host
@@ -106,6 +101,11 @@ impl RegistryClient {
     /// Where it is reached.
     pub fn origin(&self) -> &AllowedOrigin {
         &self.origin
+    }
+
+    /// Whether the last request to it got no answer at all. What was never asked is not away.
+    pub fn is_away(&self) -> bool {
+        self.inner.budgets.gate(&self.origin).counters.is_away()
     }
 
     /// Looks at a blob. Errors are [`AskError::Status`] with 404 for a blob that is not there.
@@ -219,6 +219,17 @@ impl RegistryClient {
     }
 }
 
+/// Where a registry's name leads.
+fn at(registry: &str, scheme: Scheme) -> AllowedOrigin {
+    let prefix = match scheme {
+        Scheme::Http => "http://",
+        Scheme::Https => "https://",
+    };
+    format!("{prefix}{registry}")
+        .parse()
+        .expect("what parsed as a registry's name is a host that a URL can have")
+}
+
 fn with(ask: &Ask, authorization: Option<&HeaderValue>) -> Ask {
     let mut headers = ask.headers.clone();
     if let Some(value) = authorization {
@@ -254,5 +265,30 @@ impl Source for Blob {
 
     fn shown(&self) -> ShownUrl {
         ShownUrl::of(&self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Names of every shape that means something else in a URL: numbers, hexadecimal, punycode, brackets.
+        #[test]
+        fn whatever_parses_as_a_registry_leads_somewhere(
+            labels in prop::collection::vec("(xn--|0x|)[a-z0-9-]{0,6}|[0-9]{1,4}|\\[[0-9a-f:.]{2,8}\\]", 1..5),
+            port in prop::option::of(0u32..70_000),
+        ) {
+            let port = port.map_or(String::new(), |port| format!(":{port}"));
+            let name = labels.join(".") + &port;
+            if let Ok(registry) = name.parse::<RegistryHost>() {
+                for scheme in [Scheme::Http, Scheme::Https] {
+                    let origin = at(registry.as_str(), scheme);
+                    prop_assert!(Url::parse(&origin.base_url()).is_ok(), "{registry}");
+                }
+            }
+        }
     }
 }
