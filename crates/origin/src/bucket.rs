@@ -46,6 +46,11 @@ impl Bucket {
         Duration::from_secs_f64(seconds)
     }
 
+    /// Gives back what was taken and not used.
+    pub(crate) fn give_back(&mut self, count: u64) {
+        self.tokens += as_tokens(count);
+    }
+
     fn fill(&mut self, now: Moment) {
         let burst = as_tokens(self.rate.unwrap_or(0));
         let gained = now.since(self.filled_at).as_secs_f64() * burst;

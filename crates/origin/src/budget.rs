@@ -2,6 +2,9 @@
 //!
 //! One gate per origin; every request passes it, whoever asked. An origin that says 429, or 503 with `Retry-After`, is
 //! left alone for as long as it asked: requests in that time fail at once and say when to come back.
+//!
+//! Nobody waits for ever: a place whose body nobody reads is taken back for who waits, and who waits too long is turned
+//! away.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +16,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use types::{ByteCount, Moment};
 
 use crate::{
     allowed::AllowedOrigin,
     bucket::Bucket,
+    shelf::{Reclaim, Shelf},
     stats::{Counters, OriginStats},
 };
 
@@ -32,6 +39,10 @@ pub struct Budget {
     pub concurrency: usize,
     /// Requests that may wait for a place; the next one is turned away.
     pub waiting_max: usize,
+    /// The longest that a request waits for its place and its turn; then it is turned away.
+    pub wait_max: Duration,
+    /// A body that nobody read for so long gives its place to who waits, and breaks off.
+    pub idle_max: Duration,
     /// Requests begun per second.
     pub requests_per_second: Option<u64>,
     /// Body bytes per second.
@@ -45,6 +56,8 @@ impl Default for Budget {
         Self {
             concurrency: 32,
             waiting_max: 1024,
+            wait_max: Duration::from_secs(20),
+            idle_max: Duration::from_secs(10),
             requests_per_second: None,
             bytes_per_second: None,
             pause_max: Duration::from_secs(60),
@@ -57,7 +70,7 @@ impl Default for Budget {
 pub(crate) enum Closed {
     /// The origin asked to be left alone for so long still.
     Paused(Duration),
-    /// Too many wait already.
+    /// Too many wait already, or no place came free in time.
     Crowded,
 }
 
@@ -142,7 +155,7 @@ fn forget_oldest(gates: &mut BTreeMap<AllowedOrigin, Entry>) {
     }
 }
 
-/// The gate of one origin. Invariant: `running` never grows beyond `budget.concurrency`.
+/// The gate of one origin. Invariant: `places` never grows beyond `budget.concurrency`.
 pub(crate) struct Gate {
     started: Instant,
     state: Mutex<State>,
@@ -155,7 +168,9 @@ pub(crate) struct Gate {
 
 struct State {
     budget: Budget,
-    running: usize,
+    /// Who is inside, by number, and the body that is read there.
+    places: BTreeMap<u64, Option<Arc<dyn Reclaim>>>,
+    numbers: u64,
     requests: Bucket,
     bytes: Bucket,
     paused_until: Moment,
@@ -164,7 +179,8 @@ struct State {
 impl Gate {
     fn new(budget: Budget, started: Instant, now: Moment) -> Self {
         let state = State {
-            running: 0,
+            places: BTreeMap::new(),
+            numbers: 0,
             requests: Bucket::new(budget.requests_per_second, now),
             bytes: Bucket::new(budget.bytes_per_second.map(|rate| rate.0), now),
             paused_until: Moment::ZERO,
@@ -180,26 +196,79 @@ impl Gate {
         }
     }
 
-    /// Waits for a place. Dropped early, no place is taken.
+    /// Waits for a place, no longer than the budget allows. Dropped early, no place is taken.
     pub(crate) async fn enter(self: &Arc<Self>) -> Result<Pass, Closed> {
         self.check_pause()?;
         let waiting = self.queue()?;
-        let pass = loop {
-            // Registered before the look, so that a place freed in between is not missed.
-            let freed = self.freed.notified();
-            if let Some(pass) = self.try_enter() {
-                break pass;
-            }
-            self.crowded.notify_one();
-            freed.await;
-        };
+        let until = self.now() + self.state.lock().budget.wait_max;
+        let pass = self.place(until).await?;
         drop(waiting);
-        let wait = self.state.lock().requests.take(1, self.now());
-        if !wait.is_zero() {
-            sleep(wait).await;
+        let turn = self.turn(until)?;
+        if !turn.is_zero() {
+            sleep(turn).await;
         }
         self.check_pause()?;
         Ok(pass)
+    }
+
+    async fn place(self: &Arc<Self>, until: Moment) -> Result<Pass, Closed> {
+        loop {
+            // Registered before the look, so that a place freed in between is not missed.
+            let freed = self.freed.notified();
+            if let Some(pass) = self.try_enter() {
+                return Ok(pass);
+            }
+            self.crowded.notify_one();
+            let now = self.now();
+            let again = match self.reclaim(now) {
+                Reclaimed::Place => continue,
+                Reclaimed::Nothing { again } => again.min(until),
+            };
+            if timeout(again.since(now), freed).await.is_err() && self.now() >= until {
+                return Err(Closed::Crowded);
+            }
+        }
+    }
+
+    /// Takes the place back whose body lies idle for longest, if that is long enough.
+    fn reclaim(&self, now: Moment) -> Reclaimed {
+        let mut state = self.state.lock();
+        let idle_max = state.budget.idle_max;
+        let idle = (state.places.iter())
+            .filter_map(|(number, body)| Some((body.as_ref()?.idle_since()?, *number)))
+            .min();
+        let nothing = |since: Moment| Reclaimed::Nothing {
+            again: since + idle_max,
+        };
+        let Some((since, number)) = idle else {
+            return nothing(now);
+        };
+        let before = now - idle_max;
+        if since > before {
+            return nothing(since);
+        }
+        let body = state.places.get(&number).and_then(Clone::clone);
+        let Some(taken) = body.and_then(|body| body.reclaim(before)) else {
+            // It is read again since we looked.
+            return nothing(now);
+        };
+        state.places.remove(&number);
+        drop(state);
+        tracing::debug!("a body that nobody reads gives its place to who waits");
+        drop(taken);
+        Reclaimed::Place
+    }
+
+    /// How long until one more request may begin.
+    fn turn(&self, until: Moment) -> Result<Duration, Closed> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let wait = state.requests.take(1, now);
+        if wait > until.since(now) {
+            state.requests.give_back(1);
+            return Err(Closed::Crowded);
+        }
+        Ok(wait)
     }
 
     /// Leaves the origin alone for `delay`, or the longest that the budget allows.
@@ -230,16 +299,29 @@ impl Gate {
 
     fn try_enter(self: &Arc<Self>) -> Option<Pass> {
         let mut state = self.state.lock();
-        if state.running >= state.budget.concurrency.max(1) {
+        if state.places.len() >= state.budget.concurrency.max(1) {
             return None;
         }
-        state.running += 1;
-        Some(Pass(Arc::clone(self)))
+        state.numbers += 1;
+        let number = state.numbers;
+        state.places.insert(number, None);
+        Some(Pass {
+            gate: Arc::clone(self),
+            number,
+        })
     }
 
     fn now(&self) -> Moment {
         Moment::ZERO + self.started.elapsed()
     }
+}
+
+/// What came of looking for a place that is not used.
+enum Reclaimed {
+    /// One is free now.
+    Place,
+    /// None is; one may be at `again`.
+    Nothing { again: Moment },
 }
 
 /// One who waits at a gate, counted until dropped.
@@ -265,22 +347,40 @@ impl Place {
     }
 }
 
-/// A place at an origin, given back when dropped.
-pub(crate) struct Pass(Arc<Gate>);
+/// A place at an origin, given back when dropped, unless it was taken back by then.
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    number: u64,
+}
 
 impl Pass {
     pub(crate) fn place(&self) -> Place {
-        Place(Arc::clone(&self.0))
+        Place(Arc::clone(&self.gate))
     }
 
     pub(crate) fn gate(&self) -> &Gate {
-        &self.0
+        &self.gate
+    }
+
+    /// Lays the body that is read at this place onto a shelf.
+    pub(crate) fn shelve<T: Send + 'static>(&self, body: T) -> Arc<Shelf<T>> {
+        let shelf = Arc::new(Shelf::new(body, self.gate.now()));
+        let body: Arc<dyn Reclaim> = Arc::<Shelf<T>>::clone(&shelf);
+        if let Some(place) = self.gate.state.lock().places.get_mut(&self.number) {
+            *place = Some(body);
+        }
+        shelf
+    }
+
+    /// This moment, on the clock of the shelves.
+    pub(crate) fn now(&self) -> Moment {
+        self.gate.now()
     }
 
     /// Counts `length` body bytes and waits as the byte rate asks.
     pub(crate) async fn received(&self, length: u64) {
-        self.0.counters.received(length);
-        let wait = self.0.state.lock().bytes.take(length, self.0.now());
+        self.gate.counters.received(length);
+        let wait = self.gate.state.lock().bytes.take(length, self.gate.now());
         if !wait.is_zero() {
             sleep(wait).await;
         }
@@ -289,8 +389,10 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.state.lock().running -= 1;
-        self.0.freed.notify_one();
+        let place = self.gate.state.lock().places.remove(&self.number);
+        if place.is_some() {
+            self.gate.freed.notify_one();
+        }
     }
 }
 
@@ -308,90 +410,4 @@ impl Dice {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::{FutureExt, future::join_all};
-
-    use super::*;
-
-    fn gate(budget: Budget) -> Arc<Gate> {
-        Budgets::new(budget).gate(&"a.example".parse().unwrap())
-    }
-
-    #[tokio::test]
-    async fn no_more_than_the_budget_are_inside_at_once() {
-        let gate = gate(Budget {
-            concurrency: 3,
-            ..Budget::default()
-        });
-        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let visit = async || {
-            let _pass = gate.enter().await.expect("not crowded");
-            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            for _ in 0..5 {
-                tokio::task::yield_now().await;
-            }
-            inside.fetch_sub(1, Ordering::SeqCst);
-        };
-        join_all((0..40).map(|_| visit())).await;
-        assert_eq!(most.load(Ordering::SeqCst), 3);
-    }
-
-    #[tokio::test]
-    async fn a_visitor_that_gives_up_waiting_loses_no_place() {
-        let gate = gate(Budget {
-            concurrency: 1,
-            ..Budget::default()
-        });
-        let first = gate.enter().await.expect("empty");
-        let mut second = Box::pin(gate.enter());
-        assert!(second.as_mut().now_or_never().is_none());
-        drop(first);
-        drop(second);
-        assert!(gate.enter().now_or_never().is_some_and(|pass| pass.is_ok()));
-    }
-
-    #[tokio::test]
-    async fn a_long_queue_turns_the_next_one_away() {
-        let gate = gate(Budget {
-            concurrency: 1,
-            waiting_max: 1,
-            ..Budget::default()
-        });
-        let _inside = gate.enter().await.expect("empty");
-        let mut waits = Box::pin(gate.enter());
-        assert!(waits.as_mut().now_or_never().is_none());
-        let mut also = Box::pin(gate.enter());
-        assert!(also.as_mut().now_or_never().is_none());
-        assert!(matches!(gate.enter().await, Err(Closed::Crowded)));
-    }
-
-    #[tokio::test]
-    async fn who_holds_a_place_hears_that_it_is_wanted() {
-        let gate = gate(Budget {
-            concurrency: 2,
-            ..Budget::default()
-        });
-        let first = gate.enter().await.expect("empty");
-        let place = first.place();
-        let mut wanted = Box::pin(place.wanted());
-        assert!(wanted.as_mut().now_or_never().is_none());
-        let _second = gate.enter().await.expect("a place is left");
-        assert!(wanted.as_mut().now_or_never().is_none(), "nobody waits");
-        let mut third = Box::pin(gate.enter());
-        assert!(third.as_mut().now_or_never().is_none());
-        assert!(wanted.now_or_never().is_some());
-        drop(first);
-        assert!(third.now_or_never().is_some_and(|pass| pass.is_ok()));
-        assert!(place.wanted().now_or_never().is_none(), "that is over");
-    }
-
-    #[tokio::test]
-    async fn a_pause_turns_everybody_away_until_it_ends() {
-        let gate = gate(Budget::default());
-        gate.pause(Duration::from_secs(7200));
-        let Err(Closed::Paused(left)) = gate.enter().await else {
-            panic!("let in");
-        };
-        assert!(left <= Duration::from_secs(60));
-    }
-}
+mod tests;

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    allowed::AllowedOrigin, budget::Budget, dialer::Names, registry::TokenRealm, retry::RetryPolicy,
+    allowed::AllowedOrigin,
+    budget::Budget,
+    dialer::{Names, Network},
+    registry::TokenRealm,
+    retry::RetryPolicy,
 };
 
 /// Everything [`crate::Origins`] needs to know.
@@ -13,6 +17,8 @@ pub struct OriginConfig {
     pub origins: Vec<AllowedOrigin>,
     /// Whether nothing but the listed origins may be asked.
     pub listed_only: bool,
+    /// Where the cluster has its inner services: addresses that are dialled only when listed themselves.
+    pub service_ranges: Vec<Network>,
     /// PEM files with further certificate authorities.
     pub ca_files: Vec<PathBuf>,
     /// Whose certificates count beside `ca_files`.

@@ -8,7 +8,7 @@
 //! - `budget` bounds what each origin is asked, `retry` says when to try again.
 //!
 //! What is absent: no other way to a socket, no switch that turns certificate checks off, no credential or query
-//! string in any error, log or `Debug`, no task without an owner. See ARCHITECTURE.md, "Origins".
+//! string in any error, log or `Debug`, no task without an owner. See ARCHITECTURE.md, "What is absent".
 
 #![cfg_attr(
     test,
@@ -30,6 +30,7 @@ mod origins;
 mod redirect;
 mod registry;
 mod retry;
+mod shelf;
 mod shown;
 mod stats;
 mod web;
@@ -43,7 +44,9 @@ pub use body::{Body, BodyStream, ReadError};
 pub use budget::{Budget, Place};
 pub use canonical::canonical_url;
 pub use config::{OriginConfig, Patience, Roots};
-pub use dialer::{DialPolicy, LookupError, NameTable, Names, Refused, RootsError};
+pub use dialer::{
+    DialPolicy, LookupError, NameTable, Names, Network, ParseNetworkError, Refused, RootsError,
+};
 pub use origins::{OriginSetupError, Origins};
 pub use redirect::RedirectProblem;
 pub use registry::{

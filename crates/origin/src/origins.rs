@@ -61,7 +61,8 @@ impl Origins {
             None => Names::system()?,
         };
         let reach = Arc::new(Reach {
-            policy: DialPolicy::new(config.origins, config.listed_only),
+            policy: DialPolicy::new(config.origins, config.listed_only)
+                .with_service_ranges(config.service_ranges),
             names,
             tls: client_config(&config.ca_files, config.roots == Roots::System)?,
             patience: config.patience.connect,

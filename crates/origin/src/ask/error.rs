@@ -93,11 +93,17 @@ pub enum AskError {
         /// For whom they wait.
         origin: AllowedOrigin,
     },
+    /// Others waited for a place at this origin while nobody read this body.
+    #[error("{url} was not read for so long that it gave way to other requests")]
+    GaveWay {
+        /// What was read.
+        url: ShownUrl,
+    },
     /// A registry's challenge could not be answered.
     #[error(transparent)]
     Auth(#[from] AuthError),
     /// An answer that is no success.
-    #[error("{url} answered {status}")]
+    #[error("{url} answered {status}{}", later(*.retry_after))]
     Status {
         /// What was asked.
         url: ShownUrl,
@@ -106,6 +112,12 @@ pub enum AskError {
         /// How long to stay away, if it said so.
         retry_after: Option<Duration>,
     },
+}
+
+fn later(retry_after: Option<Duration>) -> String {
+    retry_after.map_or(String::new(), |wait| {
+        format!(", to be asked again after {} s", wait.as_secs())
+    })
 }
 
 impl AskError {
@@ -129,6 +141,7 @@ impl AskError {
             | Self::Broken { .. }
             | Self::Stalled { .. }
             | Self::Paused { .. }
+            | Self::GaveWay { .. }
             | Self::Crowded { .. } => false,
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     origins::Inner,
     redirect::{self, RedirectProblem},
     retry::Tries,
+    shelf::Shelf,
     shown::ShownUrl,
 };
 
@@ -90,7 +91,7 @@ impl Answer {
 
 /// A body as it comes off the connection, counted, paced by the budget and watched for progress.
 pub(crate) struct AnswerBody {
-    incoming: Incoming,
+    incoming: Arc<Shelf<Incoming>>,
     pass: Pass,
     patience: Duration,
     url: ShownUrl,
@@ -104,9 +105,13 @@ impl AnswerBody {
 
     /// The next bytes, never empty; none at the end. Dropped early, bytes may be lost: the body is then unusable.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, AskError>> {
+        let Some(mut incoming) = self.incoming.take() else {
+            let url = self.url.clone();
+            return Some(Err(AskError::GaveWay { url }));
+        };
         // The whole search for a byte is timed: frames without data are no progress.
-        let next = timeout(self.patience, next_data(&mut self.incoming)).await;
-        match next {
+        let next = timeout(self.patience, next_data(&mut incoming)).await;
+        let read = match next {
             Err(_) => Some(Err(AskError::Stalled {
                 url: self.url.clone(),
                 waited: self.patience,
@@ -120,7 +125,9 @@ impl AnswerBody {
                 self.pass.received(data.len() as u64).await;
                 Some(Ok(data))
             }
-        }
+        };
+        self.incoming.put(incoming, self.pass.now());
+        read
     }
 
     /// The whole body, if it has at most `limit` bytes; `Ok(None)` if it has more.
@@ -172,7 +179,7 @@ impl Inner {
                     status: parts.status,
                     headers: parts.headers,
                     body: AnswerBody {
-                        incoming,
+                        incoming: pass.shelve(incoming),
                         pass,
                         patience: self.patience.progress,
                         url: ShownUrl::of(&url),

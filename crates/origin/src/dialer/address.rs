@@ -13,8 +13,7 @@ pub(crate) enum Kind {
     Local,
 }
 
-/// Metadata services that hide in ranges which are otherwise private or public: AWS over IPv6, Alibaba, Oracle, Azure.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Metadata services that hide in ranges which are otherwise private or public: Alibaba, Oracle, Azure.
 const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(192, 0, 0, 192),
@@ -52,10 +51,10 @@ fn kind_v4(v4: Ipv4Addr) -> Kind {
 }
 
 fn kind_v6(v6: Ipv6Addr) -> Kind {
-    if v6 == METADATA_V6 {
-        return Kind::Local;
-    }
     match v6.segments() {
+        // Amazon's link services (fd00:ec2::254 tells credentials of the machine, fd00:ec2::23 those of a pod) and
+        // Google's metadata server, all within unique local addresses.
+        [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => Kind::Local,
         // Unique local addresses.
         [0xfc00..=0xfdff, ..] => Kind::Private,
         // Documentation, and the protocol assignments with Teredo and ORCHID among them.
@@ -67,7 +66,7 @@ fn kind_v6(v6: Ipv6Addr) -> Kind {
 }
 
 /// The IPv4 address inside: v4-mapped, v4-compatible, NAT64 (well-known and local prefix), 6to4.
-fn translated(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+pub(super) fn translated(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match v6.segments() {
         // The unspecified address and loopback look v4-compatible and are not.
@@ -152,6 +151,9 @@ mod tests {
                 "fec0::1",
                 "ff02::1",
                 "fd00:ec2::254",
+                "fd00:ec2::23",
+                "fd00:ec2:0:1::7",
+                "fd20:ce::254",
                 "::ffff:127.0.0.1",
                 "::127.0.0.1",
                 "64:ff9b::a9fe:a9fe",

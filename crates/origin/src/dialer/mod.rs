@@ -8,11 +8,13 @@ mod address;
 mod connect;
 mod link;
 mod names;
+mod network;
 mod policy;
 mod tls;
 
 pub(crate) use connect::{DialError, Dialer, Reach};
 pub use names::{LookupError, NameTable, Names};
+pub use network::{Network, ParseNetworkError};
 pub use policy::{DialPolicy, Refused};
 pub use tls::RootsError;
 

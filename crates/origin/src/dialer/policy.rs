@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::address::{Kind, kind};
+use super::{
+    address::{Kind, kind},
+    network::Network,
+};
 use crate::allowed::{AllowedOrigin, Scheme};
 
 /// What may be dialled.
@@ -10,13 +13,14 @@ use crate::allowed::{AllowedOrigin, Scheme};
 /// - Public addresses over https: always, unless `listed_only`.
 /// - Plain http: only where an entry says `http://`.
 /// - Private addresses: only for an origin that is listed.
-/// - Local ones (loopback, link-local, metadata services, multicast, their IPv6 disguises): only when the address with
-///   its port is itself an entry, such as `127.0.0.1:5000`. A name is not enough, because whoever runs its zone chooses
+/// - Local ones (loopback, link-local, metadata services, multicast, their IPv6 disguises) and those in a service range
+///   of the cluster: only when the address with its port is itself an entry, such as `127.0.0.1:5000`. A name is not enough, because whoever runs its zone chooses
 ///   where it points; the one exception is an entry for `localhost`, which opens loopback, its own meaning.
 #[derive(Clone, Debug, Default)]
 pub struct DialPolicy {
     listed: BTreeSet<AllowedOrigin>,
     is_listed_only: bool,
+    service_ranges: Vec<Network>,
 }
 
 /// Why a policy forbids an origin. Each message ends with the line that would allow it.
@@ -44,7 +48,7 @@ pub enum Refused {
     },
     /// A local address that is not listed literally.
     #[error(
-        "{origin} is at {address}, which belongs to this host, its link or a metadata service; \
+        "{origin} is at {address}, which belongs to this host, its link, a metadata service or a service range; \
          if that is meant, add both: --origin {origin} --origin {literal}"
     )]
     Local {
@@ -63,6 +67,15 @@ impl DialPolicy {
         Self {
             listed: listed.into_iter().collect(),
             is_listed_only,
+            service_ranges: Vec::new(),
+        }
+    }
+
+    /// The same, with ranges whose addresses are as good as local: where a cluster has its inner services.
+    pub fn with_service_ranges(self, service_ranges: Vec<Network>) -> Self {
+        Self {
+            service_ranges,
+            ..self
         }
     }
 
@@ -84,6 +97,9 @@ impl DialPolicy {
     /// Whether `origin` may be dialled at `address`: the very address of the connection that comes next.
     pub fn check_address(&self, origin: &AllowedOrigin, address: IpAddr) -> Result<(), Refused> {
         self.check_origin(origin)?;
+        if (self.service_ranges.iter()).any(|range| range.contains(address)) {
+            return self.check_local(origin, address);
+        }
         match kind(address) {
             Kind::Public => Ok(()),
             Kind::Private if self.lists(origin) => Ok(()),
@@ -187,6 +203,23 @@ mod tests {
         assert!(check(&both, name, "::ffff:127.0.0.1").is_err());
         assert!(check(&["127.0.0.1:5000"], "https://x:5000", "127.0.0.1").is_err());
         assert!(check(&["127.0.0.1:5000"], "https://127.0.0.1:5001", "127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn an_address_in_a_service_range_needs_its_own_entry() {
+        let ask = |listed: &[&str], address: &str| {
+            let ranges = ["10.96.0.0/12", "8.8.8.0/24"].map(|text| text.parse().expect(text));
+            let policy = policy(listed).with_service_ranges(ranges.to_vec());
+            let origin = "registry.corp".parse().expect("an origin");
+            policy.check_address(&origin, address.parse().expect(address))
+        };
+        let listed = ["registry.corp"];
+        assert_eq!(ask(&listed, "10.1.0.1"), Ok(()));
+        for address in ["10.96.0.1", "::ffff:10.96.0.1", "8.8.8.8"] {
+            let refused = ask(&listed, address);
+            assert!(matches!(refused, Err(Refused::Local { .. })), "{address}");
+        }
+        assert_eq!(ask(&["registry.corp", "10.96.0.1"], "10.96.0.1"), Ok(()));
     }
 
     #[test]

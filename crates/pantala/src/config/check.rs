@@ -129,6 +129,7 @@ fn store(from: &mut Reader) -> Option<StoreLimits> {
 fn origin(from: &mut Reader) -> Option<OriginLimits> {
     let allow = from.list("origin.allow", str::parse);
     let listed_only = from.flag("origin.listed_only");
+    let service_ranges = from.list("origin.service_ranges", str::parse);
     let ca_files = from.list("origin.ca_files", absolute);
     let docker_config = from.maybe("origin.docker_config", absolute);
     let realms = from.list("origin.realms", str::parse);
@@ -147,6 +148,7 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
     Some(OriginLimits {
         allow: allow?,
         listed_only: listed_only?,
+        service_ranges: service_ranges?,
         ca_files: ca_files?,
         docker_config: docker_config?,
         realms: realms?,

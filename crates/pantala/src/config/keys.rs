@@ -179,6 +179,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether nothing but `origin.allow` may be asked.",
     ),
     key(
+        "origin.service_ranges",
+        Kind::Texts,
+        "[]",
+        "Where the cluster has its inner services, such as 10.96.0.0/12: an origin at such an address is refused unless the address with its port is itself in `origin.allow`.",
+    ),
+    key(
         "origin.ca_files",
         Kind::Paths,
         "[]",
@@ -230,7 +236,7 @@ pub(crate) const KEYS: &[Key] = &[
         "origin.progress_timeout",
         Kind::Duration,
         "\"20s\"",
-        "For an answer to begin, and between two chunks of it. A whole transfer has no limit.",
+        "For a place within the limits above, for an answer to begin, and between two chunks of it. A whole transfer has no limit.",
     ),
     key(
         "mirror.listen",

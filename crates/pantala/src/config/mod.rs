@@ -34,7 +34,7 @@ mod units;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use identity::ExpiryGrace;
-use origin::{AllowedOrigin, TokenRealm};
+use origin::{AllowedOrigin, Network, TokenRealm};
 use types::{ByteCount, ClusterId, RegistryHost, Topology};
 
 pub(crate) use self::{
@@ -105,6 +105,7 @@ pub(crate) struct StoreLimits {
 pub(crate) struct OriginLimits {
     pub(crate) allow: Vec<AllowedOrigin>,
     pub(crate) listed_only: bool,
+    pub(crate) service_ranges: Vec<Network>,
     pub(crate) ca_files: Vec<PathBuf>,
     pub(crate) docker_config: Option<PathBuf>,
     pub(crate) realms: Vec<TokenRealm>,

@@ -135,6 +135,10 @@ const CORPUS: &[(&str, &str)] = &[
         "2: origin.listed_only: no origin is listed",
     ),
     (
+        "[origin]\nservice_ranges = [\"10.0.0.1/8\"]",
+        "2: origin.service_ranges: \"10.0.0.1/8\": a range is ADDRESS/BITS",
+    ),
+    (
         "[origin]\nallow = [\"ftp://h\"]",
         "2: origin.allow: \"ftp://h\": an origin is reached over http",
     ),

@@ -65,6 +65,7 @@ fn origin(config: &Config) -> OriginConfig {
     OriginConfig {
         origins: limits.allow.clone(),
         listed_only: limits.listed_only,
+        service_ranges: limits.service_ranges.clone(),
         ca_files: limits.ca_files.clone(),
         patience: Patience {
             connect: limits.connect_timeout,
@@ -74,6 +75,7 @@ fn origin(config: &Config) -> OriginConfig {
             concurrency: limits.concurrency,
             requests_per_second: limits.requests_per_second,
             bytes_per_second: limits.bytes_per_second,
+            wait_max: limits.progress_timeout,
             ..Budget::default()
         },
         dropped_parameters: limits.dropped_parameters.clone(),
