@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/pantala/target
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help check test demo up fmt deny install clean
+.PHONY: help check test demo up fmt deny fuzz-check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fmt: ## format the code
 deny: ## licences, bans and advisories of dependencies (needs cargo-deny)
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check $(ARGS); \
 	else echo "cargo-deny is not installed, nothing was checked: cargo install cargo-deny --locked"; exit 1; fi
+
+fuzz-check: ## the fuzz targets still compile (with stable Rust; needs a C++ compiler)
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}/fuzz"
 
 install: ## the Debian packages that tests with real clients need (as root)
 	tests/install.sh $(ARGS)

@@ -219,14 +219,49 @@ full_disk() {
     mount -t tmpfs -o size=16m,mode=700 tmpfs "$work/7/data"
     swarm_daemon 7 daemon
     swarm_ready 7 || { fail "a daemon with 16 MiB of disk starts ($work/7/log)"; return; }
-    if fetch 7 >"$work/7/fetch" 2>&1; then
-        verdict "a disk of 16 MiB and a file of 64: the file is right" "a digest differs" same 7
-    else
-        verdict "a disk of 16 MiB and a file of 64: the reason is told" "$work/7/fetch" \
-            grep -Eqi 'space|disk|quota|full|room' "$work/7/fetch"
-        verdict "a disk of 16 MiB and a file of 64: no part of a file is left" "$work/7/full" test ! -e "$work/7/full"
-    fi
+    verdict "a disk of 16 MiB and a file of 64: the reason is told" "$work/said" ends_with 1 'no room' fetch 7
+    verdict "a disk of 16 MiB and a file of 64: no part of a file is left" "$work/7/full" test ! -e "$work/7/full"
+    as_blob
+    verdict "a disk of 16 MiB and a blob of 64: the mirror gives it all the same" "$work/7/log" mirrored 7
+    mount -o remount,size=96m "$work/7/data"
+    disk_fills_up
     verdict "a full disk: the daemon lives" "$work/7/log" node_ready 7
+}
+
+# Room was set aside, and somebody else takes it while pieces are written.
+disk_fills_up() {
+    what=filling
+    make_file $what 64
+    start_fetch 7
+    if ! reach $((8 * mib)) pantala_body_bytes_total 7; then
+        fail "an eighth of a file within 30 s ($work/7/log)"
+        return
+    fi
+    dd if=/dev/zero of="$work/7/data/fill" bs=1M 2>/dev/null || true
+    verdict "the disk fills up in a download: it ends and says why" "$work/7/fetch" gave_up 7 'no room|store failed'
+    verdict "the disk fills up in a download: no part of a file is left" "$work/7/filling" test ! -e "$work/7/filling"
+    as_blob
+    verdict "the disk is full: the mirror gives a blob all the same" "$work/7/log" mirrored 7
+    rm -f "$work/7/data/fill"
+    verdict "the disk has room again: the file comes" "$work/7/log" fetch 7
+    verdict "the disk has room again: the file is right" "a digest differs" same 7
+}
+
+gave_up() { # NODE WORDS
+    if wait "${fetches[$1]}"; then echo "it did not fail"; return 1; fi
+    grep -Eq -- "$2" "$work/$1/fetch"
+}
+
+# The web server as a registry: $what as a blob of it, by its digest.
+as_blob() {
+    local blobs=$work/www/v2/lab/disk/blobs
+    mkdir -p "$blobs"
+    digest=sha256:$(sha256sum <"$work/www/$what" | cut -d' ' -f1)
+    ln -f "$work/www/$what" "$blobs/$digest"
+}
+mirrored() { # NODE
+    on "$1" curl -fsS -m 60 "http://$(mirror_of "$1")/v2/lab/disk/blobs/$digest?ns=${origin#http://}" | sha256sum |
+        grep -q "${digest#sha256:}"
 }
 
 trap finish EXIT

@@ -87,19 +87,34 @@ pub struct TaskStatus {
     pub neighbours: usize,
     /// Whether this host is the importer.
     pub is_importer: bool,
-    /// What it waits for now: on whom, for which pieces, for how many milliseconds.
+    /// What it waits for now, the longest wait first.
     pub waits: Vec<Wait>,
+}
+
+/// On whom or what a task waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitOn {
+    /// Pieces that were asked of a parent.
+    Parent(HostId, PieceRun),
+    /// A scheduler that is away or refused an ask for now; without it this host goes on alone.
+    Scheduler,
+    /// Pieces that are read from the origin.
+    Origin(PieceRun),
+    /// The origin failed, or asked to be left alone; then it is asked again.
+    OriginRest,
+    /// Nothing was asked of anybody: some host, or a lease, must come; else this host reads the origin without one.
+    AnyHost,
 }
 
 /// One live wait of a task.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    /// The parent.
-    pub host: HostId,
-    /// What was asked.
-    pub run: PieceRun,
-    /// Since when, in milliseconds.
+    /// On whom.
+    pub on: WaitOn,
+    /// For how many milliseconds it lasts.
     pub since_ms: u64,
+    /// How many milliseconds more it may last before something else is done.
+    pub left_ms: u64,
 }
 
 /// A cheap way to the core.

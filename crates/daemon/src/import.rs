@@ -172,12 +172,28 @@ impl ImportError {
         }
     }
 
-    /// How long the origin asked to wait.
-    pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
-        match self {
+    /// How long to wait before another try; none if that makes no sense.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        /// When the origin named no time: the import itself already retried with a growing pause.
+        const PAUSE: Duration = Duration::from_millis(500);
+        /// Whatever the origin asks for, as its gate has it (`origin::Budget::pause_max`).
+        const PAUSE_MAX: Duration = Duration::from_secs(60);
+        let asked = match self {
+            _ if self.is_permanent() => return None,
             Self::Origin(cause) => cause.retry_after(),
             Self::Access(_) | Self::Short { .. } | Self::Busy { .. } | Self::Store { .. } => None,
-        }
+        };
+        Some(asked.unwrap_or(PAUSE).min(PAUSE_MAX))
+    }
+
+    /// Whether it says nothing of the origin: another import has the piece, or we wait as the origin asked before, if
+    /// `is_repeated`.
+    pub(crate) fn is_silent(&self, is_repeated: bool) -> bool {
+        let waits = matches!(
+            self.ask(),
+            Some(AskError::Paused { .. } | AskError::Crowded { .. })
+        );
+        matches!(self, Self::Busy { .. }) || (waits && is_repeated)
     }
 }
 

@@ -45,7 +45,7 @@ mod tasks;
 pub use access::{Access, AccessError, Accesses};
 pub use daemon::{Daemon, StartError};
 pub use doors::{Doors, DoorsConfig, DoorsParts, Health, Severity};
-pub use handle::{Fetch, Handle, TaskStatus, Wait};
+pub use handle::{Fetch, Handle, TaskStatus, Wait, WaitOn};
 pub use join::{JoinError, Joining};
 pub use metrics::{Metrics, PieceFailure};
 pub use reader::TaskReader;

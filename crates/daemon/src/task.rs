@@ -119,7 +119,7 @@ pub struct Task {
     pub(crate) awaited: Awaited,
     /// Hosts that the scheduler named importers of it: their word counts for its pieces.
     importers: RwLock<BTreeSet<HostId>>,
-    /// What the origin said when it refused last.
+    /// What the origin said when it refused last, unless a piece came since.
     refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
     news: watch::Sender<News>,
     local: AtomicU64,
@@ -171,6 +171,8 @@ impl Task {
             From::Origin => &self.origin,
         };
         counter.fetch_add(bytes, Ordering::Relaxed);
+        // Whatever the origin said, it goes on.
+        *self.refusal.lock() = None;
         self.tell(|news| news.pieces = news.pieces.wrapping_add(1));
     }
 
@@ -239,6 +241,11 @@ impl Task {
     /// Keeps what the origin said last, to be told if the task fails for it.
     pub(crate) fn origin_failed(&self, cause: Arc<dyn std::error::Error + Send + Sync>) {
         *self.refusal.lock() = Some(cause);
+    }
+
+    /// Whether the origin refused since the last piece came.
+    pub(crate) fn has_origin_failed(&self) -> bool {
+        self.refusal.lock().is_some()
     }
 
     /// The failure of a task whose origin refused.

@@ -104,10 +104,16 @@ pub enum OpenError {
     OriginBusy {
         /// How long it asked for.
         retry_after: Option<Duration>,
+        /// In its own words.
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
     },
     /// No source could be reached.
     #[error("no source can be reached")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// This host's disk cannot take it, and its consumer needs a file.
+    #[error("this host's disk cannot take it")]
+    NoRoom(#[source] Box<dyn Error + Send + Sync>),
     /// A rule that an operator set forbids it.
     #[error("refused by policy: {0}")]
     Policy(String),

@@ -279,7 +279,7 @@ impl Manifests for TestRegistry {
         Box::pin(async move { self.stale.lock().expect("a lock").clone() })
     }
 
-    fn keep<'a>(&'a self, _ask: &'a ManifestAsk, manifest: &'a HeldManifest) -> BoxFuture<'a, ()> {
-        Box::pin(async move { self.held.lock().expect("a lock").push(manifest.clone()) })
+    fn keep(&self, _ask: &ManifestAsk, manifest: &HeldManifest) {
+        self.held.lock().expect("a lock").push(manifest.clone());
     }
 }

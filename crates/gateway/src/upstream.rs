@@ -85,8 +85,9 @@ pub trait Manifests: Send + Sync {
     /// operator chose to serve stale tags.
     fn stale<'a>(&'a self, ask: &'a ManifestAsk) -> BoxFuture<'a, Option<StaleManifest>>;
 
-    /// Offers a manifest that the registry just gave to this caller and whose digest was checked.
-    fn keep<'a>(&'a self, ask: &'a ManifestAsk, manifest: &'a HeldManifest) -> BoxFuture<'a, ()>;
+    /// Offers a manifest that the registry just gave to this caller and whose digest was checked. Returns at once: the
+    /// caller's answer waits for it.
+    fn keep(&self, ask: &ManifestAsk, manifest: &HeldManifest);
 }
 
 /// A request for a manifest.

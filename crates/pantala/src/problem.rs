@@ -9,7 +9,7 @@ use gateway::local::{
 
 use crate::config::ConfigError;
 
-/// The exit codes. docs/errors.md lists them; a test keeps the two equal.
+/// The exit codes. docs/errors.md and docs/cli.md list them; tests keep all three equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Something failed.
@@ -30,7 +30,6 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// Every one, and what it means.
-    #[cfg(test)]
     pub(crate) const ALL: [(Self, &'static str); 7] = [
         (Self::Failed, "failed"),
         (Self::Usage, "usage"),
@@ -161,6 +160,7 @@ fn exit_of(code: FailureCode) -> Exit {
         FailureCode::Version
         | FailureCode::OriginBusy
         | FailureCode::Unavailable
+        | FailureCode::NoRoom
         | FailureCode::Internal => Exit::Failed,
     }
 }

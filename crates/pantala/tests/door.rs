@@ -15,7 +15,7 @@ use gateway::{
     SourceBytes, VerifiedReader,
     local::{
         Access, BypassChange, BypassState, Failure, FailureCode, Freed, LocalDoor, LocalService,
-        LocalSocket, StatusReport, StoreEntry, TaskReport,
+        LocalSocket, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use tempfile::TempDir;
@@ -120,6 +120,11 @@ impl LocalService for Service {
                 origin: 24,
             },
             state: "fetching from 3 hosts".to_owned(),
+            waits: vec![WaitReport {
+                on: "the scheduler".to_owned(),
+                since_ms: 1234,
+                left_ms: 500,
+            }],
         };
         Box::pin(async { Ok(vec![row]) })
     }
@@ -132,6 +137,7 @@ impl LocalService for Service {
             held: 2048,
             is_pinned: false,
             unused_seconds: 90,
+            name: Some("https://h/f".to_owned()),
         };
         Box::pin(async move { Ok(vec![entry("a"), entry("b")]) })
     }
@@ -315,7 +321,10 @@ fn tasks_and_the_store_are_tables_and_json() {
     assert!(
         table.contains("abababab")
             && table.contains("50%")
-            && table.contains("fetching from 3 hosts"),
+            && table.contains("fetching from 3 hosts")
+            && table.contains("the scheduler")
+            && table.contains("1.2 s")
+            && table.contains("0.5 s more"),
         "{table}"
     );
     assert_eq!(
@@ -324,7 +333,7 @@ fn tasks_and_the_store_are_tables_and_json() {
     );
     let table = out(&daemon.run(&["store", "ls"]).success());
     assert!(
-        table.contains("aaaaaaaaaa") && table.contains("1min"),
+        table.contains("aaaaaaaaaa") && table.contains("https://h/f") && table.contains("1min"),
         "{table}"
     );
     assert_eq!(

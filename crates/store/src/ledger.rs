@@ -89,6 +89,10 @@ impl Ledger {
         self.quota
     }
 
+    pub(crate) fn floor(&self) -> ByteCount {
+        self.floor
+    }
+
     pub(crate) fn used(&self) -> ByteCount {
         self.used
     }

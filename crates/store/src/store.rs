@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use types::{ByteCount, Digest, Layout, Source, TaskId, Visibility};
+use types::{ByteCount, Digest, Layout, PieceRun, Source, TaskId, Visibility};
 
 use crate::{
     content::Content,
@@ -43,7 +43,10 @@ pub enum Reserve {
     /// Room for all that is missing: a download of the whole is refused before its first byte, or has its room.
     #[default]
     Whole,
-    /// Room piece by piece, as writers begin: for sparse content of which a part will be read.
+    /// Room for what is missing of these pieces; for others piece by piece, as writers begin. For content of which a part
+    /// is read.
+    Run(PieceRun),
+    /// Room piece by piece, as writers begin.
     EachPiece,
 }
 
@@ -167,7 +170,7 @@ impl Store {
     }
 
     /// The content of `new.task`, created if there is none. One that is there is given as it is: nothing of `new` but
-    /// the layout is looked at, and with [`Reserve::Whole`] room for what it lacks is set aside.
+    /// the layout is looked at, and room for what it lacks of the asked is set aside.
     pub fn create(&self, new: NewContent) -> Result<Content, CreateError> {
         let pieces = new.layout.piece_count();
         if pieces > PIECES_MAX {
@@ -206,6 +209,7 @@ impl Store {
         let length = new.layout.length();
         let reserved = match new.reserve {
             Reserve::Whole => length,
+            Reserve::Run(run) => new.layout.range_of_run(run).length(),
             Reserve::EachPiece => ByteCount::ZERO,
         };
         self.shared.reserve(reserved)?;
@@ -267,6 +271,15 @@ impl Store {
             reserved: ledger.reserved(),
             free,
         })
+    }
+
+    /// What the disk has left for files beside the store: without what is promised to contents and what stays free.
+    pub fn spare(&self) -> Result<ByteCount, DiskError> {
+        let free = self.shared.directory.free()?;
+        let ledger = self.shared.ledger.lock();
+        Ok(free
+            .saturating_sub(ledger.reserved())
+            .saturating_sub(ledger.floor()))
     }
 
     /// Makes room for `wanted` bytes, if there is not enough: `choose` gets what nobody holds (pinned contents too) and
@@ -346,7 +359,7 @@ fn existing(content: Content, new: &NewContent) -> Result<Content, CreateError> 
     if stored != new.layout {
         return Err(CreateError::Layout { stored });
     }
-    if new.reserve == Reserve::Whole {
+    if new.reserve != Reserve::EachPiece {
         let mut state = content.live.state.lock();
         let writing: u64 = state
             .claimed
@@ -358,7 +371,18 @@ fn existing(content: Content, new: &NewContent) -> Result<Content, CreateError> 
             .held()
             .saturating_add(state.reserved)
             .saturating_add(ByteCount(writing));
-        let missing = stored.length().saturating_sub(promised);
+        let lacking = stored.length().saturating_sub(promised);
+        let missing = match new.reserve {
+            Reserve::Whole | Reserve::EachPiece => lacking,
+            // What others reserved may be theirs: at worst the whole is set aside.
+            Reserve::Run(run) => {
+                let wanted = (run.pieces())
+                    .filter(|piece| !state.marks.have().contains(*piece))
+                    .filter(|piece| !state.claimed.contains(piece));
+                let wanted: u64 = wanted.map(|piece| stored.length_of(piece).0).sum();
+                lacking.min(ByteCount(wanted))
+            }
+        };
         let reserved = content.shared.reserve(missing);
         if reserved.is_ok() {
             state.reserved = state.reserved.saturating_add(missing);

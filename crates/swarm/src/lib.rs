@@ -6,7 +6,7 @@
 //! * [`retain`]: which content leaves a full store first.
 //!
 //! All of it is plain data driven by events. Time is an argument, chance is seeded, ties are sorted: the daemon and
-//! the simulator run the very same code, and a run repeats from its seed. See ARCHITECTURE.md, "The brains".
+//! the simulator run the very same code, and a run repeats from its seed. See ARCHITECTURE.md, "The house".
 
 #![cfg_attr(
     test,

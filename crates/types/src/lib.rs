@@ -2,7 +2,7 @@
 //!
 //! Text from outside becomes one of these types once, at the edge, and is never parsed again. Nothing here reads a
 //! clock, opens a file or draws a random number: time is a [`Moment`] that the caller passes in, chance is a
-//! [`Chance`] that the caller seeds. See ARCHITECTURE.md, "Vocabulary".
+//! [`Chance`] that the caller seeds. See ARCHITECTURE.md, "Glossary".
 
 #![cfg_attr(
     test,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use crate::hex;
 
-/// Identity of a task (ARCHITECTURE.md, "Identity"). `Display` gives all 64 hexadecimal digits, `Debug` the first 10.
+/// Identity of a task (ARCHITECTURE.md, "What always holds"). `Display` gives all 64 hexadecimal digits, `Debug` the first 10.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId([u8; 32]);
 

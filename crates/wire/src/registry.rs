@@ -52,7 +52,7 @@ pub enum Admission<L> {
 }
 
 impl<L> Links<L> {
-    /// The default bound on connections per host (ARCHITECTURE.md, "Scheduling").
+    /// The default bound on connections per host.
     pub const LIMIT: usize = 256;
 
     /// No links yet, for at most `limit`.

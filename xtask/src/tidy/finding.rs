@@ -19,6 +19,14 @@ impl Finding {
             what,
         }
     }
+
+    /// The same, in a part of the file that begins below `above` lines.
+    pub(crate) fn below(self, above: usize) -> Self {
+        Self {
+            line: self.line + above,
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for Finding {

@@ -6,6 +6,8 @@
 //! | [`purity`] | pure modules have no clock, socket, file, thread, async or randomness of their own |
 //! | [`size`] | files and functions stay small; the exceptions only shrink |
 //! | [`vocabulary`] | one word per thing, and no name that means the name is not found yet |
+//! | [`citations`] | sections of ARCHITECTURE.md that Rust files cite are there |
+//! | [`verifiers`] | certificates are checked by the stock verifiers (SEC-07) |
 //! | [`dialing`] | only the dialers open connections (SEC-04) |
 //! | [`workplace`] | no path of the machine a change was made on |
 //! | [`marks`] | nothing is left unfinished |
@@ -13,6 +15,7 @@
 //!
 //! A rule is a function from the [`Tree`] to [`Finding`]s; [`source`] and [`paths`] are what they read Rust with.
 
+mod citations;
 mod dialing;
 mod finding;
 mod layering;
@@ -23,6 +26,7 @@ mod purity;
 mod size;
 mod source;
 mod tree;
+mod verifiers;
 mod vocabulary;
 mod workplace;
 
@@ -40,6 +44,8 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     workplace::check,
     marks::check,
     links::check,
+    citations::check,
+    verifiers::check,
 ];
 
 /// Everything in the tree at `root` that breaks a rule, in order of path and line.

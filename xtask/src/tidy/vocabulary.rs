@@ -1,4 +1,4 @@
-//! One word per thing (ARCHITECTURE.md, "Vocabulary"), and no name that means the name is not found yet.
+//! One word per thing (ARCHITECTURE.md, "Glossary"), and no name that means the name is not found yet.
 
 use super::{Finding, source::line_of, tree::Tree};
 
@@ -7,7 +7,8 @@ const EMPTY_NAMES: [&str; 7] = [
     "util", "utils", "common", "helper", "helpers", "misc", "stuff",
 ];
 
-/// Words of other systems, and ours for the same thing. Looked for in code and comments of the product.
+/// Words of other systems, and ours for the same thing. Looked for in code, comments and metric names of the product and
+/// on its pages.
 const FOREIGN_WORDS: [(&str, &str); 2] = [
     ("leecher", "a child, or a peer that lacks pieces"),
     (
@@ -15,6 +16,9 @@ const FOREIGN_WORDS: [(&str, &str); 2] = [
         "the scheduler; for tasks, name what is waited for",
     ),
 ];
+
+/// Who has such words: a paragraph that names one of these may speak of it in its words.
+const OTHERS: [&str; 2] = ["bittorrent", "kraken"];
 
 /// Keywords that a type's name follows.
 const TYPES: [&str; 4] = ["struct", "enum", "trait", "type"];
@@ -27,6 +31,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             if path.starts_with("crates/") {
                 check_words(path, text, &mut findings);
             }
+        } else if path.ends_with(".md") {
+            check_page(path, text, &mut findings);
         }
     }
     for (path, source) in tree.sources() {
@@ -43,13 +49,33 @@ fn check_name(path: &str, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Paragraph by paragraph: where another system is named, its words are right.
+fn check_page(path: &str, text: &str, findings: &mut Vec<Finding>) {
+    let mut above = 0;
+    for paragraph in text.split("\n\n") {
+        let lower = paragraph.to_lowercase();
+        if !OTHERS.iter().any(|other| lower.contains(other)) {
+            let mut found = Vec::new();
+            check_words(path, paragraph, &mut found);
+            findings.extend(found.into_iter().map(|finding| finding.below(above)));
+        }
+        above += paragraph.matches('\n').count() + 2;
+    }
+}
+
 fn check_words(path: &str, text: &str, findings: &mut Vec<Finding>) {
     for (number, line) in text.lines().enumerate() {
         let line = line.to_lowercase();
         for (foreign, ours) in FOREIGN_WORDS {
+            let is_foreign = |word: &str| word.strip_suffix('s').unwrap_or(word) == foreign;
             let is_word = |c: char| c.is_alphanumeric() || c == '_';
             let mut words = line.split(|c| !is_word(c));
-            if words.any(|word| word.strip_suffix('s').unwrap_or(word) == foreign) {
+            // A metric's name is made of words.
+            let is_named = |word: &str| {
+                let parts = word.strip_prefix("pantala_");
+                parts.is_some_and(|parts| parts.split('_').any(is_foreign))
+            };
+            if words.any(|word| is_foreign(word) || is_named(word)) {
                 let what = format!("\"{foreign}\" is no word of ours, say {ours}");
                 findings.push(Finding::new(path, number + 1, what));
             }
@@ -110,5 +136,18 @@ mod tests {
             &[],
         );
         check_at("bench/a.rs", "// a BitTorrent tracker", &[]);
+        check_at(
+            "crates/a/src/a.rs",
+            "\"pantala_tracker_total\"",
+            &["tracker"],
+        );
+    }
+
+    #[test]
+    fn a_page_speaks_of_others_in_their_words_only_where_it_names_them() {
+        let text = "one\ntwo\n\nthree\nask the tracker";
+        check_at("docs/a.md", text, &["docs/a.md:5: \"tracker\""]);
+        check_at("docs/a.md", "a tracker,\nas in BitTorrent", &[]);
+        check_at("docs/a.md", "`pantala_leechers`", &["leecher"]);
     }
 }

@@ -199,6 +199,8 @@ impl Core {
             return;
         };
         let cause = match failure {
+            // Nobody had it, and the origin kept saying why: that is what there is to tell.
+            Failure::Stalled if job.task.has_origin_failed() => job.task.origin_failure(),
             Failure::Stalled => TaskError::Stalled {
                 seconds: self.parts.limits.download.hard_limit.as_secs(),
             },

@@ -1,6 +1,6 @@
 //! What happens outside: links come and go, remotes speak, pieces and imports come in.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use swarm::{
     HostNo, SlotHint,
@@ -543,8 +543,6 @@ impl Core {
         (run, epoch): (PieceRun, Option<Epoch>),
         cause: &Arc<ImportError>,
     ) {
-        /// Between two tries when the origin named no time: the import itself already retried with a growing pause.
-        const PAUSE: Duration = Duration::from_millis(500);
         tracing::info!(task = ?task, %run, ?epoch, error = cause as &dyn std::error::Error, "an import ended early");
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
@@ -553,12 +551,12 @@ impl Core {
             // Nobody else has anything to do with it: the lease, if there is one, is given back.
             return self.fail(task, TaskError::Store(cause));
         }
-        if !matches!(**cause, ImportError::Busy { .. }) {
+        if !cause.is_silent(job.task.has_origin_failed()) {
             job.task.origin_failed(cause.told());
         }
         job.may_import &= !cause.is_own_policy();
-        let retry_at = (!cause.is_permanent())
-            .then(|| self.parts.clock.now() + cause.retry_after().unwrap_or(PAUSE));
+        let pause = cause.retry_after();
+        let retry_at = pause.map(|pause| self.parts.clock.now() + pause);
         if retry_at.is_none()
             && let Some(epoch) = epoch
         {

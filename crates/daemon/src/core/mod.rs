@@ -29,6 +29,7 @@ mod retire;
 mod scheduling;
 mod seals;
 mod serve;
+mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -187,7 +188,7 @@ impl Core {
         let waits = |job: &Job| {
             let waits = job.download.waits();
             waits
-                .map(|(host, run, _)| (host, run.first))
+                .map(|(host, run, ..)| (host, run.first))
                 .collect::<BTreeSet<_>>()
         };
         let before = self.jobs.get(&task).map(waits).unwrap_or_default();

@@ -12,7 +12,7 @@ use types::{PieceIndex, PieceRun, TaskId, Visibility};
 
 use super::{Core, Event, job::Job};
 use crate::{
-    handle::{Command, TaskStatus, Wait},
+    handle::Command,
     prove::Proof,
     table::Table,
     task::{Task, TaskError, TaskSpec},
@@ -68,7 +68,12 @@ impl Core {
         demand: Demand,
     ) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
         let id = spec.task;
-        let task = self.begin(spec)?;
+        let reserve = if demand.whole {
+            Reserve::Whole
+        } else {
+            Reserve::Run(demand.run)
+        };
+        let task = self.begin(spec, reserve)?;
         task.content.touch();
         self.readers = self.readers.wrapping_add(1);
         let reader = ReaderNo(self.readers);
@@ -120,8 +125,12 @@ impl Core {
         }
     }
 
-    /// The live task of `spec`, begun if it was not.
-    pub(super) fn begin(&mut self, spec: TaskSpec) -> Result<Arc<Task>, Arc<TaskError>> {
+    /// The live task of `spec`, begun if it was not, with room for what it is to fetch.
+    pub(super) fn begin(
+        &mut self,
+        spec: TaskSpec,
+        reserve: Reserve,
+    ) -> Result<Arc<Task>, Arc<TaskError>> {
         if let Some(job) = self.jobs.get(&spec.task) {
             let stored = job.task.spec.layout;
             if stored != spec.layout {
@@ -129,11 +138,13 @@ impl Core {
                 let cause = CreateError::Layout { stored };
                 return Err(Arc::new(TaskError::Store(Arc::new(cause))));
             }
-            return Ok(Arc::clone(&job.task));
         }
         let content = self
-            .create(&spec)
+            .create(&spec, reserve)
             .map_err(|cause| Arc::new(TaskError::Store(Arc::new(cause))))?;
+        if let Some(job) = self.jobs.get(&spec.task) {
+            return Ok(Arc::clone(&job.task));
+        }
         let table = self.table_of(&content);
         let task = Arc::new(Task::new(spec, content, table));
         self.adopt(Arc::clone(&task));
@@ -219,7 +230,7 @@ impl Core {
         self.ask_scheduler(task);
     }
 
-    fn create(&mut self, spec: &TaskSpec) -> Result<store::Content, CreateError> {
+    fn create(&mut self, spec: &TaskSpec, reserve: Reserve) -> Result<store::Content, CreateError> {
         let new = || NewContent {
             task: spec.task,
             layout: spec.layout,
@@ -228,12 +239,16 @@ impl Core {
             visibility: spec.visibility,
             pinned: false,
             name: Some(spec.source.to_string()),
-            reserve: Reserve::Whole,
+            reserve,
+        };
+        let wanted = match reserve {
+            Reserve::Run(run) => spec.layout.range_of_run(run).length(),
+            Reserve::Whole | Reserve::EachPiece => spec.layout.length(),
         };
         let store = self.parts.store.clone();
         tokio::task::block_in_place(|| match store.create(new()) {
             Err(CreateError::Disk(DiskError::NoSpace { .. })) => {
-                self.make_room(spec);
+                self.make_room(spec, wanted);
                 store.create(new())
             }
             Err(CreateError::Layout { stored }) if self.is_empty(spec.task) => {
@@ -317,38 +332,5 @@ impl Core {
         self.scheduling.left(task);
         job.task
             .tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
-    }
-
-    fn statuses(&self) -> Vec<TaskStatus> {
-        let now = self.parts.clock.now();
-        self.jobs
-            .values()
-            .map(|job| {
-                let (local, peer, origin) = job.task.bytes();
-                let wait = |(host, run, since): (swarm::HostNo, PieceRun, types::Moment)| Wait {
-                    host: self
-                        .peers
-                        .get(host)
-                        .map_or(types::HostId::from_bytes([0; 32]), |peer| peer.id),
-                    run,
-                    since_ms: u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX),
-                };
-                TaskStatus {
-                    task: job.task.spec.task,
-                    source: job.task.spec.source.to_string(),
-                    length: job.task.spec.layout.length().0,
-                    local,
-                    peer,
-                    origin,
-                    pieces: (
-                        job.download.have().len(),
-                        job.task.spec.layout.piece_count(),
-                    ),
-                    neighbours: job.download.neighbours(),
-                    is_importer: job.download.is_importer(),
-                    waits: job.download.waits().map(wait).collect(),
-                }
-            })
-            .collect()
     }
 }

@@ -355,7 +355,7 @@ impl Core {
                 return tracing::info!(task = ?task, error = &cause as &dyn std::error::Error, "a source that the scheduler named can't be read here");
             }
         };
-        match self.begin(spec) {
+        match self.begin(spec, store::Reserve::Whole) {
             Ok(_) => {
                 self.drive(task, Swarm::WantAll(true));
                 self.ask_scheduler(task);

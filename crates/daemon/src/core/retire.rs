@@ -131,14 +131,15 @@ impl Core {
             .for_each(|task| self.scheduling.holds_no_more(task));
     }
 
-    /// Evicts whole contents that are worth least, never one that is in use, so that what `spec` lacks has room.
-    pub(super) fn make_room(&mut self, spec: &TaskSpec) {
+    /// Evicts whole contents that are worth least, never one that is in use, so that `wanted` bytes of what `spec` lacks have
+    /// room.
+    pub(super) fn make_room(&mut self, spec: &TaskSpec, wanted: ByteCount) {
         self.release(None);
         let now = self.parts.clock.now();
         let store = &self.parts.store;
         let own = store.list().into_iter().find(|info| info.task == spec.task);
         let held = own.map_or(ByteCount::ZERO, |info| info.held);
-        let wanted = spec.layout.length().saturating_sub(held);
+        let wanted = wanted.min(spec.layout.length().saturating_sub(held));
         let mut chosen = Vec::new();
         let made = store.make_room(wanted, |infos, short| {
             let others = infos.iter().filter(|info| info.task != spec.task);

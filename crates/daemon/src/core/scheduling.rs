@@ -108,6 +108,11 @@ impl Scheduling {
         self.is_alone
     }
 
+    /// Until when the scheduler takes no other ask of `task`, if it refused one.
+    pub(super) fn asks_again_at(&self, task: &TaskId) -> Option<Moment> {
+        self.refused.get(task).copied()
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.sender.is_some()
     }

@@ -24,6 +24,7 @@ mod bounds;
 mod doubt;
 mod doubts;
 mod pieces;
+mod refused;
 mod remote;
 mod retire;
 mod seals;
@@ -53,6 +54,7 @@ pub(crate) struct Web {
     /// Answers are wrong until so many bytes were sent.
     wrong_until: Arc<std::sync::atomic::AtomicU64>,
     pub(crate) content: Arc<Vec<u8>>,
+    refusal: Arc<parking_lot::Mutex<Option<&'static str>>>,
     _serving: JoinSet<()>,
 }
 
@@ -70,19 +72,26 @@ impl Web {
         let looks = Arc::clone(&heads);
         let wrong_until = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let wrong = Arc::clone(&wrong_until);
+        let refusal = Arc::default();
+        let refuses = Arc::<parking_lot::Mutex<_>>::clone(&refusal);
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut tcp, _)) = listener.accept().await {
                 let (body, counter) = (Arc::clone(&body), Arc::clone(&counter));
-                let looks = Arc::clone(&looks);
+                let (looks, refuses) = (Arc::clone(&looks), Arc::clone(&refuses));
                 let wrong = Arc::clone(&wrong);
                 connections.spawn(async move {
                     while let Some(head) = request(&mut tcp).await {
                         // Like other servers it gives what it has of a range that goes beyond its end.
                         let (start, end) = range(&head)
                             .map_or((0, body.len()), |(start, end)| (start, end.min(body.len())));
-                        let answer = answer(&head, (start, end), body.len());
                         let is_head = head.starts_with("HEAD");
+                        let refusal: Option<&str> = *refuses.lock();
+                        if let Some(refusal) = refusal.filter(|_| !is_head) {
+                            drop(tcp.write_all(refusal.as_bytes()).await);
+                            continue;
+                        }
+                        let answer = answer(&head, (start, end), body.len());
                         looks.fetch_add(u64::from(is_head), std::sync::atomic::Ordering::Relaxed);
                         let mut part = body[start..end].to_vec();
                         part.truncate(if is_head { 0 } else { part.len() });
@@ -108,6 +117,7 @@ impl Web {
             heads,
             wrong_until,
             content,
+            refusal,
             _serving: serving,
         }
     }
@@ -115,6 +125,11 @@ impl Web {
     /// How often it was asked for the head alone.
     pub(crate) fn heads(&self) -> u64 {
         self.heads.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// From now on content is refused with these words; with none, nothing is ever answered.
+    pub(crate) fn refuse(&self, answer: &'static str) {
+        *self.refusal.lock() = Some(answer);
     }
 
     /// A door outside that leads nowhere but here.
@@ -182,7 +197,7 @@ impl Host {
         Self::within(cluster, web, (is_scheduled, Limits::default())).await
     }
 
-    pub(super) async fn within(
+    pub(crate) async fn within(
         cluster: &Cluster,
         web: &Web,
         (is_scheduled, limits): (bool, Limits),

@@ -1,19 +1,29 @@
 //! The doors' way to content: opens what was found, as a task or past everything.
 
-use std::{io, os::fd::OwnedFd, time::Instant};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
-    Class, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
+    Caller, Class, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
     SourceBytes, VerifiedReader,
 };
+use tokio::time::timeout;
 use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
 
 use super::{
-    Doors, refusal,
+    Doors,
+    direct::Direct,
+    refusal,
     resolve::{Alone, Found, Word},
     stream_through::{SpoolError, Spooling, Through, blocking},
+    sturdy::{PastStore, Sturdy},
+    told::Told,
 };
 use crate::{
     handle::Fetch,
@@ -21,6 +31,9 @@ use crate::{
     reader::TaskReader,
     task::{From, TaskError, TaskSpec},
 };
+
+/// How long the first piece may keep a client of the mirror from its headers, which are due within 300 ms (R-FB-1).
+const TOLD_WAIT: Duration = Duration::from_millis(200);
 
 impl ContentReader for Doors {
     fn open<'a>(&'a self, ask: &'a ContentAsk) -> BoxFuture<'a, Result<Opened, OpenError>> {
@@ -86,7 +99,7 @@ impl Doors {
     }
 
     /// Content whose length nobody but another host told: the consumer hears of it when the first piece has come, which
-    /// no wrong length survives. Else this host looks itself.
+    /// no wrong length survives, or when a client of the mirror must have an answer. Else this host looks itself.
     async fn told(
         &self,
         ask: &ContentAsk,
@@ -99,11 +112,25 @@ impl Doors {
             Some(range) => range.within(length).map(|range| range.start()),
         };
         if let Some(at) = at
+            && !self.resolver.doubted.contains(&task, begun)
             && let Ok(mut opened) = self.shared(ask, told, begun).await
         {
-            match opened.reader.ready(at).await {
-                Ok(_) => return Ok(opened),
-                Err(error) => {
+            let first = opened.reader.ready(at);
+            let first = match ask.caller {
+                Caller::Tcp(_) => timeout(TOLD_WAIT, first).await,
+                Caller::Unix { .. } => Ok(first.await),
+            };
+            match first {
+                Ok(Ok(_)) => return Ok(opened),
+                Err(_) => {
+                    opened.reader = Box::new(Told {
+                        reader: opened.reader,
+                        task,
+                        doubted: Arc::clone(&self.resolver.doubted),
+                    });
+                    return Ok(opened);
+                }
+                Ok(Err(error)) => {
                     tracing::info!(%task, error = &error as &dyn std::error::Error, "what was told of a source brought nothing; looking at the origin");
                 }
             }
@@ -145,12 +172,16 @@ impl Doors {
                         length,
                         content_type,
                     },
-                    reader: Box::new(SwarmReader {
-                        reader,
-                        begun,
-                        has_begun: false,
-                        metrics: self.metrics.clone(),
-                    }),
+                    reader: self.sturdy(
+                        ask,
+                        (spec, asked.unwrap_or(ByteRange::whole(length))),
+                        SwarmReader {
+                            reader,
+                            begun,
+                            has_begun: false,
+                            metrics: self.metrics.clone(),
+                        },
+                    ),
                 })
             }
             Err(error) if matches!(*error, TaskError::Store(_)) => {
@@ -158,6 +189,27 @@ impl Doors {
                 self.past_store(ask, (spec, content_type)).await
             }
             Err(error) => Err(refusal::of_task(&error)),
+        }
+    }
+
+    /// A consumer that needs no file gets on without one if the disk fails.
+    fn sturdy(
+        &self,
+        ask: &ContentAsk,
+        (spec, range): (TaskSpec, ByteRange),
+        reader: SwarmReader,
+    ) -> Box<dyn VerifiedReader> {
+        match ask.caller {
+            Caller::Tcp(_) => {
+                let past = PastStore {
+                    accesses: self.resolver.accesses.clone(),
+                    spec,
+                    range,
+                    metrics: self.metrics.clone(),
+                };
+                Box::new(Sturdy::new(Box::new(reader), past))
+            }
+            Caller::Unix { .. } => Box::new(reader),
         }
     }
 
@@ -188,30 +240,46 @@ impl Doors {
     }
 
     async fn alone(&self, ask: &ContentAsk, alone: Alone) -> Result<Opened, OpenError> {
+        // A range that lies beyond the end is refused by the door: nothing will be read.
+        let place = alone.length.map(|length| {
+            let range = ask.range.and_then(|range| range.within(length));
+            (length, range.unwrap_or(ByteRange::whole(length)))
+        });
+        if let (Some(place), Caller::Tcp(_)) = (place, &ask.caller) {
+            let metrics = self.metrics.clone();
+            let direct = Direct::open(&alone.access, place, alone.digest, metrics).await;
+            return Ok(Opened {
+                description: alone.description(place.0),
+                reader: Box::new(direct.map_err(refusal::of_read)?),
+            });
+        }
+        self.spooled(alone, place).await
+    }
+
+    async fn spooled(
+        &self,
+        alone: Alone,
+        place: Option<(ByteCount, ByteRange)>,
+    ) -> Result<Opened, OpenError> {
+        let store = self.resolver.store.clone();
+        let room = blocking(move || store.spare().map_err(io::Error::other)).await;
         let spooling = Spooling {
             access: &alone.access,
             digest: alone.digest,
             dir: &self.config.data_dir,
+            room: room.map_err(|error| OpenError::Unavailable(error.into()))?,
             metrics: self.metrics.clone(),
         };
-        let opened = match alone.length {
-            Some(length) => {
-                // A range that lies beyond the end is refused by the door: nothing will be read.
-                let range = ask.range.and_then(|range| range.within(length));
-                let range = range.unwrap_or(ByteRange::whole(length));
+        let opened = match place {
+            Some((length, range)) => {
                 let through = Through::open(spooling, length, range).await;
                 through.map(|through| (through, length))
             }
-            None => {
-                let store = self.resolver.store.clone();
-                let usage = blocking(move || store.usage().map_err(io::Error::other)).await;
-                let free = usage.map_err(|error| OpenError::Unavailable(error.into()))?;
-                Through::open_all(spooling, ByteCount(free.free.0 / 2)).await
-            }
+            None => Through::open_all(spooling).await,
         };
         let (reader, length) = opened.map_err(|error| match error {
             SpoolError::Origin(error) => refusal::of_read(error),
-            other => OpenError::Unavailable(other.into()),
+            other => OpenError::NoRoom(other.into()),
         })?;
         Ok(Opened {
             description: alone.description(length),

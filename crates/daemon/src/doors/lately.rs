@@ -1,5 +1,5 @@
-//! Blobs that a registry lately refused to nobody in particular: a reader of many small parts of one need not hear it
-//! again for each.
+//! What was found out lately and need not be found out again for each ask: blobs that a registry refused to nobody in
+//! particular, and tasks whose length another host told wrong.
 
 use std::{
     collections::BTreeMap,
@@ -9,34 +9,40 @@ use std::{
 use parking_lot::Mutex;
 use types::{Digest, RegistryHost, RepoName};
 
-/// How long a refusal is believed. Content that became public meanwhile is streamed past the store until then.
+/// How long it is believed. Content that became public meanwhile is streamed past the store until then.
 const BELIEVED: Duration = Duration::from_secs(300);
-/// Refusals remembered at once.
+/// Things remembered at once.
 const COUNT_MAX: usize = 1024;
 
-type Key = (RegistryHost, RepoName, Digest);
+/// A blob as it is named.
+pub(super) type BlobKey = (RegistryHost, RepoName, Digest);
 
-/// The refusals. They save requests and give nobody access: the caller's own credentials are shown each time.
-#[derive(Default)]
-pub(super) struct Secluded(Mutex<BTreeMap<Key, Instant>>);
+/// Things of one kind. They save requests and give nobody access: the caller's own credentials are shown each time.
+pub(super) struct Lately<K>(Mutex<BTreeMap<K, Instant>>);
 
-impl Secluded {
-    /// Notes that nobody in particular was refused `key` at `now`.
-    pub(super) fn note(&self, key: Key, now: Instant) {
-        let mut refusals = self.0.lock();
-        if refusals.len() >= COUNT_MAX {
-            refusals.retain(|_, at| now.saturating_duration_since(*at) < BELIEVED);
+impl<K> Default for Lately<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord> Lately<K> {
+    /// Notes `key` at `now`.
+    pub(super) fn note(&self, key: K, now: Instant) {
+        let mut noted = self.0.lock();
+        if noted.len() >= COUNT_MAX {
+            noted.retain(|_, at| now.saturating_duration_since(*at) < BELIEVED);
         }
-        // Full of fresh ones: the next asks hear it again.
-        if refusals.len() < COUNT_MAX {
-            refusals.insert(key, now);
+        // Full of fresh ones: the next asks find it out again.
+        if noted.len() < COUNT_MAX {
+            noted.insert(key, now);
         }
     }
 
-    /// Whether `key` was refused lately.
-    pub(super) fn contains(&self, key: &Key, now: Instant) -> bool {
-        let refusals = self.0.lock();
-        let at = refusals.get(key);
+    /// Whether `key` was noted lately.
+    pub(super) fn contains(&self, key: &K, now: Instant) -> bool {
+        let noted = self.0.lock();
+        let at = noted.get(key);
         at.is_some_and(|at| now.saturating_duration_since(*at) < BELIEVED)
     }
 }
@@ -46,22 +52,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_believed_for_a_while() {
-        let key = |n: u32| -> Key {
+    fn what_was_noted_is_believed_for_a_while() {
+        let key = |n: u32| -> BlobKey {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&n.to_le_bytes());
             let registry = "r.example".parse().expect("a registry");
             let repository = "a/b".parse().expect("a repository");
             (registry, repository, Digest::sha256(digest))
         };
-        let (secluded, now) = (Secluded::default(), Instant::now());
-        secluded.note(key(0), now);
-        assert!(secluded.contains(&key(0), now));
-        assert!(!secluded.contains(&key(1), now));
-        assert!(!secluded.contains(&key(0), now + BELIEVED));
-        (1..5000).for_each(|n| secluded.note(key(n), now));
-        assert_eq!(secluded.0.lock().len(), COUNT_MAX);
-        secluded.note(key(6000), now + BELIEVED);
-        assert_eq!(secluded.0.lock().len(), 1);
+        let (lately, now) = (Lately::default(), Instant::now());
+        lately.note(key(0), now);
+        assert!(lately.contains(&key(0), now));
+        assert!(!lately.contains(&key(1), now));
+        assert!(!lately.contains(&key(0), now + BELIEVED));
+        (1..5000).for_each(|n| lately.note(key(n), now));
+        assert_eq!(lately.0.lock().len(), COUNT_MAX);
+        lately.note(key(6000), now + BELIEVED);
+        assert_eq!(lately.0.lock().len(), 1);
     }
 }

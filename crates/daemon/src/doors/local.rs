@@ -10,14 +10,14 @@ use gateway::{
     ContentReader, SourceBytes,
     local::{
         BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, StatusReport,
-        StoreEntry, TaskReport,
+        StoreEntry, TaskReport, WaitReport,
     },
 };
 use store::{ContentInfo, RemoveError, Store};
-use types::{ByteCount, TaskId};
+use types::{ByteCount, PieceRun, TaskId};
 
 use super::{Doors, Severity};
-use crate::handle::{Command, TaskStatus};
+use crate::handle::{Command, TaskStatus, Wait, WaitOn};
 
 /// A host that swept its store keeps what was used within this time: running containers may need it again.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
@@ -172,23 +172,17 @@ fn entry(info: ContentInfo) -> StoreEntry {
         held: info.held.0,
         is_pinned: info.pinned,
         unused_seconds: unused(&info, SystemTime::now()).as_secs(),
+        name: info.name,
     }
 }
 
 fn report(status: TaskStatus) -> TaskReport {
     let (held, all) = status.pieces;
-    let state = match status.waits.iter().max_by_key(|wait| wait.since_ms) {
+    let waits: Vec<WaitReport> = status.waits.iter().map(wait).collect();
+    let state = match waits.first() {
         _ if held == all => "all pieces held".to_owned(),
-        Some(wait) => format!(
-            "{} waits, the longest for {} pieces from {} of {} since {} ms",
-            status.waits.len(),
-            wait.run.count,
-            wait.run.first,
-            wait.host,
-            wait.since_ms
-        ),
-        None if status.is_importer => "reads from the origin".to_owned(),
-        None => format!("waits for one of {} hosts", status.neighbours),
+        Some(wait) => format!("waits for {}", wait.on),
+        None => "idle".to_owned(),
     };
     TaskReport {
         task: status.task.to_string(),
@@ -201,5 +195,25 @@ fn report(status: TaskStatus) -> TaskReport {
             origin: status.origin,
         },
         state,
+        waits,
+    }
+}
+
+fn wait(wait: &Wait) -> WaitReport {
+    let pieces = |run: PieceRun| match run.count {
+        1 => format!("{}", run.first),
+        count => format!("{count} pieces from {} on", run.first),
+    };
+    let on = match wait.on {
+        WaitOn::Parent(host, run) => format!("{} of host {host}", pieces(run)),
+        WaitOn::Scheduler => "the scheduler, which is away or refused for now".to_owned(),
+        WaitOn::Origin(run) => format!("{} of the origin", pieces(run)),
+        WaitOn::OriginRest => "the origin, which failed or asked to be left alone".to_owned(),
+        WaitOn::AnyHost => "any host to have it, or for leave to read the origin".to_owned(),
+    };
+    WaitReport {
+        on,
+        since_ms: wait.since_ms,
+        left_ms: wait.left_ms,
     }
 }

@@ -1,28 +1,96 @@
 //! Public manifests that were read lately, in memory: some MiB hold all that a host runs.
 //!
 //! A manifest is kept after its registry gave it to nobody in particular, whoever asked first; then anybody may have it.
+//! That is looked up beside: nobody's answer waits for it. While the registry cannot be reached, only a manifest that leads
+//! to nothing but what is held here is given: a client with another mirror, or luck, must not be led half way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{HeldManifest, ManifestAsk, ManifestName, Manifests, StaleManifest};
 use http::HeaderValue;
 use origin::Reference;
 use parking_lot::Mutex;
+use store::Store;
+use tokio::{task::JoinSet, time::timeout};
 use types::{ByteCount, Digest, RegistryHost, RepoName};
 
-use super::Doors;
+use super::{
+    Doors,
+    closure::{self, Holds},
+};
 
-/// The most that manifests may take.
-const BYTES_MAX: ByteCount = ByteCount::mib(64);
+/// The most that manifests may take, beside the budget for content: a hundred images' at some 10 KiB each take one.
+const BYTES_MAX: ByteCount = ByteCount::mib(8);
 /// What a manifest takes beside its bytes: names, nodes of two trees.
 const OVERHEAD: ByteCount = ByteCount::kib(1);
 
 type Key = (RegistryHost, RepoName, Digest);
 
+/// Manifests at once of which it is looked up whether anybody may have them; more are not kept.
+const LOOKS_MAX: usize = 32;
+/// The longest that one such look takes, tokens and retries included.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The manifests that are held.
 #[derive(Default)]
-pub(super) struct Held(Mutex<Recent>);
+pub(super) struct Held {
+    recent: Arc<Mutex<Recent>>,
+    looks: Mutex<JoinSet<()>>,
+}
+
+impl Held {
+    fn get(&self, key: &Key) -> Option<HeldManifest> {
+        self.recent.lock().get(key)
+    }
+
+    /// Keeps `manifest` if `look` says that anybody may have it.
+    fn keep_after(
+        &self,
+        (key, manifest): (Key, HeldManifest),
+        look: impl Future<Output = bool> + Send + 'static,
+    ) {
+        let mut looks = self.looks.lock();
+        while looks.try_join_next().is_some() {}
+        if looks.len() >= LOOKS_MAX {
+            tracing::debug!(digest = %manifest.digest, "a manifest is not kept: too many are being looked at");
+            return;
+        }
+        let recent = Arc::clone(&self.recent);
+        looks.spawn(async move {
+            if timeout(LOOK_TIMEOUT, look).await == Ok(true) {
+                recent.lock().insert(key, manifest);
+            }
+        });
+    }
+
+    /// Waits until every look has ended.
+    #[cfg(test)]
+    pub(super) async fn settled(&self) {
+        let mut looks = std::mem::take(&mut *self.looks.lock());
+        while looks.join_next().await.is_some() {}
+    }
+}
+
+/// What is held of one repository.
+struct Repository {
+    recent: Arc<Mutex<Recent>>,
+    store: Store,
+    name: (RegistryHost, RepoName),
+}
+
+impl Holds for Repository {
+    fn manifest(&self, digest: Digest) -> Option<Bytes> {
+        let (registry, repository) = self.name.clone();
+        let manifest = self.recent.lock().get(&(registry, repository, digest));
+        Some(manifest?.bytes)
+    }
+
+    fn blob(&self, digest: Digest) -> bool {
+        closure::is_stored(&self.store, digest)
+    }
+}
 
 #[derive(Default)]
 struct Recent {
@@ -78,7 +146,21 @@ impl Manifests for Doors {
             if self.bypass.is_on() {
                 return None;
             }
-            self.manifests.0.lock().get(&key(ask, digest))
+            let manifest = self.manifests.get(&key(ask, digest))?;
+            let registry = self.resolver.origins.registry(&ask.registry);
+            if !registry.is_away() {
+                return Some(manifest);
+            }
+            let repository = Repository {
+                recent: Arc::clone(&self.manifests.recent),
+                store: self.resolver.store.clone(),
+                name: (ask.registry.clone(), ask.repository.clone()),
+            };
+            let bytes = manifest.bytes.clone();
+            let is_held = move || closure::is_held(&bytes, &repository);
+            // A check that fails is a no: the registry is asked once more.
+            let is_held = tokio::task::spawn_blocking(is_held).await.unwrap_or(false);
+            is_held.then_some(manifest)
         }
         .boxed()
     }
@@ -88,32 +170,28 @@ impl Manifests for Doors {
         async { None }.boxed()
     }
 
-    fn keep<'a>(&'a self, ask: &'a ManifestAsk, manifest: &'a HeldManifest) -> BoxFuture<'a, ()> {
-        async move {
-            let key = key(ask, manifest.digest);
-            if self.bypass.is_on() || self.manifests.0.lock().get(&key).is_some() {
-                return;
-            }
-            // The answer may be due to the caller's credentials or to this host's: only an anonymous request tells.
-            let client = self.resolver.origins.registry(&ask.registry).anonymous();
-            let reference = Reference::Digest(manifest.digest);
-            let Ok(accept) = HeaderValue::try_from(manifest.media_type.as_str()) else {
-                return;
-            };
-            let accept = [accept];
-            let head = client.manifest_head(&ask.repository, &reference, &accept);
-            if head.await.is_ok() {
-                self.manifests.0.lock().insert(key, manifest.clone());
-            }
+    fn keep(&self, ask: &ManifestAsk, manifest: &HeldManifest) {
+        let key = key(ask, manifest.digest);
+        let Ok(accept) = HeaderValue::try_from(manifest.media_type.as_str()) else {
+            return;
+        };
+        if self.bypass.is_on() || self.manifests.get(&key).is_some() {
+            return;
         }
-        .boxed()
+        // The answer may be due to the caller's credentials or to this host's: only an anonymous request tells.
+        let client = self.resolver.origins.registry(&ask.registry).anonymous();
+        let (repository, reference) = (ask.repository.clone(), Reference::Digest(manifest.digest));
+        let look = async move {
+            let accept = [accept];
+            let head = client.manifest_head(&repository, &reference, &accept);
+            head.await.is_ok()
+        };
+        self.manifests.keep_after((key, manifest.clone()), look);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     #[test]
@@ -126,7 +204,7 @@ mod tests {
         let manifest = |n: u8| HeldManifest {
             digest: Digest::sha256([n; 32]),
             media_type: "application/json".into(),
-            bytes: Bytes::from(vec![n; 15 << 20]),
+            bytes: Bytes::from(vec![n; (2 << 20) - 2048]),
         };
         let mut recent = Recent::default();
         for n in 0..4 {

@@ -1,22 +1,28 @@
 //! What the doors of this host need: consumers' requests become tasks of the core, or go past it.
 //!
-//! * `resolve`: what a request is about, and whether it may be shared; `secluded`: what lately might not; `look`: asking
-//!   the cluster before the origin.
-//! * `content`: readers for what was found; `stream_through`: for what is not shared.
+//! * `resolve`: what a request is about, and whether it may be shared; `lately`: what need not be found out again; `look`: asking
+//!   the cluster before the origin; `told`: going on with its word.
+//! * `content`: readers for what was found; `direct`, `stream_through`: for what is not shared, without and with a file;
+//!   `incoming`: what both have in common; `sturdy`: from a task to them when the disk fails.
 //! * `bypass`: the operator's switch past everything.
-//! * `upstream`, `manifests`: what the mirror needs beside blobs.
+//! * `upstream`, `manifests`, `closure`: what the mirror needs beside blobs.
 //! * `local`, `vitals`: what people and their monitoring ask.
 //! * `refusal`: what a consumer is told when it fails.
 
 mod bypass;
+mod closure;
 mod content;
+mod direct;
+mod incoming;
+mod lately;
 mod local;
 mod look;
 mod manifests;
-mod refusal;
+pub(crate) mod refusal;
 mod resolve;
-mod secluded;
 mod stream_through;
+mod sturdy;
+mod told;
 mod upstream;
 mod vitals;
 
@@ -28,11 +34,11 @@ mod tests;
 use std::{io, path::PathBuf, sync::Arc};
 
 use bypass::Bypass;
+use lately::Lately;
 use look::Cluster;
 use manifests::Held;
 use origin::Origins;
 use resolve::Resolver;
-use secluded::Secluded;
 use store::Store;
 pub use vitals::{Health, Severity};
 
@@ -92,7 +98,8 @@ impl Doors {
                 origins: parts.origins,
                 store: parts.store,
                 accesses: parts.accesses,
-                secluded: Secluded::default(),
+                secluded: Lately::default(),
+                doubted: Arc::default(),
                 cluster: Cluster::new(config.is_scheduled.then(|| parts.handle.clone())),
             },
             handle: parts.handle,

@@ -28,12 +28,16 @@ pub(super) fn of_ask(error: AskError) -> OpenError {
                 body: Bytes::new(),
             }))
         }
-        (Some(429), _) | (_, AskError::Paused { .. } | AskError::Crowded { .. }) => {
-            OpenError::OriginBusy {
-                retry_after: error.retry_after(),
-            }
-        }
+        (Some(429), _) | (_, AskError::Paused { .. } | AskError::Crowded { .. }) => busy(error),
+        (Some(503), _) if error.retry_after().is_some() => busy(error),
         _ => OpenError::Unavailable(error.into()),
+    }
+}
+
+fn busy(error: AskError) -> OpenError {
+    OpenError::OriginBusy {
+        retry_after: error.retry_after(),
+        cause: error.into(),
     }
 }
 
@@ -46,7 +50,7 @@ pub(super) fn of_read(error: origin::ReadError) -> OpenError {
 }
 
 /// What a task's failure means to who opens it.
-pub(super) fn of_task(error: &Arc<TaskError>) -> OpenError {
+pub(crate) fn of_task(error: &Arc<TaskError>) -> OpenError {
     if let TaskError::Origin { cause, .. } = &**error {
         if let Some(ask) = cause.downcast_ref::<AskError>() {
             return of_ask(ask.clone());

@@ -17,9 +17,9 @@ use types::{
 };
 
 use super::{
+    lately::{BlobKey, Lately},
     look::{Cluster, Known, Teller},
     refusal,
-    secluded::Secluded,
 };
 use crate::{
     access::{Access, Accesses, key_of},
@@ -78,7 +78,10 @@ pub(super) struct Resolver {
     pub(super) origins: Origins,
     pub(super) store: Store,
     pub(super) accesses: Accesses,
-    pub(super) secluded: Secluded,
+    /// Blobs that a registry refused to nobody in particular.
+    pub(super) secluded: Lately<BlobKey>,
+    /// Tasks that failed with a length that another host told.
+    pub(super) doubted: Arc<Lately<TaskId>>,
     pub(super) cluster: Cluster,
 }
 
@@ -344,7 +347,7 @@ impl Resolver {
 }
 
 impl BlobName<'_> {
-    fn key(&self) -> (RegistryHost, RepoName, Digest) {
+    fn key(&self) -> BlobKey {
         let (registry, repository) = (self.registry.clone(), self.repository.clone());
         (registry, repository, self.digest)
     }

@@ -1,7 +1,8 @@
 //! Reads past store and swarm: the origin's stream, spooled into a file without a name.
 //!
-//! For private content, for content without a version or a length, while the bypass is on, and where the store has no
-//! room. Nobody else sees the file and it goes with its reader. What a consumer is done with is given back to the disk
+//! For consumers that are handed a descriptor, and for content that does not tell its length: private content, content
+//! without a version, all content while the bypass is on or where the store has no room. Nobody else sees the file and it
+//! goes with its reader; it takes no more than the store leaves. What a consumer is done with is given back to the disk
 //! as it goes, unless it was handed a descriptor.
 
 use std::{
@@ -16,18 +17,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{Proof, ReadError, SourceBytes, VerifiedReader};
 use origin::{Body, BodyStream};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate};
-use sha2::{Digest as _, Sha256};
-use types::{ByteCount, ByteRange, Digest, DigestAlgorithm};
+use types::{ByteCount, ByteRange, Digest};
 
-use crate::{access::Access, metrics::Metrics, task::From};
+use super::incoming::{BrokenStream, Hasher, Incoming};
+use crate::{access::Access, metrics::Metrics};
 
-/// How much is written at once at most, beside one chunk of the stream.
-const WRITE_MAX: usize = 256 << 10;
 /// How much is given back to the disk at once at least.
 const PUNCH_MIN: u64 = 1 << 20;
 
@@ -39,6 +38,8 @@ pub(super) struct Spooling<'a> {
     pub(super) digest: Option<Digest>,
     /// Where the file lies.
     pub(super) dir: &'a Path,
+    /// How much may lie there.
+    pub(super) room: ByteCount,
     /// What is read is counted.
     pub(super) metrics: Metrics,
 }
@@ -52,26 +53,17 @@ pub(super) enum SpoolError {
     File(#[source] io::Error),
     #[error("reading content of unknown length")]
     Read(#[from] ReadError),
-    #[error("content of unknown length went on after {0}, which is half of what the disk has left")]
+    #[error("content of unknown length went on after {0}, which is all that the disk has left")]
     Endless(ByteCount),
-}
-
-/// The stream did not give what it announced.
-#[derive(Debug, thiserror::Error)]
-enum BrokenStream {
-    #[error("the origin's stream is over after byte {0}")]
-    Over(u64),
-    #[error("the origin gave more than the {0} bytes it announced")]
-    Longer(u64),
-    #[error("only a part was read: it proves nothing about the whole")]
-    Part,
+    #[error("no room to stream {wanted} through: the disk has {left} left for it")]
+    NoRoom { wanted: ByteCount, left: ByteCount },
 }
 
 /// A reader of one stream.
 pub(super) struct Through {
     spool: Arc<Mutex<Spool>>,
     file: Arc<File>,
-    stream: Option<BodyStream>,
+    incoming: Incoming,
     /// Taken from the stream, perhaps not written yet.
     pending: Option<Bytes>,
     start: u64,
@@ -82,7 +74,6 @@ pub(super) struct Through {
     /// Where the consumer stands: what lies before is no longer wanted.
     done: u64,
     is_shown: AtomicBool,
-    metrics: Metrics,
 }
 
 impl Through {
@@ -92,6 +83,10 @@ impl Through {
         length: ByteCount,
         range: ByteRange,
     ) -> Result<Self, SpoolError> {
+        let (wanted, left) = (range.length(), spooling.room);
+        if wanted > left {
+            return Err(SpoolError::NoRoom { wanted, left });
+        }
         let stream = if range == ByteRange::whole(length) {
             spooling.access.all().await?
         } else {
@@ -103,10 +98,8 @@ impl Through {
     }
 
     /// Reads content of unknown length to its end, which tells the length.
-    pub(super) async fn open_all(
-        spooling: Spooling<'_>,
-        limit: ByteCount,
-    ) -> Result<(Self, ByteCount), SpoolError> {
+    pub(super) async fn open_all(spooling: Spooling<'_>) -> Result<(Self, ByteCount), SpoolError> {
+        let limit = spooling.room;
         let stream = spooling.access.all().await?;
         let mut through = Self::new(spooling, stream, None).await?;
         while through.pull().await? {
@@ -128,16 +121,15 @@ impl Through {
         let file = blocking(move || tempfile::tempfile_in(dir)).await;
         let file = Arc::new(file.map_err(SpoolError::File)?);
         let start = stream.start();
-        let algorithm = spooling.digest.map(|digest| digest.algorithm());
         Ok(Self {
             spool: Arc::new(Mutex::new(Spool {
                 file: Arc::clone(&file),
-                hasher: Hasher::new(algorithm.unwrap_or(DigestAlgorithm::Sha256)),
+                hasher: Hasher::of(spooling.digest),
                 end: start,
                 punched: start,
             })),
             file,
-            stream: Some(stream),
+            incoming: Incoming::new(stream, spooling.metrics),
             pending: None,
             start,
             at: start,
@@ -145,7 +137,6 @@ impl Through {
             digest: spooling.digest,
             done: start,
             is_shown: AtomicBool::new(false),
-            metrics: spooling.metrics,
         })
     }
 
@@ -153,7 +144,7 @@ impl Through {
     /// from the stream wait here, and writing them twice is writing them once.
     async fn pull(&mut self) -> Result<bool, ReadError> {
         if self.pending.is_none() {
-            self.pending = self.take().await?;
+            self.pending = self.incoming.next().await?;
         }
         let Some(bytes) = self.pending.clone() else {
             return Ok(false);
@@ -161,8 +152,8 @@ impl Through {
         let length = bytes.len() as u64;
         let end = self.at + length;
         if let Some(due) = self.length.filter(|due| end > *due) {
-            self.stream = None;
-            return Err(ReadError::NoSource(BrokenStream::Longer(due).into()));
+            self.incoming.end();
+            return Err(BrokenStream::Longer(due).into());
         }
         let (spool, at) = (Arc::clone(&self.spool), self.at);
         let done = (!self.is_shown.load(Ordering::Acquire)).then_some(self.done);
@@ -170,52 +161,18 @@ impl Through {
         written.map_err(ReadError::Store)?;
         self.pending = None;
         self.at = end;
-        self.metrics.body(From::Origin, ByteCount(length));
-        self.metrics.unleased(ByteCount(length));
         Ok(true)
-    }
-
-    /// The next chunk, with those that are here already.
-    async fn take(&mut self) -> Result<Option<Bytes>, ReadError> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(None);
-        };
-        let broken = |error: origin::ReadError| ReadError::NoSource(error.into());
-        let first = match stream.next().await.transpose() {
-            Ok(Some(first)) => first,
-            ended => {
-                self.stream = None;
-                return ended.map_err(broken);
-            }
-        };
-        let mut bytes = BytesMut::from(first);
-        while bytes.len() < WRITE_MAX {
-            // Only what is here already: nothing is awaited, so nothing taken can be lost.
-            match stream.next().now_or_never() {
-                Some(Some(Ok(chunk))) => bytes.extend_from_slice(&chunk),
-                Some(Some(Err(error))) => {
-                    self.stream = None;
-                    return Err(broken(error));
-                }
-                Some(None) => {
-                    self.stream = None;
-                    break;
-                }
-                None => break,
-            }
-        }
-        Ok(Some(bytes.freeze()))
     }
 
     async fn ready_at(&mut self, at: u64) -> Result<ByteRange, ReadError> {
         self.done = self.done.max(at);
         while self.at <= at {
             if !self.pull().await? {
-                return Err(ReadError::NoSource(BrokenStream::Over(self.at).into()));
+                return Err(BrokenStream::Over(self.at).into());
             }
         }
         if at < self.start {
-            return Err(ReadError::NoSource(BrokenStream::Part.into()));
+            return Err(BrokenStream::Part.into());
         }
         Ok(ByteRange::new(at, self.at).expect("at is below what came"))
     }
@@ -223,19 +180,12 @@ impl Through {
     async fn proof(&mut self) -> Result<Option<Digest>, ReadError> {
         while self.pull().await? {}
         if self.length != Some(self.at) {
-            return Err(ReadError::NoSource(BrokenStream::Over(self.at).into()));
+            return Err(BrokenStream::Over(self.at).into());
         }
         if self.start != 0 {
-            return Err(ReadError::NoSource(BrokenStream::Part.into()));
+            return Err(BrokenStream::Part.into());
         }
-        let found = self.spool.lock().hasher.digest();
-        match self.digest {
-            Some(expected) if expected != found => Err(ReadError::Corrupt {
-                expected,
-                origin: None,
-            }),
-            _ => Ok(Some(found)),
-        }
+        self.spool.lock().hasher.proof(self.digest).map(Some)
     }
 }
 
@@ -299,36 +249,6 @@ impl Spool {
             }
         }
         Ok(())
-    }
-}
-
-enum Hasher {
-    Sha256(Box<Sha256>),
-    Blake3(Box<blake3::Hasher>),
-}
-
-impl Hasher {
-    fn new(algorithm: DigestAlgorithm) -> Self {
-        match algorithm {
-            DigestAlgorithm::Sha256 => Self::Sha256(Box::default()),
-            DigestAlgorithm::Blake3 => Self::Blake3(Box::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-        }
-    }
-
-    fn digest(&self) -> Digest {
-        match self {
-            Self::Sha256(hasher) => Digest::sha256(hasher.as_ref().clone().finalize().into()),
-            Self::Blake3(hasher) => Digest::blake3(*hasher.finalize().as_bytes()),
-        }
     }
 }
 

@@ -48,7 +48,7 @@ type Answers = dyn Fn(&Seen) -> Answer + Send + Sync;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
-    _accepting: JoinSet<()>,
+    accepting: Mutex<JoinSet<()>>,
 }
 
 impl Server {
@@ -69,8 +69,14 @@ impl Server {
         Self {
             address,
             seen,
-            _accepting: accepting,
+            accepting: Mutex::new(accepting),
         }
+    }
+
+    /// Answers nobody from now on.
+    pub(crate) async fn stop(&self) {
+        let mut accepting = std::mem::take(&mut *self.accepting.lock());
+        accepting.shutdown().await;
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {

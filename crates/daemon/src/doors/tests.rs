@@ -208,7 +208,12 @@ async fn content_of_unknown_length_is_read_to_its_end_first() {
 async fn a_descriptor_shows_every_byte_and_cannot_write() {
     let (bytes, digest) = content(LENGTH);
     let world = private(bytes.clone()).await;
-    let ask = world.blob(digest, ANN);
+    let mut ask = world.blob(digest, ANN);
+    ask.caller = Caller::Unix {
+        uid: 0,
+        gid: 0,
+        pid: None,
+    };
     let mut opened = world.doors.open(&ask).await.expect("ann may");
     let file = opened.reader.descriptor().expect("a descriptor");
     read(&mut opened, whole()).await;
@@ -311,6 +316,94 @@ async fn a_full_store_stops_no_consumer() {
     assert_eq!(proved, Some(digest));
 }
 
+/// A task of `spec` that the core began and that fails at once because the disk does.
+fn failing(store: &store::Store, spec: crate::task::TaskSpec) -> Arc<Task> {
+    let new = store::NewContent {
+        task: spec.task,
+        layout: spec.layout,
+        digest: spec.digest,
+        source: Some(spec.source.clone()),
+        visibility: spec.visibility,
+        pinned: false,
+        name: None,
+        reserve: store::Reserve::EachPiece,
+    };
+    let held = store.create(new).expect("created");
+    let task = Arc::new(Task::new(spec, held, Table::default()));
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    task.tell(|news| news.failed = Some(Arc::new(TaskError::Store(Arc::new(full)))));
+    task
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_before_the_first_byte_stops_no_client_of_the_mirror() {
+    let (bytes, digest) = content(LENGTH);
+    for is_local in [false, true] {
+        let mut world = public(bytes.clone()).await;
+        let store = world.store.clone();
+        let mut ask = world.blob(digest, None);
+        if is_local {
+            ask.caller = Caller::Unix {
+                uid: 0,
+                gid: 0,
+                pid: None,
+            };
+        }
+        let begin = async {
+            let Some(Command::Open { reply, spec, .. }) = world.commands.recv().await else {
+                panic!("the task is opened first");
+            };
+            drop(reply.send(Ok((failing(&store, spec), ReaderNo(0)))));
+        };
+        let (opened, ()) = tokio::join!(world.doors.open(&ask), begin);
+        let mut opened = opened.expect("a task");
+        if is_local {
+            // Its consumer was handed a descriptor of the file that fails.
+            let ready = opened.reader.ready(0).await;
+            assert!(matches!(ready, Err(ReadError::Store(_))), "{ready:?}");
+        } else {
+            assert_eq!(read(&mut opened, whole()).await, bytes);
+            let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
+            assert_eq!(proved, Some(digest));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_past_the_store_needs_no_disk_unless_a_file_is_asked_for() {
+    let (bytes, digest) = content(LENGTH);
+    let world = private(bytes.clone()).await;
+    std::fs::remove_dir_all(&world.doors.config.data_dir).expect("gone");
+    let mut ask = world.blob(digest, ANN);
+    let mut opened = world.doors.open(&ask).await.expect("ann may");
+    assert!(opened.reader.descriptor().is_err());
+    assert_eq!(read(&mut opened, whole()).await, bytes);
+    let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
+    assert_eq!(proved, Some(digest));
+    ask.caller = Caller::Unix {
+        uid: 0,
+        gid: 0,
+        pid: None,
+    };
+    let refused = world.doors.open(&ask).await;
+    assert!(matches!(refused, Err(OpenError::NoRoom(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_is_given_without_its_registry_only_with_all_it_leads_to() {
+    let world = token_registry().await;
+    assert!(is_kept(&world).await);
+    world.server.stop().await;
+    // Nobody has noticed yet.
+    assert!(held(&world).await.is_some());
+    let request = manifest_request(&world, "/v2/team/app/manifests/latest");
+    assert!(world.doors.pass(request).await.is_err());
+    assert!(
+        held(&world).await.is_none(),
+        "it leads nowhere that is held"
+    );
+}
+
 #[tokio::test]
 async fn a_source_is_believed_only_if_the_origin_says_the_same() {
     let (bytes, _) = content(1000);
@@ -381,7 +474,7 @@ async fn a_client_without_a_token_gets_public_manifests_and_sees_the_challenge()
     assert_eq!(body.concat(), MANIFEST);
 }
 
-async fn is_kept(world: &World) -> bool {
+fn manifest_ask(world: &World) -> (ManifestAsk, HeldManifest) {
     let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(MANIFEST).into());
     let registry = world.server.address.to_string();
     let ask = ManifestAsk {
@@ -396,9 +489,19 @@ async fn is_kept(world: &World) -> bool {
         media_type: "application/json".into(),
         bytes: bytes::Bytes::from_static(MANIFEST),
     };
-    world.doors.keep(&ask, &manifest).await;
+    (ask, manifest)
+}
+
+async fn held(world: &World) -> Option<HeldManifest> {
+    world.doors.held(&manifest_ask(world).0).await
+}
+
+async fn is_kept(world: &World) -> bool {
+    let (ask, manifest) = manifest_ask(world);
+    world.doors.keep(&ask, &manifest);
+    world.doors.manifests.settled().await;
     assert!(world.doors.stale(&ask).await.is_none());
-    world.doors.held(&ask).await == Some(manifest)
+    held(world).await == Some(manifest)
 }
 
 #[tokio::test]

@@ -284,3 +284,22 @@ async fn every_ordered_piece_is_told_of() {
     let told = ["piece 1 was here", "piece 2 came"];
     assert_eq!(world.order(1, 2).await, told);
 }
+
+#[test]
+fn an_origin_is_never_left_alone_for_longer_than_a_minute() {
+    let failed = |status, retry_after| {
+        let url = "https://a.example/f".parse().expect("a URL");
+        ImportError::Origin(origin::ReadError::Ask(AskError::Status {
+            url: origin::ShownUrl::of(&url),
+            status,
+            retry_after,
+        }))
+        .retry_after()
+    };
+    let status = |code| http::StatusCode::from_u16(code).expect("a status");
+    let (minute, never) = (Duration::from_secs(60), Duration::from_secs(u64::MAX));
+    assert_eq!(failed(status(503), Some(never)), Some(minute));
+    assert_eq!(failed(status(429), Some(minute / 2)), Some(minute / 2));
+    assert!(failed(status(503), None) < Some(minute));
+    assert_eq!(failed(status(404), Some(minute)), None);
+}

@@ -81,7 +81,12 @@ async fn follow(
             }
             Ok(Next::Verified(ready)) => {
                 let end = ready.end().min(range.end());
-                frame::write(stream, &Reply::Verified { start: at, end }).await?;
+                let verified = Reply::Verified {
+                    start: at,
+                    end,
+                    sources: reader.sources(),
+                };
+                frame::write(stream, &verified).await?;
                 at = end;
             }
             Ok(Next::Done(digest)) => {

@@ -142,6 +142,9 @@ pub(crate) enum Reply {
     Verified {
         start: u64,
         end: u64,
+        /// Where what this reader got so far came from.
+        #[serde(default)]
+        sources: SourceBytes,
     },
     /// What was said to be verified is void: it begins anew from the first byte asked for.
     Voided,
@@ -186,6 +189,20 @@ pub struct TaskReport {
     pub sources: SourceBytes,
     /// What it does now, or waits for, in words.
     pub state: String,
+    /// What it waits for now, the longest wait first.
+    #[serde(default)]
+    pub waits: Vec<WaitReport>,
+}
+
+/// One live wait of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitReport {
+    /// For what and on whom, in words.
+    pub on: String,
+    /// For how many milliseconds it lasts.
+    pub since_ms: u64,
+    /// How many milliseconds more it may last before something else is done.
+    pub left_ms: u64,
 }
 
 /// Content in the store.
@@ -203,6 +220,9 @@ pub struct StoreEntry {
     pub is_pinned: bool,
     /// Seconds since it was last used.
     pub unused_seconds: u64,
+    /// Where it came from, without secrets.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// What a removal freed.
@@ -281,6 +301,8 @@ pub enum FailureCode {
     Policy,
     /// The content is not what its digest says.
     Corrupt,
+    /// The disk of the daemon is full or fails.
+    NoRoom,
     /// The daemon's own fault.
     Internal,
     /// The daemon is going away.
@@ -299,6 +321,9 @@ impl FailureCode {
             Self::Unavailable => "check the origin and the network; `pantala doctor` looks at both",
             Self::Policy => "ask whoever runs the cluster",
             Self::Corrupt => "check the digest; if it is right, the origin's content is wrong",
+            Self::NoRoom => {
+                "free the disk of the daemon's data directory; `pantala store ls` shows what it holds"
+            }
             Self::Internal => "look at the daemon's log; `pantala doctor` helps",
             Self::Stopping => "try again when the daemon is back",
         }
@@ -342,6 +367,7 @@ impl From<&OpenError> for Failure {
             OpenError::Denied(_) => FailureCode::Denied,
             OpenError::OriginBusy { .. } => FailureCode::OriginBusy,
             OpenError::Unavailable(_) => FailureCode::Unavailable,
+            OpenError::NoRoom(_) => FailureCode::NoRoom,
             OpenError::Policy(_) => FailureCode::Policy,
         };
         Self::of(code, error)
@@ -353,7 +379,7 @@ impl From<&ReadError> for Failure {
         let code = match error {
             ReadError::NoSource(_) => FailureCode::Unavailable,
             ReadError::Corrupt { .. } | ReadError::Voided => FailureCode::Corrupt,
-            ReadError::Store(_) => FailureCode::Internal,
+            ReadError::Store(_) => FailureCode::NoRoom,
             ReadError::Stopping => FailureCode::Stopping,
         };
         Self::of(code, error)

@@ -22,7 +22,7 @@ mod tests;
 pub use frame::FrameError;
 pub use message::{
     BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine, SecretText,
-    StatusReport, StoreEntry, TaskReport,
+    StatusReport, StoreEntry, TaskReport, WaitReport,
 };
 pub use server::{Access, Allowed, LocalDoor, LocalService};
 pub use socket::{LocalSocket, SocketError};

@@ -46,6 +46,7 @@ impl LocalService for Daemon {
             verified: 0,
             sources: SourceBytes::default(),
             state: "waiting".into(),
+            waits: Vec::new(),
         };
         Box::pin(async { Ok(vec![row; 1000]) })
     }
@@ -275,7 +276,10 @@ async fn refusals_keep_their_kind() {
     for (error, kind) in [
         (OpenError::NotFound, FailureCode::NotFound),
         (
-            OpenError::OriginBusy { retry_after: None },
+            OpenError::OriginBusy {
+                retry_after: None,
+                cause: "429".into(),
+            },
             FailureCode::OriginBusy,
         ),
         (

@@ -125,7 +125,7 @@ async fn relay(backends: &Backends, ask: &ManifestAsk, response: UpstreamRespons
             media_type,
             bytes: bytes.clone(),
         };
-        backends.manifests.keep(ask, &held).await;
+        backends.manifests.keep(ask, &held);
     }
     let mut answer = Response::new(full(bytes));
     *answer.status_mut() = status;

@@ -120,11 +120,16 @@ pub(crate) fn open(error: OpenError) -> Answer {
             Code::BlobUnknown,
             "the registry does not have this blob",
         ),
-        OpenError::OriginBusy { retry_after } => busy(retry_after),
+        OpenError::OriginBusy { retry_after, .. } => busy(retry_after),
         OpenError::Unavailable(_) => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             Code::Unavailable,
             "neither the registry nor another host can be reached",
+        ),
+        OpenError::NoRoom(_) => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            "this host's disk cannot take it",
         ),
         OpenError::Policy(reason) => refuse(StatusCode::FORBIDDEN, Code::Denied, &reason),
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gateway::{
-    AskedRange, Wanted,
+    AskedRange, SourceBytes, Wanted,
     local::{
         GetRequest, HeaderLine,
         client::{Finished, Output, Progress},
@@ -32,7 +32,7 @@ struct Report {
     length: u64,
     content_type: Option<String>,
     digest: Option<String>,
-    sources: gateway::SourceBytes,
+    sources: SourceBytes,
     seconds: f64,
 }
 
@@ -54,6 +54,7 @@ pub(super) fn run(file: Option<PathBuf>, args: GetArgs) -> Result<(), Problem> {
     let mut progress = |now: Progress| {
         bar.set_length(now.total);
         bar.set_position(now.copied);
+        bar.set_message(sources(now.sources));
     };
     let finished = block_on(async {
         let finished = client.get(request, output, &mut progress).await;
@@ -127,12 +128,23 @@ fn bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(
-        "{bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
+        "{bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
     );
     let style = style.expect("a constant template is well formed");
     let bar = ProgressBar::new(0).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Where bytes came from, in words.
+fn sources(from: SourceBytes) -> String {
+    let SourceBytes {
+        local,
+        peer,
+        origin,
+    } = from;
+    let (local, peer, origin) = (size(local), size(peer), size(origin));
+    format!("{local} from here, {peer} from peers, {origin} from the origin")
 }
 
 fn tell(
@@ -145,7 +157,7 @@ fn tell(
         length,
         content_type,
         digest,
-        sources,
+        sources: from,
     } = finished;
     if as_json {
         let seconds = took.as_secs_f64();
@@ -154,7 +166,7 @@ fn tell(
             length,
             content_type,
             digest,
-            sources,
+            sources: from,
             seconds,
         };
         let text = show::json(&report);
@@ -166,12 +178,10 @@ fn tell(
     }
     // Nothing on standard output: it may be the content.
     eprintln!(
-        "{} in {:.1} s: {} from here, {} from peers, {} from the origin",
+        "{} in {:.1} s: {}",
         size(length),
         took.as_secs_f64(),
-        size(sources.local),
-        size(sources.peer),
-        size(sources.origin),
+        sources(from),
     );
     if let Some(digest) = digest {
         eprintln!("{digest}");

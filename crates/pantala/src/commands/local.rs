@@ -24,19 +24,44 @@ pub(super) fn tasks(file: Option<PathBuf>, args: ListArgs) -> Result<(), Problem
     })?;
     show::list(&rows, args.json, |rows| match rows {
         [] => "no task is running\n".to_owned(),
-        rows => show::table(
-            &[
-                "TASK",
-                "CONTENT",
-                "LENGTH",
-                "DONE",
-                "FROM PEERS",
-                "FROM ORIGIN",
-                "STATE",
-            ],
-            &[2, 3, 4, 5],
-            rows.iter().map(task_row).collect(),
-        ),
+        rows => {
+            let mut text = show::table(
+                &[
+                    "TASK",
+                    "CONTENT",
+                    "LENGTH",
+                    "DONE",
+                    "FROM PEERS",
+                    "FROM ORIGIN",
+                    "STATE",
+                ],
+                &[2, 3, 4, 5],
+                rows.iter().map(task_row).collect(),
+            );
+            let waits: Vec<_> = rows.iter().flat_map(wait_rows).collect();
+            if !waits.is_empty() {
+                text.push('\n');
+                text.push_str(&show::table(
+                    &["TASK", "WAITS FOR", "SINCE", "AT MOST"],
+                    &[2, 3],
+                    waits,
+                ));
+            }
+            text
+        }
+    })
+}
+
+/// Every wait of a task: for what, for how long by now, and how long more before something else is done.
+fn wait_rows(row: &TaskReport) -> impl Iterator<Item = Vec<String>> + '_ {
+    let seconds = |millis: u64| format!("{}.{} s", millis / 1000, millis % 1000 / 100);
+    row.waits.iter().map(move |wait| {
+        vec![
+            short(&row.task),
+            wait.on.clone(),
+            seconds(wait.since_ms),
+            format!("{} more", seconds(wait.left_ms)),
+        ]
     })
 }
 
@@ -68,8 +93,10 @@ pub(super) fn store(file: Option<PathBuf>, command: StoreCommand) -> Result<(), 
             show::list(&rows, args.json, |rows| match rows {
                 [] => "the store is empty\n".to_owned(),
                 rows => show::table(
-                    &["TASK", "LENGTH", "HELD", "UNUSED", "PINNED", "DIGEST"],
-                    &[1, 2, 3],
+                    &[
+                        "TASK", "CONTENT", "LENGTH", "HELD", "UNUSED", "PINNED", "DIGEST",
+                    ],
+                    &[2, 3, 4],
                     rows.iter().map(store_row).collect(),
                 ),
             })
@@ -149,6 +176,7 @@ fn tell_freed(freed: Freed, as_json: bool) -> Result<(), Problem> {
 fn store_row(row: &StoreEntry) -> Vec<String> {
     vec![
         short(&row.task),
+        row.name.clone().unwrap_or_default(),
         size(row.length),
         percent(row.held, row.length),
         span(row.unused_seconds),
@@ -224,6 +252,7 @@ mod tests {
             held: 1,
             is_pinned: false,
             unused_seconds: 0,
+            name: None,
         };
         let held = [entry("ab12"), entry("ab34")];
         assert_eq!(only(&held, "ab1").ok(), Some("ab12"));

@@ -34,8 +34,13 @@ pub(super) fn markdown(page: Page) -> String {
         Page::Cli => {
             let mut page = String::from(
                 "<!-- Made from crates/pantala/src/cli.rs: UPDATE_DOCS=1 cargo nextest run -p pantala -->\n\
-                 # Commands\n\nExit codes and errors: [errors.md](errors.md). Keys: [configuration.md](configuration.md).\n",
+                 # Commands\n\nKeys: [configuration.md](configuration.md). Every command ends with 0, or with one of these; more on\n\
+                 them: [errors.md](errors.md).\n\n| exit code | meaning |\n| --- | --- |\n",
             );
+            for (exit, meaning) in Exit::ALL {
+                writeln!(page, "| {} | {meaning} |", exit as u8)
+                    .expect("a string takes everything");
+            }
             let mut root = Cli::command().max_term_width(100).term_width(100);
             root.build();
             section(&mut page, &root);

@@ -294,11 +294,34 @@ impl Download {
         hungry.into_iter().map(|(_, host)| host).collect()
     }
 
-    /// What this download waits for, for people: each request with its parent, run and start.
-    pub fn waits(&self) -> impl Iterator<Item = (HostNo, PieceRun, Moment)> + '_ {
-        self.requests
-            .iter()
-            .map(|request| (request.from, request.run, request.since))
+    /// What this download waits for, for people: each request with its parent, run, start, and when another parent is asked
+    /// if nothing more comes.
+    pub fn waits(&self) -> impl Iterator<Item = (HostNo, PieceRun, Moment, Moment)> + '_ {
+        self.requests.iter().map(|request| {
+            let until = request.heard + self.patience(request);
+            (request.from, request.run, request.since, until)
+        })
+    }
+
+    /// The runs that it reads from the origin now.
+    pub fn origin_runs(&self) -> impl Iterator<Item = PieceRun> + '_ {
+        self.importing.running()
+    }
+
+    /// Until when the origin is left alone, after it failed.
+    pub fn origin_rests_until(&self) -> Moment {
+        self.importing.retry_at()
+    }
+
+    /// Since when nothing came, and when that ends the download.
+    pub fn silence(&self) -> (Moment, Moment) {
+        let since = self.motion.verified_at();
+        (since, self.motion.ends_at(&self.policy))
+    }
+
+    /// When this host reads from the origin without a lease, if nothing else happens.
+    pub fn goes_alone_at(&self) -> Option<Moment> {
+        self.unleased_at()
     }
 
     /// How many neighbours take part.

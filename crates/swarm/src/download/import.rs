@@ -234,6 +234,14 @@ impl Importing {
         }
     }
 
+    pub(crate) fn running(&self) -> impl Iterator<Item = PieceRun> + '_ {
+        self.running.iter().map(|running| running.run)
+    }
+
+    pub(crate) fn retry_at(&self) -> Moment {
+        self.retry_at
+    }
+
     pub(crate) fn begin(&mut self, run: PieceRun, is_leased: bool) {
         self.pieces.insert_run(run);
         self.running.push(Running { run, is_leased });

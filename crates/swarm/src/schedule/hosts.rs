@@ -133,7 +133,7 @@ impl Tokens {
     }
 }
 
-/// Connections a host keeps (256, least recently used: ARCHITECTURE.md, "Scheduling"). One slot per other host's low bits.
+/// Connections a host keeps (256, least recently used). One slot per other host's low bits.
 const LINKS: usize = 256;
 
 /// One host.

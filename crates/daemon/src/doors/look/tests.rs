@@ -3,11 +3,13 @@
 use futures_util::FutureExt;
 use gateway::{AskedRange, Caller, Class, ContentAsk, ContentReader, OriginHeaders, Wanted};
 use identity::testing::Cluster as TestCluster;
+use swarm::download::DownloadPolicy;
 use tokio::{sync::mpsc, task::JoinSet};
 use types::{ByteCount, ByteRange, Digest, Validator};
 
 use super::*;
 use crate::{
+    config::Limits,
     core::tests::{Host, Web, content},
     doors::{
         Doors, DoorsConfig, DoorsParts, Health,
@@ -189,7 +191,12 @@ fn ask(web: &Web, digest: Option<Digest>, range: Option<AskedRange>) -> ContentA
             tag: String::new(),
         },
         range,
-        caller: Caller::Tcp(([127, 0, 0, 1], 1).into()),
+        // Such a caller waits for the first piece however long it takes; one of the mirror does not.
+        caller: Caller::Unix {
+            uid: 0,
+            gid: 0,
+            pid: None,
+        },
         headers: OriginHeaders::default(),
         class: Class::Waiting,
         proof: gateway::Proof::OwnDigest,
@@ -240,4 +247,30 @@ async fn a_right_word_on_a_source_needs_no_look() {
     let whole = ByteRange::whole(ByteCount(1 << 20));
     assert!(read(&mut opened, whole).await == *web.content);
     assert_eq!(web.heads(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_mirror_has_its_answer_before_a_slow_origin_sends_a_byte() {
+    let web = Web::serving(content(1 << 20)).await;
+    let cluster = TestCluster::new("slow");
+    let limits = Limits {
+        download: DownloadPolicy {
+            hard_limit: Duration::from_secs(3),
+            ..DownloadPolicy::default()
+        },
+        ..Limits::default()
+    };
+    let host = Host::within(&cluster, &web, (false, limits)).await;
+    let led = Misled::new(&host, told(1 << 20, tag("\"one\"")));
+    web.refuse("");
+    let mut ask = ask(&web, None, None);
+    ask.caller = Caller::Tcp(([127, 0, 0, 1], 1).into());
+    let mut opened = led.doors.open(&ask).await.expect("told");
+    assert_eq!((opened.description.length.0, web.heads()), (1 << 20, 0));
+    assert!(opened.reader.ready(0).now_or_never().is_none(), "no byte");
+    // If it goes wrong from here on, the word it went by is not believed again.
+    let task = opened.description.task;
+    assert!(opened.reader.ready(0).await.is_err());
+    let doubted = &led.doors.resolver.doubted;
+    assert!(doubted.contains(&task, std::time::Instant::now()));
 }

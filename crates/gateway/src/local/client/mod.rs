@@ -87,6 +87,8 @@ pub struct Progress {
     pub copied: u64,
     /// Bytes asked for.
     pub total: u64,
+    /// Where what the daemon has of it came from.
+    pub sources: SourceBytes,
 }
 
 /// What a `get` ended with.
@@ -136,6 +138,7 @@ impl Client {
             .ok_or(FrameError::Unexpected("a range beyond the content"))?;
         let content = descriptor::receive(&stream).await.map_err(FrameError::Io)?;
         let mut copying = Copying {
+            sources: SourceBytes::default(),
             content: Arc::new(content),
             whole,
             copied: 0,
@@ -280,6 +283,7 @@ struct Copying<'a> {
     content: Arc<OwnedFd>,
     whole: ByteRange,
     copied: u64,
+    sources: SourceBytes,
     progress: &'a mut (dyn FnMut(Progress) + Send),
 }
 
@@ -293,11 +297,16 @@ impl Copying<'_> {
         let mut verified = self.whole.start();
         loop {
             match next(stream).await? {
-                Reply::Verified { start, end } => {
+                Reply::Verified {
+                    start,
+                    end,
+                    sources,
+                } => {
                     if start != verified || end <= start || end > self.whole.end() {
                         return Err(FrameError::Unexpected("bytes out of order").into());
                     }
                     verified = end;
+                    self.sources = sources;
                     // A stream's reader cannot take bytes back: the last ones wait for the check of the whole.
                     if !matches!(sink, Sink::Stream(_)) || end < self.whole.end() {
                         self.copy_to(verified, sink).await?;
@@ -313,6 +322,7 @@ impl Copying<'_> {
                     (verified, self.copied) = (self.whole.start(), 0);
                 }
                 Reply::Done { digest, sources } if verified == self.whole.end() => {
+                    self.sources = sources;
                     self.copy_to(verified, sink).await?;
                     return Ok((digest, sources));
                 }
@@ -351,6 +361,7 @@ impl Copying<'_> {
             (self.progress)(Progress {
                 copied: self.copied,
                 total: self.whole.length().0,
+                sources: self.sources,
             });
         }
     }

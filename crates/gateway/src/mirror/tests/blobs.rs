@@ -183,6 +183,7 @@ async fn refusals_say_why_in_the_words_of_the_spec() {
         (
             OpenError::OriginBusy {
                 retry_after: Some(Duration::from_millis(1500)),
+                cause: "429".into(),
             },
             429,
             "TOOMANYREQUESTS",

@@ -33,6 +33,11 @@ impl Motion {
         (self.verified_at, self.moved_at) = (now, now);
     }
 
+    /// Since when no piece came that was wanted.
+    pub(super) fn verified_at(&self) -> Moment {
+        self.verified_at
+    }
+
     /// When a download that wants something is given up. Acknowledgements without a piece can double its life, no more.
     pub(super) fn ends_at(&self, policy: &DownloadPolicy) -> Moment {
         let last = self.verified_at.max(self.acknowledged_at);

@@ -1,0 +1,64 @@
+//! Certificates are checked by the stock verifiers (SEC-07). rustls has one way around them, `dangerous()`, and one room
+//! may take it: a host that does not know its authority's key yet compares the fingerprint in its join token.
+
+use super::{
+    Finding,
+    paths::{CodePath, paths},
+    tree::Tree,
+};
+
+/// The room.
+const ALLOWED: &str = "crates/identity/src/bootstrap.rs";
+
+/// What a verifier of one's own is made with.
+const NAMES: [&str; 2] = ["dangerous", "DangerousClientConfigBuilder"];
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, source) in tree.sources().filter(|(path, _)| *path != ALLOWED) {
+        for used in paths(source.live()) {
+            if let Some(name) = named(&used) {
+                let what = format!(
+                    "{name} outside of {ALLOWED} (SEC-07), use a configuration with the stock verifier"
+                );
+                findings.push(Finding::new(path, used.line, what));
+            }
+        }
+    }
+    findings
+}
+
+fn named(used: &CodePath) -> Option<&'static str> {
+    NAMES.into_iter().find(|name| used.contains(&[name]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_at(path: &str, text: &str, expected: usize) {
+        let found = check(&Tree::of(&[(path, text)]));
+        assert_eq!(found.len(), expected, "{found:?}");
+    }
+
+    #[test]
+    fn a_verifier_of_ones_own_is_found_wherever_it_is_made() {
+        let text = "let c = ClientConfig::builder()\n    .dangerous()\n    .with_custom(v);";
+        check_at(ALLOWED, text, 0);
+        check_at("crates/origin/src/dialer/tls.rs", text, 1);
+        check_at(
+            "crates/wire/src/a.rs",
+            "use rustls::client::danger::DangerousClientConfigBuilder;",
+            1,
+        );
+    }
+
+    #[test]
+    fn words_that_only_look_alike_are_free() {
+        check_at(
+            "crates/a/src/a.rs",
+            "ledger.still_dangerous(); // dangerous()",
+            0,
+        );
+    }
+}
