@@ -55,6 +55,14 @@ pub struct Outcome {
     pub zone_bytes: BTreeMap<(String, String), ByteCount>,
     /// Messages between hosts, and between hosts and the scheduler.
     pub messages: u64,
+    /// How many each fault of the scenario befell: hosts, or the origin or the scheduler as one.
+    pub befallen: Vec<usize>,
+    /// Pieces that came and did not match.
+    pub corrupt_pieces: u64,
+    /// Hosts whose pieces were found wrong.
+    pub liars: usize,
+    /// Hosts that were ever granted the lease.
+    pub importers: usize,
 }
 
 /// A run in numbers. The serialized field names are stable: new ones may come, none changes its meaning.
@@ -92,6 +100,14 @@ pub struct Report {
     pub messages: u64,
     /// Messages per receiving host.
     pub messages_per_host: f64,
+    /// How many each fault befell, in the scenario's order: zero says that the run withstood nothing.
+    pub befallen: Vec<usize>,
+    /// Pieces that came and did not match.
+    pub corrupt_pieces: u64,
+    /// Hosts whose pieces were found wrong.
+    pub liars: usize,
+    /// Hosts that were ever granted the lease.
+    pub importers: usize,
 }
 
 /// The physical limit in a [`Report`].
@@ -187,6 +203,10 @@ impl Report {
             zones: zones(outcome),
             messages: outcome.messages,
             messages_per_host: ratio(outcome.messages, outcome.hosts.len() as u64),
+            befallen: outcome.befallen.clone(),
+            corrupt_pieces: outcome.corrupt_pieces,
+            liars: outcome.liars,
+            importers: outcome.importers,
         }
     }
 
@@ -314,7 +334,14 @@ impl Report {
             to,
             "messages  {} ({:.1} per host)",
             self.messages, self.messages_per_host
-        )
+        )?;
+        for (number, befallen) in (1..).zip(&self.befallen) {
+            match befallen {
+                0 => write!(to, "\nfault {number}   befell nobody")?,
+                count => write!(to, "\nfault {number}   befell {count}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -353,6 +380,10 @@ mod tests {
             origin_requests: 64,
             zone_bytes: BTreeMap::from([(("a".into(), "b".into()), ByteCount(1_000_000_000))]),
             messages: 400,
+            befallen: Vec::new(),
+            corrupt_pieces: 0,
+            liars: 0,
+            importers: 1,
         }
     }
 
@@ -398,8 +429,8 @@ mod tests {
         let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
         assert_eq!(
             names.join(" "),
-            "bound complete content_bytes efficiency hosts killed messages messages_per_host origin p50 p99 seed \
-             slowest unfinished unit_seconds zones"
+            "befallen bound complete content_bytes corrupt_pieces efficiency hosts importers killed liars messages \
+             messages_per_host origin p50 p99 seed slowest unfinished unit_seconds zones"
         );
         assert_eq!(json["bound"]["binding"], "slowest_download");
         assert_eq!(json["slowest"]["bounds"], 12.0 / 10.5);

@@ -5,7 +5,8 @@ use std::{fmt, time::Duration};
 use types::{ByteCount, Layout};
 
 use super::{
-    Fault, Group, KeyFault, Pipe, RawScenario, Readers, Scenario, ScenarioError, Who, Zone, forms,
+    Fault, Group, KeyFault, Pipe, RawScenario, Readers, Scenario, ScenarioError, Trouble, When,
+    Who, Zone, forms,
     words::{delay, duration},
 };
 use crate::rate::{ParseRateError, Rate};
@@ -41,10 +42,10 @@ impl RawScenario {
         let origin_zone = check.text("origin_zone", self.origin_zone.as_ref(), |name| {
             forms::zone_named(&zones, name)
         });
-        let faults = check.troubles(&self.faults, (hosts, seeds));
         let time_limit = check
             .text("time_limit", self.time_limit.as_ref(), duration)
             .unwrap_or(Duration::from_secs(3600));
+        let faults = check.troubles(&self.faults, (hosts, seeds), time_limit);
         let seed = self.seed.unwrap_or(1);
         if !check.faults.is_empty() {
             return Err(ScenarioError {
@@ -196,13 +197,27 @@ impl Check {
             .collect()
     }
 
-    fn troubles(&mut self, texts: &[String], (hosts, seeds): (u32, u32)) -> Vec<Fault> {
+    /// The faults. One that is known to befall nobody is wrong: a run would seem to have withstood it.
+    fn troubles(
+        &mut self,
+        texts: &[String],
+        (hosts, seeds): (u32, u32),
+        time_limit: Duration,
+    ) -> Vec<Fault> {
         self.list("faults", texts, |text| {
             let fault: Fault = text
                 .parse()
                 .map_err(|error: super::ParseFaultError| error.to_string())?;
             let beyond = |what, count| Err(format!("there are {count} {what}, counted from 0"));
+            let is_slowness = matches!(fault.what, Trouble::Slow(..) | Trouble::Stall(..));
+            if matches!(fault.at, When::After(wait) if wait >= time_limit) {
+                return Err("the run ends before".to_owned());
+            }
             match fault.what.who() {
+                Some(Who::Origin) if !is_slowness => {
+                    Err("an origin is slowed or stalled, nothing else".to_owned())
+                }
+                Some(Who::Some(some)) if some.of(hosts) == 0 => Err("it befalls nobody".to_owned()),
                 Some(Who::Host(host)) if host >= hosts => beyond("hosts", hosts),
                 Some(Who::Some(some)) => forms::count_of(some, hosts).map(|_| fault),
                 Some(Who::Seed(seed)) if seed >= seeds => beyond("seeds", seeds),

@@ -159,6 +159,12 @@ fn contradictions_between_keys_are_found() {
             "zones are: a, b",
         ),
         ("faults = [\"kill seed 1 at 1s\"]", "there are 1 seeds"),
+        ("faults = [\"kill 0% at 1s\"]", "it befalls nobody"),
+        ("faults = [\"liar origin at 1s\"]", "slowed or stalled"),
+        (
+            "time_limit = \"10s\"\nfaults = [\"kill host 1 at 10s\"]",
+            "the run ends before",
+        ),
         ("time_limit = \"forever\"", "a duration is"),
     ] {
         let told = told(text);

@@ -197,6 +197,7 @@ impl World<'_> {
                     first: lease.run.first,
                     count: lease.run.count.min(self.scenario.layout.piece_count()),
                 };
+                self.counts.importers.insert(to);
                 let (epoch, until) = (lease.epoch, lease.term.ends());
                 self.drive(to, Event::Leased(Lease { epoch, run, until }));
             }

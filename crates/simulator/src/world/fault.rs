@@ -18,44 +18,47 @@ use crate::{
 };
 
 impl World<'_> {
-    /// A fault of the scenario begins.
+    /// A fault of the scenario begins. Whom it befalls is counted: a run that nothing befell has withstood nothing.
     pub(super) fn befall(&mut self, number: usize) {
-        match self.trouble(number) {
-            Trouble::Kill(who, span) => {
-                for host in self.whom(who) {
-                    self.kill(host, span.is_none());
-                    self.restore_after(span, host);
-                }
-            }
+        let trouble = self.trouble(number);
+        let befallen = match trouble {
             Trouble::Slow(Who::Origin, rate, span) => self.slow_origin(rate, span),
-            Trouble::Slow(who, rate, span) => {
-                for host in self.whom(who) {
-                    let plan = self.plans[host.0 as usize];
-                    self.set_rates(host, rate.from(plan.up), rate.from(plan.down));
-                    self.restore_after(span, host);
-                }
-            }
-            Trouble::Stall(Who::Origin, span) => {
-                self.slow_origin(NewRate::To(Rate(0)), span);
-            }
-            Trouble::Stall(who, span) => {
-                for host in self.whom(who) {
-                    let until = span.map_or(Moment::NEVER, |span| self.now + span);
-                    self.host(host).stalled_until = until;
-                    self.set_rates(host, Rate(0), Rate(0));
-                    self.restore_after(span, host);
-                }
-            }
-            Trouble::Lie(who) => {
-                for host in self.whom(who) {
-                    self.host(host).lies = true;
-                }
-            }
+            Trouble::Stall(Who::Origin, span) => self.slow_origin(NewRate::To(Rate(0)), span),
             Trouble::SchedulerRestart(away) => {
                 self.scheduler_gone();
                 self.queue.push(self.now + away, Happening::SchedulerBack);
+                1
             }
-            Trouble::ClockJump { .. } => {}
+            _ => {
+                let whom = trouble.who().map(|who| self.whom(who));
+                let mut whom = whom.unwrap_or_default();
+                whom.retain(|host| self.host(*host).is_up);
+                whom.iter().for_each(|host| self.befalls(trouble, *host));
+                whom.len()
+            }
+        };
+        self.counts.befallen[number] += befallen;
+    }
+
+    fn befalls(&mut self, trouble: Trouble, host: HostNo) {
+        match trouble {
+            Trouble::Kill(_, span) => {
+                self.kill(host, span.is_none());
+                self.restore_after(span, host);
+            }
+            Trouble::Slow(_, rate, span) => {
+                let plan = self.plans[host.0 as usize];
+                self.set_rates(host, rate.from(plan.up), rate.from(plan.down));
+                self.restore_after(span, host);
+            }
+            Trouble::Stall(_, span) => {
+                let until = span.map_or(Moment::NEVER, |span| self.now + span);
+                self.host(host).stalled_until = until;
+                self.set_rates(host, Rate(0), Rate(0));
+                self.restore_after(span, host);
+            }
+            Trouble::Lie(_) => self.host(host).lies = true,
+            Trouble::SchedulerRestart(_) | Trouble::ClockJump { .. } => {}
         }
     }
 
@@ -87,13 +90,14 @@ impl World<'_> {
         }
     }
 
-    fn slow_origin(&mut self, rate: NewRate, span: Option<Duration>) {
+    fn slow_origin(&mut self, rate: NewRate, span: Option<Duration>) -> usize {
         let origin = self.wiring.up(End::Origin);
         let rate = rate.from(self.scenario.up);
         self.net.set_rate(self.now, origin, rate);
         if let Some(span) = span {
             self.queue.push(self.now + span, Happening::RestoreOrigin);
         }
+        1
     }
 
     fn set_rates(&mut self, host: HostNo, up: Rate, down: Rate) {

@@ -111,7 +111,7 @@ impl World<'_> {
 
     /// A piece is through: the next of its request follows at once.
     pub(super) fn import_ended(&mut self, host: HostNo, number: u32, piece: PieceIndex) {
-        self.counts.origin_bytes += self.scenario.layout.length_of(piece).0;
+        self.count_origin(host, self.scenario.layout.length_of(piece).0);
         let at = self.now + self.scenario.delay;
         self.queue.push(at, Happening::Imported { host, piece });
         if let Some(lane) = self.host(host).imports.get(number) {
@@ -126,8 +126,8 @@ impl World<'_> {
         for flow in lanes.into_iter().filter_map(|lane| lane.flow) {
             let left = self.net.cancel(self.now, flow);
             if let Some(Load::Import { piece, .. }) = self.loads.remove(&flow) {
-                let length = self.scenario.layout.length_of(piece).0;
-                self.counts.origin_bytes += length - left.unwrap_or_default().0.min(length);
+                let sent = self.sent_of(piece, left);
+                self.count_origin(host, sent);
             }
         }
     }

@@ -24,7 +24,7 @@ mod peer;
 mod tests;
 mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use swarm::{
     HostNo,
@@ -93,6 +93,10 @@ struct Counts {
     origin_requests: u64,
     zone_bytes: BTreeMap<(usize, usize), u64>,
     messages: u64,
+    befallen: Vec<usize>,
+    corrupt_pieces: u64,
+    liars: BTreeSet<HostNo>,
+    importers: BTreeSet<HostNo>,
 }
 
 impl<'a> World<'a> {
@@ -121,7 +125,10 @@ impl<'a> World<'a> {
             task: TaskId::from_bytes([1; 32]),
             waiting: scenario.hosts as usize,
             imported: empty,
-            counts: Counts::default(),
+            counts: Counts {
+                befallen: vec![0; scenario.faults.len()],
+                ..Counts::default()
+            },
             plans,
         };
         world.begin();
@@ -238,6 +245,10 @@ impl<'a> World<'a> {
                 .map(|((from, to), bytes)| ((name(*from), name(*to)), ByteCount(*bytes)))
                 .collect(),
             messages: self.counts.messages,
+            befallen: self.counts.befallen,
+            corrupt_pieces: self.counts.corrupt_pieces,
+            liars: self.counts.liars.len(),
+            importers: self.counts.importers.len(),
         }
     }
 }

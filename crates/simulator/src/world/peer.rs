@@ -88,7 +88,11 @@ impl World<'_> {
             Message::Busy(run) => Event::Busy { host, run },
             Message::Lacks(run) => Event::Lacks { host, run },
             Message::Ending(piece) => Event::Ending { host, piece },
-            Message::Piece { piece, good: false } => Event::Corrupt { piece, host },
+            Message::Piece { piece, good: false } => {
+                self.counts.corrupt_pieces += 1;
+                self.counts.liars.insert(host);
+                Event::Corrupt { piece, host }
+            }
             Message::Piece { piece, good: true } => {
                 let from = Supplier::Host(host);
                 self.drive(to, Event::Verified { piece, from });

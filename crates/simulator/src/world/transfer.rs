@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use swarm::{HostNo, download::Event, upload::Transfer};
-use types::PieceIndex;
+use types::{ByteCount, PieceIndex};
 
 use super::{
     World,
@@ -127,7 +127,8 @@ impl World<'_> {
                 piece,
             }) => {
                 self.forget_flow(from, transfer.to, flow);
-                self.count_zones(from, transfer.to, self.scenario.layout.length_of(piece).0);
+                let length = self.scenario.layout.length_of(piece).0;
+                self.count_zones(End::Host(from.0 as usize), transfer.to, length);
                 let good = !self.host(from).lies;
                 self.arrive_later(from, transfer.to, Message::Piece { piece, good });
                 if u64::from(piece.0) + 1 < transfer.run.end() {
@@ -147,20 +148,34 @@ impl World<'_> {
         self.host(to).incoming.retain(|held| *held != flow);
     }
 
-    fn count_zones(&mut self, from: HostNo, to: HostNo, bytes: u64) {
-        let zones = [from, to].map(|host| self.plans[host.0 as usize].zone);
-        if zones[0] != zones[1] {
-            let key = (zones[0], zones[1]);
-            *self.counts.zone_bytes.entry(key).or_default() += bytes;
+    pub(super) fn count_origin(&mut self, to: HostNo, bytes: u64) {
+        self.counts.origin_bytes += bytes;
+        self.count_zones(End::Origin, to, bytes);
+    }
+
+    /// What crosses a border, from an origin that stands in a zone too.
+    fn count_zones(&mut self, from: End, to: HostNo, bytes: u64) {
+        let into = self.plans[to.0 as usize].zone;
+        if let Some(zone) = self.wiring.zone(from).filter(|zone| *zone != into) {
+            *self.counts.zone_bytes.entry((zone, into)).or_default() += bytes;
         }
+    }
+
+    /// Bytes of `piece` that have left, with `left` of it still to come.
+    pub(super) fn sent_of(&self, piece: PieceIndex, left: Option<ByteCount>) -> u64 {
+        let length = self.scenario.layout.length_of(piece).0;
+        length.saturating_sub(left.unwrap_or_default().0)
     }
 
     /// Ends a host's running transfers that `is_meant` names, where they are.
     pub(super) fn stop_sending(&mut self, from: HostNo, is_meant: impl Fn(&Transfer) -> bool) {
         let outgoing = self.host(from).outgoing.clone();
         for (transfer, flow) in outgoing.into_iter().filter(|(held, _)| is_meant(held)) {
-            self.net.cancel(self.now, flow);
-            self.loads.remove(&flow);
+            let left = self.net.cancel(self.now, flow);
+            if let Some(Load::Piece { piece, .. }) = self.loads.remove(&flow) {
+                let sent = self.sent_of(piece, left);
+                self.count_zones(End::Host(from.0 as usize), transfer.to, sent);
+            }
             self.forget_flow(from, transfer.to, flow);
             self.host(from).uploads.ended(&transfer);
         }
