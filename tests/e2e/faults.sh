@@ -148,7 +148,7 @@ not_let_in() { # TOKEN-FILE WORDS
     swarm_daemon 6 daemon --join-token-file "$1"
     wait_for 10 grep -Eqi -- "$2" "$work/6/log" || code=1
     if node_ready 6 >/dev/null 2>&1; then echo "it is ready"; code=1; fi
-    if [ -e "$work/6/data/identity/certificate.pem" ]; then echo "it has a certificate"; code=1; fi
+    if [ -e "$work/6/data/identity/host.crt" ]; then echo "it has a certificate"; code=1; fi
     [ $code = 0 ] || tail -n 1 "$work/6/log"
     swarm_kill 6 TERM
     cp "$work/6/log" "$work/refused-$(basename "$1").log"
