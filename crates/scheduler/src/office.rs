@@ -114,13 +114,16 @@ impl Office {
         })
     }
 
-    /// Throws a host out. Its stream ends, and the others are told, by the wake-up that `links` gives.
+    /// Throws a host out; `false` if it was out. Its stream ends, and the others are told, by the wake-up that `links`
+    /// gives, whether it hears of it from here or from the watch over the folder.
     pub(crate) fn revoke_host(&self, host: HostId) -> Answer<bool> {
         let office = self.clone();
         answer(move || {
+            let before = office.ca.revocations().map_err(failed)?.number();
             let list = office.ca.revoke(host, SystemTime::now()).map_err(failed)?;
-            let news = office.links.learn_revocations(list.as_bytes());
-            news.map_err(failed)
+            let learned = office.links.learn_revocations(list.as_bytes());
+            learned.map_err(failed)?;
+            Ok(list.number() > before)
         })
     }
 }
