@@ -1,9 +1,12 @@
 //! The peer port: links that other hosts of the cluster open to this one.
 
-use identity::Accepted;
+use std::time::Duration;
+
+use identity::{Accepted, Role};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -23,6 +26,8 @@ pub(crate) struct Acceptor {
 
 /// Handshakes that may be under way: strangers beyond it wait in the kernel's queue.
 const HANDSHAKES_MAX: usize = 256;
+/// The pause after a connection could not be taken: no event tells when a descriptor is free.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Acceptor {
     /// Takes connections from `listener`. A stranger costs one bounded handshake and nothing else.
@@ -36,7 +41,13 @@ impl Acceptor {
                     Ok((tcp, _)) => {
                         handshakes.spawn(self.clone().greet(tcp));
                     }
-                    Err(cause) => warn!(error = &cause as &dyn std::error::Error, "accepting a peer failed"),
+                    Err(cause) => {
+                        warn!(error = &cause as &dyn std::error::Error, "accepting a peer failed");
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            () = sleep(PAUSE) => {}
+                        }
+                    }
                 },
             }
         }
@@ -61,11 +72,16 @@ impl Acceptor {
                 );
             }
         };
-        let host = link.remote().host;
+        let remote = link.remote();
+        let host = remote.host;
+        if host == self.greeting.links().identity().host() {
+            return debug!("this host dialled itself");
+        }
         match self.greeting.start(link).await {
             Ok(link) => {
                 let event = Event::LinkUp {
                     host,
+                    is_seed: remote.roles.contains(Role::Seed),
                     direction: Direction::Incoming,
                     link: Box::new(link),
                 };

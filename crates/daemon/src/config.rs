@@ -31,6 +31,8 @@ pub struct Config {
     pub peer: SocketAddr,
     /// Schedulers, the first live one is used; none: it works alone.
     pub schedulers: Vec<String>,
+    /// Hosts of the cluster as `host:port`, dialled while no scheduler is there.
+    pub peers: Vec<String>,
     /// Its store.
     pub store: StoreConfig,
     /// Bytes a second of it that are checked again in the background; none: nothing is.
@@ -66,6 +68,11 @@ impl Config {
             capacity: u16::try_from(self.limits.connections).unwrap_or(u16::MAX),
             version: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+
+    /// Whether this host has nobody to ask and nobody to find.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.schedulers.is_empty() && self.peers.is_empty()
     }
 
     /// How the doors behave.

@@ -15,10 +15,9 @@ use store::{OpenError, Store};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     accept::Acceptor,
@@ -28,6 +27,7 @@ use crate::{
     core::{Core, Events, Parts},
     dial::Dialler,
     doors::{Doors, DoorsParts, Health},
+    find::{Finder, Outlook},
     greeting::Greeting,
     handle::Handle,
     import::Signer,
@@ -35,6 +35,7 @@ use crate::{
     metrics::Metrics,
     scheduler::ToScheduler,
     scrub::Scrub,
+    watched::{EndedEarly, Watched},
 };
 
 /// Events and commands that may wait for the core; who brings more waits.
@@ -104,7 +105,12 @@ impl Ground {
     }
 
     /// What the core takes of it.
-    fn core(&self, config: &Config, (links, dialler, peer): (Links, Dialler, SocketAddr)) -> Parts {
+    fn core(
+        &self,
+        config: &Config,
+        (links, dialler, peer): (Links, Dialler, SocketAddr),
+        outlook: watch::Sender<Outlook>,
+    ) -> Parts {
         Parts {
             links,
             signer: Signer {
@@ -112,8 +118,9 @@ impl Ground {
                 cluster: config.identity.cluster().clone(),
             },
             is_seed: config.is_seed,
-            is_alone: config.schedulers.is_empty(),
+            is_alone: config.is_alone(),
             dialler,
+            outlook,
             join: config.join(peer),
             limits: config.limits.clone(),
             store: self.store.clone(),
@@ -182,11 +189,24 @@ pub struct Daemon {
     handle: Handle,
     store: Store,
     origins: Origins,
-    /// Ends the doors, then the core.
-    doors_stop: CancellationToken,
-    core_stop: CancellationToken,
-    doors: JoinSet<()>,
-    core: JoinSet<()>,
+    stops: Stops,
+    /// Doors of local consumers.
+    doors: Watched,
+    /// What decides.
+    core: Watched,
+    /// What brings the core its news and carries its words away: it goes on until the core has said goodbye.
+    around: Watched,
+}
+
+/// What ends which part, in this order.
+#[derive(Default)]
+struct Stops {
+    accepting: CancellationToken,
+    doors: CancellationToken,
+    core: CancellationToken,
+    /// Running uploads are cut off.
+    hurry: CancellationToken,
+    around: CancellationToken,
 }
 
 impl Daemon {
@@ -217,7 +237,9 @@ impl Daemon {
             greeting,
             events: events_in.clone(),
         };
-        let parts = ground.core(&config, (links.clone(), dialler, peer));
+        let (outlook, outlooks) = watch::channel(Outlook::default());
+        let finder = finder(&config, dialler.clone(), outlooks);
+        let parts = ground.core(&config, (links.clone(), dialler, peer), outlook);
         let (clients, session) = ground.to_scheduler(&config, &links, &events_in);
         let keeper = ground.keeper(&config, (links, clients), &events_in);
         let scrub = config.scrub_rate.map(|rate| Scrub {
@@ -235,28 +257,28 @@ impl Daemon {
             handle,
             store,
             origins,
-            doors_stop: CancellationToken::new(),
-            core_stop: CancellationToken::new(),
-            doors: JoinSet::new(),
-            core: JoinSet::new(),
+            stops: Stops::default(),
+            doors: Watched::default(),
+            core: Watched::default(),
+            around: Watched::default(),
         };
         daemon.open_doors(&doors, &config).await?;
-        daemon.core.spawn(Core::new(parts, events_in).run(
-            commands,
-            events,
-            daemon.core_stop.clone(),
-        ));
-        daemon
-            .core
-            .spawn(acceptor.run(listener, daemon.core_stop.child_token()));
-        daemon
-            .core
-            .spawn(session.run(daemon.core_stop.child_token()));
-        daemon
-            .core
-            .spawn(keeper.run(daemon.core_stop.child_token()));
+        let stops = (daemon.stops.core.clone(), daemon.stops.hurry.clone());
+        let core = Core::new(parts, events_in).run(commands, events, stops);
+        daemon.core.spawn("the core", core);
+        let accepting = acceptor.run(listener, daemon.stops.accepting.child_token());
+        let around = || daemon.stops.around.child_token();
+        let (session, finder) = (session.run(around()), finder.run(around()));
+        let keeper = keeper.run(around());
+        let scrub = scrub.map(|scrub| scrub.run(around()));
+        daemon.around.spawn("the peer port", accepting);
+        daemon.around.spawn("the stream to the scheduler", session);
+        daemon.around.spawn("the care for the certificate", keeper);
+        if !config.is_alone() {
+            daemon.around.spawn("the search for hosts", finder);
+        }
         if let Some(scrub) = scrub {
-            daemon.core.spawn(scrub.run(daemon.core_stop.child_token()));
+            daemon.around.spawn("the check of the store", scrub);
         }
         let host = config.identity.host();
         info!(%host, %peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
@@ -274,31 +296,30 @@ impl Daemon {
                 manifests: Arc::clone(doors) as _,
             };
             let registries = mirror.registries.clone();
-            let stop = self.doors_stop.child_token();
-            self.doors.spawn(Mirror::new(backends, registries).serve(
+            let stop = self.stops.doors.child_token();
+            let mirror = Mirror::new(backends, registries).serve(
                 listener,
                 HttpLimits {
                     answers_max: config.limits.memory.answers,
                     ..HttpLimits::default()
                 },
                 stop,
-            ));
+            );
+            self.doors.spawn("the registry mirror", mirror);
         }
         if let Some(status) = config.status {
             let listener = bind("status page", status).await?;
             self.status = listener.local_addr().ok();
-            let stop = self.doors_stop.child_token();
-            self.doors.spawn(Admin::new(Arc::clone(doors)).serve(
-                listener,
-                HttpLimits::default(),
-                stop,
-            ));
+            let stop = self.stops.doors.child_token();
+            let admin = Admin::new(Arc::clone(doors));
+            let page = admin.serve(listener, HttpLimits::default(), stop);
+            self.doors.spawn("the status page", page);
         }
         if let Some(local) = &config.local {
             let socket = LocalSocket::bind(&local.path, local.group)?;
             let door = LocalDoor::new(Arc::clone(doors), local.access.clone());
-            self.doors
-                .spawn(door.serve(socket, self.doors_stop.child_token()));
+            let served = door.serve(socket, self.stops.doors.child_token());
+            self.doors.spawn("the local socket", served);
         }
         Ok(())
     }
@@ -323,23 +344,55 @@ impl Daemon {
         &self.handle
     }
 
-    /// Runs until `stop`, then leaves in order: no new readers, goodbye to peers and scheduler, the store last. What is
-    /// not done after `patience` is ended.
-    pub async fn until_stopped(mut self, stop: CancellationToken, patience: Duration) {
-        stop.cancelled().await;
-        info!("stopping");
-        let leave = async {
-            self.doors_stop.cancel();
-            while self.doors.join_next().await.is_some() {}
-            self.core_stop.cancel();
-            while self.core.join_next().await.is_some() {}
-            self.origins.close().await;
+    /// Runs until `stop`, then leaves in order: no new links and readers, running uploads ended, goodbye to scheduler and
+    /// peers, the store last. Takes at most `patience`, and each step a part of it, so that the store is closed in time;
+    /// what is not done by then is cut off.
+    ///
+    /// Errors: [`EndedEarly`] if a part that a daemon cannot be without ended by itself. The rest is then ended too.
+    pub async fn until_stopped(
+        mut self,
+        stop: CancellationToken,
+        patience: Duration,
+    ) -> Result<(), EndedEarly> {
+        let early = tokio::select! {
+            () = stop.cancelled() => None,
+            early = self.doors.ended() => Some(early),
+            early = self.core.ended() => Some(early),
+            early = self.around.ended() => Some(early),
         };
-        if tokio::time::timeout(patience, leave).await.is_err() {
+        match &early {
+            None => info!("stopping"),
+            Some(cause) => error!(
+                error = cause as &dyn std::error::Error,
+                "stopping, since a part of the daemon is gone"
+            ),
+        }
+        self.leave(patience).await;
+        early.map_or(Ok(()), Err)
+    }
+
+    async fn leave(mut self, patience: Duration) {
+        let step = patience / 10;
+        self.stops.accepting.cancel();
+        self.stops.doors.cancel();
+        let mut in_time = self.doors.finish(step * 4).await;
+        self.stops.core.cancel();
+        let hurry = self.stops.hurry.clone();
+        let hurry = async {
+            tokio::time::sleep(step * 2).await;
+            hurry.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            finished = self.core.finish(step * 3) => in_time &= finished,
+            () = hurry => {}
+        }
+        self.stops.around.cancel();
+        in_time &= self.around.finish(step).await;
+        let closed = tokio::time::timeout(step, self.origins.close()).await;
+        if !in_time || closed.is_err() {
             warn!("some work did not end in time and was cut off");
         }
-        self.doors.abort_all();
-        self.core.abort_all();
         if let Err(cause) = tokio::task::block_in_place(|| self.store.close()) {
             warn!(
                 error = &cause as &dyn std::error::Error,
@@ -353,4 +406,18 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
     gateway::bind(address)
         .await
         .map_err(|cause| StartError::Door { door, cause })
+}
+
+/// Who looks for hosts while no scheduler is there.
+fn finder(config: &Config, dialler: Dialler, outlook: watch::Receiver<Outlook>) -> Finder {
+    Finder {
+        peers: config.peers.clone(),
+        me: config.identity.host(),
+        cluster: config.identity.cluster().clone(),
+        path: config.identity_dir.with_file_name("members.json"),
+        dialler,
+        outlook,
+        clock: Clock::start(),
+        seed: rand::random(),
+    }
 }

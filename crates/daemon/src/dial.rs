@@ -1,8 +1,9 @@
-//! Dialling other hosts of the cluster: addresses that the scheduler named, identities that TLS proves.
+//! Dialling other hosts of the cluster: addresses that the scheduler named, or that are configured or remembered;
+//! identities that TLS proves.
 
 use std::{net::SocketAddr, time::Duration};
 
-use identity::Protocol;
+use identity::{Callee, Protocol, Role};
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tracing::debug;
 use types::HostId;
@@ -30,6 +31,8 @@ pub(crate) struct Dialler {
 pub(crate) enum DialError {
     #[error("none of the addresses {0:?} answered")]
     NoAnswer(Vec<SocketAddr>),
+    #[error("this host itself answered")]
+    Myself,
     #[error("proving who is at the other end")]
     Link(#[from] identity::LinkError),
     #[error("starting the link")]
@@ -40,12 +43,8 @@ impl Dialler {
     /// Dials `host` after `wait` and tells the core how it went.
     pub(crate) async fn dial(self, host: HostId, (addresses, wait): (Vec<SocketAddr>, Duration)) {
         sleep(wait).await;
-        let event = match self.connect(host, addresses).await {
-            Ok(link) => Event::LinkUp {
-                host,
-                direction: Direction::Outgoing,
-                link: Box::new(link),
-            },
+        let event = match self.connect(Callee::Host(host), addresses).await {
+            Ok((_, link_up)) => link_up,
             Err(cause) => {
                 debug!(%host, error = &cause as &dyn std::error::Error, "dialling failed");
                 Event::DialFailed { host }
@@ -54,11 +53,29 @@ impl Dialler {
         self.events.tell(event).await;
     }
 
+    /// Dials whoever is at `address`, which must prove to be a host of the cluster, and hands the link to the core. Tells
+    /// who answered, which may be this host.
+    pub(crate) async fn find(self, address: SocketAddr) -> (SocketAddr, Option<HostId>) {
+        let found = match self.connect(Callee::Daemon, vec![address]).await {
+            Ok((host, link_up)) => {
+                self.events.tell(link_up).await;
+                Some(host)
+            }
+            Err(DialError::Myself) => Some(self.greeting.links().identity().host()),
+            Err(cause) => {
+                debug!(%address, error = &cause as &dyn std::error::Error, "nobody of the cluster was found");
+                None
+            }
+        };
+        (address, found)
+    }
+
+    /// A link to `callee`, as the core is told of it, and who that is.
     async fn connect(
         &self,
-        host: HostId,
+        callee: Callee,
         addresses: Vec<SocketAddr>,
-    ) -> Result<wire::Link, DialError> {
+    ) -> Result<(HostId, Event), DialError> {
         let tcp = first_answer(&addresses)
             .await
             .ok_or(DialError::NoAnswer(addresses))?;
@@ -69,8 +86,19 @@ impl Dialler {
             );
         }
         let links = self.greeting.links();
-        let secure = links.connect(tcp, host, Protocol::Peer).await?;
-        Ok(self.greeting.start(secure).await?)
+        let secure = links.connect(tcp, callee, Protocol::Peer).await?;
+        let remote = secure.remote();
+        if remote.host == links.identity().host() {
+            return Err(DialError::Myself);
+        }
+        let link = self.greeting.start(secure).await?;
+        let link_up = Event::LinkUp {
+            host: remote.host,
+            is_seed: remote.roles.contains(Role::Seed),
+            direction: Direction::Outgoing,
+            link: Box::new(link),
+        };
+        Ok((remote.host, link_up))
     }
 }
 

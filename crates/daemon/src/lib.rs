@@ -5,6 +5,7 @@
 //! * `task`, `table`, `tasks`: what a running task shares with those who write into it and read from it.
 //! * `link`, `import`, `prove`: bytes coming in from hosts and origins, and the hash of the whole.
 //! * `reception`, `near`: who writes a piece that was asked of a host, and when it is about to be here.
+//! * `find`: hosts of the cluster while no scheduler names them; `watched`: parts that the daemon cannot be without.
 //! * `accept`, `dial`, `greeting`, `scheduler`: connections to other hosts of the cluster.
 //! * `join`, `keeper`: becoming one of them, and staying one.
 //! * `access`: how this host reads a task's content at its origin.
@@ -24,6 +25,7 @@ mod core;
 mod daemon;
 mod dial;
 mod doors;
+mod find;
 mod greeting;
 mod handle;
 mod import;
@@ -41,6 +43,7 @@ mod seal;
 mod table;
 mod task;
 mod tasks;
+mod watched;
 
 pub use access::{Access, AccessError, Accesses};
 pub use daemon::{Daemon, StartError};
@@ -51,3 +54,4 @@ pub use metrics::{Metrics, PieceFailure};
 pub use reader::TaskReader;
 pub use scheduler::SchedulerLinkError;
 pub use task::{From, News, Task, TaskError, TaskSpec};
+pub use watched::EndedEarly;

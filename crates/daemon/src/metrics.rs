@@ -78,6 +78,7 @@ struct Inner {
     store: Family<Label, Gauge>,
     scrubbed: Counter,
     decayed: Counter,
+    panics: Counter,
     connections: Gauge,
     tasks: Gauge,
     certificate: Gauge,
@@ -112,6 +113,7 @@ impl Default for Metrics {
             store: Family::default(),
             scrubbed: Counter::default(),
             decayed: Counter::default(),
+            panics: Counter::default(),
             connections: Gauge::default(),
             tasks: Gauge::default(),
             certificate: Gauge::default(),
@@ -175,6 +177,11 @@ impl Inner {
             self.decayed.clone(),
         );
         registry.register(
+            "pantala_task_panics",
+            "Faults of this program that ended a link or an import, and nothing else",
+            self.panics.clone(),
+        );
+        registry.register(
             "pantala_connections",
             "Connected hosts",
             self.connections.clone(),
@@ -227,6 +234,11 @@ impl Metrics {
     pub fn scrubbed(&self, bytes: ByteCount, decayed: usize) {
         self.0.scrubbed.inc_by(bytes.0);
         self.0.decayed.inc_by(decayed as u64);
+    }
+
+    /// Counts a link or an import that panicked.
+    pub fn panicked(&self) {
+        self.0.panics.inc();
     }
 
     /// Notes how many hosts are connected.

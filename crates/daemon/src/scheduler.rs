@@ -1,6 +1,6 @@
 //! The stream to the scheduler: kept up, and handed to the core event by event.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use control::{Connector, ControlClient, Event as ControlEvent, Session, SessionConfig};
 use identity::{Callee, LinkError, Links, Protocol, SecureLink};
@@ -11,6 +11,9 @@ use crate::{
     core::{Event, Events},
     dial::first_answer,
 };
+
+/// How long the scheduler may take to hear a goodbye.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why there is no link to a scheduler.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +78,20 @@ pub(crate) struct ToScheduler {
 }
 
 impl ToScheduler {
-    /// Keeps the stream up until stopped.
+    /// Keeps the stream up until stopped; then waits a moment for what was said last to leave, if somebody closes the
+    /// stream after it.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let config = SessionConfig::new(self.schedulers.clone(), self.seed);
         let mut session = Session::start(SchedulerLinks(self.links.clone()), config);
         loop {
             let event = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 event = session.next_event() => event,
             };
-            let Some(event) = event else { return };
+            // Without a scheduler there is nothing to do.
+            let Some(event) = event else {
+                return stop.cancelled().await;
+            };
             match &event {
                 ControlEvent::Connected { client, .. } => {
                     self.clients.send_replace(Some(client.clone()));
@@ -95,6 +102,18 @@ impl ToScheduler {
                 ControlEvent::Message(_) => {}
             }
             self.events.tell(Event::Scheduler(event)).await;
+        }
+        if self.clients.borrow().is_some() {
+            let closed = async {
+                while let Some(event) = session.next_event().await {
+                    if let ControlEvent::Disconnected { .. } = event {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(CLOSED_WITHIN, closed).await.is_err() {
+                tracing::debug!("the scheduler did not close the stream");
+            }
         }
     }
 }

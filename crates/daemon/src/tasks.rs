@@ -19,6 +19,8 @@ pub(crate) struct Tasks {
     seeds: RwLock<BTreeSet<HostId>>,
     /// Whether somebody waits for anything that is not here yet; also changes with the seeds.
     busy: watch::Sender<bool>,
+    /// Hosts that proved on a link to be seeds. Bounded.
+    proven_seeds: RwLock<BTreeSet<HostId>>,
 }
 
 impl Tasks {
@@ -61,8 +63,20 @@ impl Tasks {
         task.content.seal().is_some() || task.has_named_any(&self.seeds.read())
     }
 
+    /// `host` has proved, by its certificate, to be a seed. Beyond a bound the word of further ones counts only if the
+    /// scheduler names them.
+    pub(crate) fn prove_seed(&self, host: HostId) {
+        const PROVEN_MAX: usize = 256;
+        let mut proven = self.proven_seeds.write();
+        if proven.len() < PROVEN_MAX {
+            proven.insert(host);
+        }
+    }
+
     /// Whether `signer` may vouch for pieces of `task`: a seed, or a host that the scheduler named its importer.
     pub(crate) fn may_sign(&self, signer: &HostId, task: &Task) -> bool {
-        self.seeds.read().contains(signer) || task.has_named(signer)
+        self.seeds.read().contains(signer)
+            || self.proven_seeds.read().contains(signer)
+            || task.has_named(signer)
     }
 }

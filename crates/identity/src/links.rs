@@ -85,6 +85,8 @@ pub enum Callee {
     Host(HostId),
     /// Any scheduler of the cluster: those are configured by address.
     Scheduler,
+    /// Any daemon of the cluster, at an address that is configured or remembered: the link tells which.
+    Daemon,
 }
 
 impl From<HostId> for Callee {
@@ -235,6 +237,7 @@ impl Links {
         let name = match callee.into() {
             Callee::Host(host) => names::of_host(host, cluster),
             Callee::Scheduler => names::of_role(Role::Scheduler, cluster),
+            Callee::Daemon => names::of_role(Role::Daemon, cluster),
         };
         let dial = Dial {
             config: match protocol {

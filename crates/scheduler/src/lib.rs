@@ -21,4 +21,4 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub use metrics::Metrics;
-pub use scheduler::{Scheduler, StartError};
+pub use scheduler::{EndedEarly, Scheduler, StartError};

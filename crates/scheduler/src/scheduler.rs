@@ -53,6 +53,17 @@ pub enum StartError {
     Runtime,
 }
 
+/// A part of the scheduler has ended, although nobody told it to.
+#[derive(Debug, thiserror::Error)]
+pub enum EndedEarly {
+    /// It returned.
+    #[error("a part of the scheduler ended by itself")]
+    Returned,
+    /// It panicked.
+    #[error("a part of the scheduler broke off")]
+    Broke(#[source] tokio::task::JoinError),
+}
+
 /// A scheduler that runs. Dropped, it ends at once; [`Scheduler::stop`] ends it in order.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -140,6 +151,14 @@ impl Scheduler {
     /// The cluster's authority: for `pantala up`, which makes its daemon's certificate and its first token here.
     pub fn authority(&self) -> &Arc<ClusterCa> {
         &self.ca
+    }
+
+    /// Waits until a part of it ends by itself, which nothing but a fault brings about; for ever if none does.
+    pub async fn ended(&mut self) -> EndedEarly {
+        match self.tasks.join_next().await {
+            None | Some(Ok(())) => EndedEarly::Returned,
+            Some(Err(cause)) => EndedEarly::Broke(cause),
+        }
     }
 
     /// Stops: no new links, streams closed in order, then, after the configured time, links cut.

@@ -41,7 +41,10 @@ impl Core {
             }
             Action::RevealAll { to } => self.show_all(task, to),
             Action::TellImporter(importer) => self.tell_importer(task, importer),
-            Action::Ask => self.ask_again(task),
+            Action::Ask => {
+                self.ask_again(task);
+                self.choose_importer(task);
+            }
             Action::Import { run, epoch } => self.import(task, run, epoch),
             Action::StopImport { epoch } => self.stop_import(task, epoch),
             Action::Report {

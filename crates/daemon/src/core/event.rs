@@ -34,11 +34,24 @@ impl Events {
     }
 }
 
+impl Event {
+    /// Whether it may change who is linked, or whether a scheduler is there.
+    pub(crate) fn is_of_links(&self) -> bool {
+        match self {
+            Self::LinkUp { .. } | Self::LinkDown { .. } | Self::Revoked => true,
+            Self::Scheduler(event) => !matches!(event, control::Event::Message(_)),
+            _ => false,
+        }
+    }
+}
+
 /// Something happened.
 pub(crate) enum Event {
     /// A link is up: hello was exchanged.
     LinkUp {
         host: HostId,
+        /// Whether its certificate says that it is a seed.
+        is_seed: bool,
         direction: Direction,
         link: Box<wire::Link>,
     },

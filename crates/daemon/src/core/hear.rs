@@ -34,9 +34,10 @@ impl Core {
         match event {
             Event::LinkUp {
                 host,
+                is_seed,
                 direction,
                 link,
-            } => self.link_up(host, direction, *link),
+            } => self.link_up((host, is_seed), direction, *link),
             Event::DialFailed { host } => self.dial_failed(host),
             Event::LinkDown { link, end } => self.link_down(link, &end),
             Event::Said {
@@ -125,7 +126,8 @@ impl Core {
         }
     }
 
-    fn link_up(&mut self, id: HostId, direction: Direction, link: wire::Link) {
+    /// Takes a new link into use, if there is a place for it.
+    fn link_up(&mut self, (id, is_seed): (HostId, bool), direction: Direction, link: wire::Link) {
         let host = self.peers.number(id);
         let number = self.peers.next_link();
         if let Err(reason) = self.place(id, direction, number) {
@@ -163,6 +165,7 @@ impl Core {
         tasks
             .into_iter()
             .for_each(|task| self.open_with(task, host));
+        self.met(id, is_seed);
     }
 
     /// A place for a new link of `id`, or why there is none. The idle link that was used longest ago makes room.
@@ -220,7 +223,7 @@ impl Core {
     }
 
     /// Says why there is no place for `link`; the link's own time limit bounds how long that takes.
-    fn turn_away(&mut self, link: wire::Link, reason: GoodbyeReason) {
+    pub(super) fn turn_away(&mut self, link: wire::Link, reason: GoodbyeReason) {
         let wire::Link {
             sender,
             mut receiver,
@@ -343,13 +346,7 @@ impl Core {
                 },
             ) => self.opened(host, task, (layout, have, importer)),
             (Some(task), Message::Importer { importer: is, .. }) => self.has_role(host, task, is),
-            (Some(task), Message::Decline { .. } | Message::Close { .. }) => {
-                let waiting = self.uploads.forget_of(host, task);
-                self.stop_uploads(host, &waiting);
-                self.expect_nothing(task, host);
-                self.parted(task, host);
-                self.drive(task, Swarm::Left { host });
-            }
+            (Some(task), Message::Decline { .. } | Message::Close { .. }) => self.gone(task, host),
             (
                 Some(task),
                 Message::Have {
@@ -373,6 +370,7 @@ impl Core {
                     self.drive(task, Swarm::Revealed { host, piece });
                 }
             }
+            (_, Message::Wish(wish)) => self.wished(*wish),
             (_, Message::Slots(hint)) => self.slots_changed(host, slots(hint)),
             (Some(task), want @ Message::Want { .. }) => self.wants(host, task, &want),
             (Some(task), Message::Cancel { runs, .. }) => {
@@ -453,6 +451,15 @@ impl Core {
             self.show_all(task, host);
         }
         self.tell_seal_to(task, host);
+    }
+
+    /// `host` says that it takes no part in `task`.
+    fn gone(&mut self, task: TaskId, host: HostNo) {
+        let waiting = self.uploads.forget_of(host, task);
+        self.stop_uploads(host, &waiting);
+        self.expect_nothing(task, host);
+        self.parted(task, host);
+        self.drive(task, Swarm::Left { host });
     }
 
     /// `host` takes part in `task` no more.

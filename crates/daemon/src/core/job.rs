@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) is_asked: bool,
     /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
     pub(super) may_import: bool,
+    /// Whether it imports because it is the seed that hosts without a scheduler have chosen.
+    pub(super) is_chosen: bool,
     /// Whether the scheduler may count on the whole: it was right once, and no piece was found lost since.
     pub(super) is_held: bool,
     /// Whether the whole was hashed and is right, and its bytes may be believed.
@@ -59,6 +61,7 @@ impl Job {
             epoch: Epoch::default(),
             is_asked: false,
             may_import: true,
+            is_chosen: false,
             is_held: false,
             is_proven: false,
             is_sealed: false,

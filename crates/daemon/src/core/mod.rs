@@ -11,6 +11,8 @@
 //! * `hear`: what links say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
 //! * `seals`: words for whole contents; `doubts`: contents that turned out wrong.
+//! * `together`: what hosts do with each other while no scheduler is there.
+//! * `leave`: ending in order.
 //! * `looks`: what other hosts saw of sources.
 //! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
@@ -21,6 +23,7 @@ mod event;
 mod hear;
 mod job;
 mod lanes;
+mod leave;
 mod looks;
 mod open;
 mod peers;
@@ -32,6 +35,7 @@ mod serve;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod together;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +45,10 @@ use std::{
 use identity::Links;
 use store::Store;
 use swarm::{HostNo, upload::Uploads};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use types::{Chance, Moment, PieceRun, TaskId};
 use wire::Runs;
@@ -63,6 +70,7 @@ use crate::{
     config::Limits,
     dial::Dialler,
     doors::Health,
+    find::Outlook,
     handle::Command,
     import::Signer,
     metrics::{Metrics, PieceFailure},
@@ -82,6 +90,8 @@ pub(crate) struct Parts {
     /// Whether neither a scheduler nor peers are configured: such a host imports on its own word.
     pub(crate) is_alone: bool,
     pub(crate) dialler: Dialler,
+    /// What is known of others, for whoever looks for more.
+    pub(crate) outlook: watch::Sender<Outlook>,
     /// What the scheduler is told first.
     pub(crate) join: control::Join,
     pub(crate) limits: Limits,
@@ -107,6 +117,8 @@ pub(crate) struct Core {
     scheduling: Scheduling,
     looks: Looks,
     doubts: Doubts,
+    /// Tasks that this host was asked to import, while their sources are looked up.
+    recruited: BTreeSet<TaskId>,
     events: Events,
     io: JoinSet<()>,
     chance: Chance,
@@ -127,6 +139,7 @@ impl Core {
             scheduling: Scheduling::new(parts.is_alone),
             looks: Looks::default(),
             doubts: Doubts::default(),
+            recruited: BTreeSet::new(),
             events,
             io: JoinSet::new(),
             chance: Chance::seeded(parts.seed),
@@ -135,28 +148,45 @@ impl Core {
         }
     }
 
-    /// Runs until told to stop; then says goodbye and lets running uploads end, within the caller's patience.
+    /// Runs until told to stop; then lets running uploads end, until told to hurry, and says goodbye.
     pub(crate) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut events: mpsc::Receiver<Event>,
-        stop: CancellationToken,
+        (stop, hurry): (CancellationToken, CancellationToken),
     ) {
         loop {
             let deadline = self.deadline();
+            // In no order: whoever floods one of these keeps neither readers nor deadlines waiting.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
-                Some(event) = events.recv() => self.happened(event),
+                Some(event) = events.recv() => {
+                    let is_of_links = event.is_of_links();
+                    self.happened(event);
+                    if is_of_links {
+                        self.publish();
+                    }
+                }
                 Some(command) = commands.recv() => self.asked(command),
-                Some(_) = self.io.join_next() => {}
+                Some(ended) = self.io.join_next() => self.io_ended(ended),
                 () = self.parts.clock.until(deadline) => self.woken(),
             }
             self.scheduling.flush(self.parts.clock.now());
         }
-        self.leave();
-        self.io.abort_all();
-        while self.io.join_next().await.is_some() {}
+        self.leave(events, hurry).await;
+    }
+
+    /// A link, an import or a proof is over. If it panicked, that is counted: what others sent must not end this process.
+    fn io_ended(&mut self, ended: Result<(), JoinError>) {
+        if let Err(cause) = ended
+            && cause.is_panic()
+        {
+            self.parts.metrics.panicked();
+            tracing::error!(
+                error = &cause as &dyn std::error::Error,
+                "a task of a link or an import panicked"
+            );
+        }
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -252,15 +282,5 @@ impl Core {
             }
             job.timer = at;
         }
-    }
-
-    /// Says goodbye to everybody, so that nobody waits for us.
-    fn leave(&mut self) {
-        for job in self.jobs.values() {
-            job.task
-                .tell(|news| news.failed = Some(Arc::new(crate::task::TaskError::Stopping)));
-        }
-        self.scheduling.leave(self.parts.clock.now());
-        self.peers.goodbye();
     }
 }

@@ -87,6 +87,8 @@ pub(super) struct Peer {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) link: Option<LinkHandle>,
     pub(super) is_dialling: bool,
+    /// Whether the certificate that it showed on its link says that it is a seed.
+    pub(super) is_seed: bool,
     /// Tasks that it has open on its link, bounded by what a link may have open.
     pub(super) standing: BTreeSet<TaskId>,
     /// Those that we take part in too: only their brains know it.
@@ -119,6 +121,7 @@ impl Peers {
             addresses: Vec::new(),
             link: None,
             is_dialling: false,
+            is_seed: false,
             standing: BTreeSet::new(),
             joined: BTreeSet::new(),
             introduced: BTreeSet::new(),

@@ -36,6 +36,8 @@ impl Core {
             return self.import_alone(task);
         }
         self.ask_again(task);
+        self.share(task);
+        self.choose_importer(task);
     }
 
     /// Asks once more: the answer tells that somebody cares.
@@ -68,7 +70,7 @@ impl Core {
     }
 
     /// Nobody else is there: what is wanted here is read from the origin, on this host's own word.
-    fn import_alone(&mut self, task: TaskId) {
+    pub(super) fn import_alone(&mut self, task: TaskId) {
         let Some(job) = self.jobs.get(&task) else {
             return;
         };
@@ -77,7 +79,7 @@ impl Core {
             run: job.task.spec.layout.all(),
             until: Moment::NEVER,
         };
-        tracing::info!(task = ?task, "a host alone reads the origin on its own word");
+        tracing::info!(task = ?task, "nobody coordinates: the origin is read on this host's own word");
         self.drive(task, Swarm::Leased(lease));
     }
 
@@ -110,13 +112,14 @@ impl Core {
                 self.scheduling.disconnected();
                 self.looks.clear();
                 self.drive_all(|| Swarm::SchedulerAway(true));
+                self.share_all();
             }
             control::Event::Message(message) => self.told(message),
         }
     }
 
     /// Tells every brain of something.
-    fn drive_all(&mut self, event: impl Fn() -> Swarm) {
+    pub(super) fn drive_all(&mut self, event: impl Fn() -> Swarm) {
         let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
         tasks.into_iter().for_each(|task| self.drive(task, event()));
     }
@@ -125,6 +128,7 @@ impl Core {
     fn joined(&mut self, sender: ControlSender) {
         self.parts.health.all_well("scheduler");
         self.scheduling.connected(sender);
+        self.end_own_word();
         self.introduce_myself();
         self.drive_all(|| Swarm::SchedulerAway(false));
     }
@@ -193,6 +197,7 @@ impl Core {
                 self.look_answered(&source, &Look::Told(found, age));
             }
             SchedulerMessage::Members { seeds } => {
+                self.remember(&seeds);
                 self.tasks.set_seeds(
                     seeds
                         .iter()
@@ -278,6 +283,7 @@ impl Core {
             add,
             remove,
         } = introduce;
+        self.remember(&add);
         if !self.take_up(task) {
             return;
         }
@@ -328,7 +334,7 @@ impl Core {
     }
 
     /// The scheduler asks this seed to import something that nobody here asked for.
-    fn recruit(&mut self, recruit: Recruit) {
+    pub(super) fn recruit(&mut self, recruit: Recruit) {
         let Recruit {
             task,
             source,
@@ -337,6 +343,9 @@ impl Core {
         } = recruit;
         if self.jobs.contains_key(&task) {
             return self.ask_scheduler(task);
+        }
+        if !self.recruited.insert(task) {
+            return; // It is being looked up.
         }
         let (accesses, events) = (self.parts.accesses.clone(), self.events.clone());
         self.io.spawn(async move {
@@ -349,6 +358,7 @@ impl Core {
     }
 
     pub(super) fn recruited(&mut self, task: TaskId, result: Result<TaskSpec, AccessError>) {
+        self.recruited.remove(&task);
         let spec = match result {
             Ok(spec) => spec,
             Err(cause) => {

@@ -360,9 +360,11 @@ impl Scheduling {
         self.leases.remove(&task);
     }
 
+    /// Says goodbye: the last that is said. The connection ends once that has left.
     pub(super) fn leave(&mut self, now: Moment) {
         self.say(HostMessage::Goodbye);
         self.flush(now);
+        self.disconnected();
     }
 }
 
@@ -466,6 +468,19 @@ mod tests {
             scheduling.beat(now, [(task, 10)].into_iter());
             assert_eq!(progress(&hear(&mut scheduling)), [(task, 10, 2)]);
         }
+    }
+
+    #[test]
+    fn a_goodbye_is_the_last_that_is_said() {
+        let (mut scheduling, mut hear) = connected();
+        scheduling.left(task(1));
+        scheduling.leave(Moment(1));
+        scheduling.left(task(2));
+        let said = hear(&mut scheduling);
+        assert!(matches!(
+            said[..],
+            [HostMessage::Left { .. }, HostMessage::Goodbye]
+        ));
     }
 
     #[test]

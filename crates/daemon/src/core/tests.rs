@@ -284,6 +284,7 @@ impl Host {
             is_seed,
             is_alone: !is_scheduled,
             dialler,
+            outlook: tokio::sync::watch::Sender::default(),
             join: join(peer),
             limits,
             store: store.clone(),
@@ -295,7 +296,9 @@ impl Host {
         };
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
-        running.spawn(Core::new(parts, events_in.clone()).run(commands, events, stop.clone()));
+        let core = Core::new(parts, events_in.clone());
+        let stops = (stop.clone(), CancellationToken::new());
+        running.spawn(core.run(commands, events, stops));
         running.spawn(acceptor.run(listener, stop.child_token()));
         running.spawn(keeper.run(stop.child_token()));
         Self {

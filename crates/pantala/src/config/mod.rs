@@ -10,14 +10,6 @@
 //! fault and forgets where a value stood. Checked structs hold no text that somebody must parse again; each component
 //! takes the part that is its own.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "some keys are read only where a daemon or scheduler starts"
-    )
-)]
-
 mod check;
 mod fault;
 mod file;

@@ -95,8 +95,11 @@ async fn run(
         Problem::of(Exit::Failed, "starting the daemon failed", error)
             .next("`pantala doctor` looks at folders and ports")
     })?;
-    daemon.until_stopped(stop, patience).await;
-    Ok(())
+    let ran = daemon.until_stopped(stop, patience).await;
+    ran.map_err(|error| {
+        Problem::of(Exit::Failed, "a part of the daemon is gone", error)
+            .next("start it again; the lines before this one in its log are worth a report")
+    })
 }
 
 async fn begin(config: &Config) -> Result<Scheduler, Problem> {
@@ -119,7 +122,7 @@ async fn begin(config: &Config) -> Result<Scheduler, Problem> {
 
 /// Runs a scheduler until `stop`.
 pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    let scheduler = begin(config).await?;
+    let mut scheduler = begin(config).await?;
     let mut doors = JoinSet::new();
     if let Some(status) = config.scheduler.status {
         let listener = gateway::bind(status).await.map_err(|error| {
@@ -137,24 +140,41 @@ pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Resul
             stop.child_token(),
         ));
     }
-    stop.cancelled().await;
+    let early = tokio::select! {
+        () = stop.cancelled() => None,
+        early = scheduler.ended() => Some(gone(early)),
+    };
+    stop.cancel();
     while doors.join_next().await.is_some() {}
     scheduler.stop().await;
-    Ok(())
+    early.map_or(Ok(()), Err)
+}
+
+fn gone(error: scheduler::EndedEarly) -> Problem {
+    Problem::of(Exit::Failed, "a part of the scheduler is gone", error)
+        .next("start it again; the lines before this one in its log are worth a report")
 }
 
 /// Runs both until `stop`: a scheduler, and a daemon that is a seed of its cluster.
 pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    let scheduler = begin(config).await?;
+    let mut scheduler = begin(config).await?;
     let roles = Roles::default().with(Role::Daemon).with(Role::Seed);
     let identity = standing::of_member(config, (scheduler.authority(), roles)).map_err(nobody)?;
     let mut parts = parts::daemon(config, identity);
     parts.is_seed = true;
     parts.schedulers =
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), scheduler.address().port()).to_string()];
-    let ran = run(parts, (stop, config.host.stop_timeout)).await;
+    let ran = run(parts, (stop.clone(), config.host.stop_timeout));
+    tokio::pin!(ran);
+    let (ran, early) = tokio::select! {
+        ran = &mut ran => (ran, None),
+        early = scheduler.ended() => {
+            stop.cancel();
+            (ran.await, Some(gone(early)))
+        }
+    };
     scheduler.stop().await;
-    ran
+    early.map_or(ran, Err)
 }
 
 fn nobody(error: StandingError) -> Problem {

@@ -30,6 +30,12 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        peers: config
+            .control
+            .peers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         store: store(config),
         scrub_rate: config.store.scrub_rate,
         origin: origin(config),

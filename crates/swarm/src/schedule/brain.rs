@@ -8,7 +8,7 @@ use super::{
     blame::Blames,
     event::{Accusation, Action, Ask, Blame, Event, Have, Join, Refusal},
     graph::Change,
-    hosts::{HostNo, Hosts, Tokens},
+    hosts::{HostNo, Hosts, Spent},
     member::{DOUBTED, rights},
     outbox::Outbox,
     policy::Policy,
@@ -22,6 +22,8 @@ pub struct Schedule {
     pub(super) policy: Policy,
     pub(super) chance: types::Chance,
     pub(super) hosts: Hosts,
+    /// What hosts that left had spent of their asks.
+    spent: Spent,
     /// The seeds that are here.
     pub(super) seeds: std::collections::BTreeSet<HostId>,
     pub(super) tasks: Tasks,
@@ -47,6 +49,9 @@ pub struct Restart {
     pub epoch_floor: Epoch,
 }
 
+/// A join costs this part of the asks that a host may send at once.
+const JOIN_SHARE: u32 = 32;
+
 /// How a membership ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leave {
@@ -63,6 +68,7 @@ impl Schedule {
             policy,
             chance: types::Chance::seeded(seed),
             hosts: Hosts::default(),
+            spent: Spent::default(),
             seeds: std::collections::BTreeSet::new(),
             tasks: Tasks::default(),
             outbox: Outbox::default(),
@@ -111,12 +117,40 @@ impl Schedule {
             Event::LeaseReturned(returned) => self.lease_returned(now, &returned),
             Event::Holdings(holdings) => {
                 self.drop_holdings(now, &holdings.host, &holdings.removed);
-                self.add_holdings(now, &holdings.host, &holdings.added);
+                if !holdings.added.is_empty() && self.is_paid(now, &holdings.host) {
+                    self.add_holdings(now, &holdings.host, &holdings.added);
+                }
             }
             Event::Left { host, task } => self.drop_holdings(now, &host, &[task]),
-            Event::Blame(blame) => self.blame(now, &blame),
+            Event::Blame(blame) => {
+                if self.is_paid(now, &blame.by) {
+                    self.blame(now, &blame);
+                }
+            }
             Event::Doubt(doubt) => self.doubt(now, &doubt),
         }
+    }
+
+    /// Takes a token of `host` for what is no ask. Without one it is told to join again later, which tells everything.
+    fn is_paid(&mut self, now: Moment, host: &HostId) -> bool {
+        let Some(no) = self.hosts.find(host) else {
+            return false;
+        };
+        let (rate, burst) = (self.policy.asks_per_second, self.policy.asks_burst);
+        let paid = self.hosts.at_mut(no).tokens.take(now, rate, burst);
+        if let Err(retry_after) = paid {
+            let cause = Refusal::TooFast { retry_after };
+            self.refuse_join(*host, cause);
+        }
+        paid.is_ok()
+    }
+
+    fn refuse_join(&mut self, host: HostId, cause: Refusal) {
+        self.outbox.push(Action::Refused {
+            host,
+            task: None,
+            cause,
+        });
     }
 
     /// The next thing to send; to be called until there is nothing.
@@ -148,14 +182,16 @@ impl Schedule {
     fn join(&mut self, now: Moment, join: &Join) {
         self.part(now, &join.host, Leave::Silent);
         if self.hosts.len() >= self.policy.hosts_max {
-            self.outbox.push(Action::Refused {
-                host: join.host,
-                task: None,
-                cause: Refusal::TooManyHosts,
-            });
-            return;
+            return self.refuse_join(join.host, Refusal::TooManyHosts);
         }
-        let tokens = Tokens::full(now, self.policy.asks_burst);
+        let (rate, burst) = (self.policy.asks_per_second, self.policy.asks_burst);
+        let mut tokens = self.spent.take(now, &join.host, burst);
+        // An inventory follows, which is as much work as many asks.
+        let paid = tokens.take_some(now, burst / JOIN_SHARE, (rate, burst));
+        if let Err(retry_after) = paid {
+            self.spent.keep(now, join.host, (tokens, rate, burst));
+            return self.refuse_join(join.host, Refusal::TooFast { retry_after });
+        }
         let no = self.hosts.enter(now, join, tokens);
         if join.is_seed {
             self.seeds.insert(join.host);
@@ -172,6 +208,9 @@ impl Schedule {
             self.detach(now, spot, how);
             self.review(now, spot.task);
         }
+        let (rate, burst) = (self.policy.asks_per_second, self.policy.asks_burst);
+        let tokens = self.hosts.at(no).tokens;
+        self.spent.keep(now, *host, (tokens, rate, burst));
         self.hosts.leave(no);
         self.arm_flush(now);
     }

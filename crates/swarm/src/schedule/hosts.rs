@@ -116,6 +116,16 @@ impl Tokens {
 
     /// Takes one, or tells how long to wait for it.
     pub(super) fn take(&mut self, now: Moment, rate: u32, burst: u32) -> Result<(), Duration> {
+        self.take_some(now, 1, (rate, burst))
+    }
+
+    /// Takes `count` of at most `burst`, or tells how long to wait for them.
+    pub(super) fn take_some(
+        &mut self,
+        now: Moment,
+        count: u32,
+        (rate, burst): (u32, u32),
+    ) -> Result<(), Duration> {
         let each = Duration::from_secs(1) / rate.max(1);
         let gained = now.since(self.filled_at).as_nanos() / each.as_nanos();
         match u32::try_from(gained) {
@@ -125,11 +135,49 @@ impl Tokens {
             }
             _ => *self = Self::full(now, burst),
         }
-        if self.left == 0 {
-            return Err((self.filled_at + each).since(now));
+        if self.left < count {
+            let wait = each * (count - self.left);
+            return Err((self.filled_at + wait).since(now));
         }
-        self.left -= 1;
+        self.left -= count;
         Ok(())
+    }
+
+    fn is_full(&self, now: Moment, rate: u32, burst: u32) -> bool {
+        let each = Duration::from_secs(1) / rate.max(1);
+        now.since(self.filled_at) >= each * burst.saturating_sub(self.left)
+    }
+}
+
+/// What hosts that left had spent: whoever comes back at once finds its bucket as it was.
+#[derive(Debug, Default)]
+pub(super) struct Spent(BTreeMap<HostId, Tokens>);
+
+impl Spent {
+    /// Beyond it those who have nothing left to wait for are forgotten, then everybody.
+    const HOSTS_MAX: usize = 65_536;
+
+    pub(super) fn keep(
+        &mut self,
+        now: Moment,
+        host: HostId,
+        (tokens, rate, burst): (Tokens, u32, u32),
+    ) {
+        if self.0.len() >= Self::HOSTS_MAX {
+            self.0.retain(|_, tokens| !tokens.is_full(now, rate, burst));
+        }
+        if self.0.len() >= Self::HOSTS_MAX {
+            self.0.clear();
+        }
+        if !tokens.is_full(now, rate, burst) {
+            self.0.insert(host, tokens);
+        }
+    }
+
+    /// The bucket of a host that comes, and which is kept with the host from now on.
+    pub(super) fn take(&mut self, now: Moment, host: &HostId, burst: u32) -> Tokens {
+        let kept = self.0.remove(host);
+        kept.unwrap_or_else(|| Tokens::full(now, burst))
     }
 }
 

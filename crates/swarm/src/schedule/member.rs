@@ -69,6 +69,12 @@ pub(super) fn rights(can_import: CanImport, visibility: Visibility) -> CanImport
     }
 }
 
+/// Of `seeds`, the one that is to read the origin of `task`: tasks spread over seeds, and everybody who knows the same
+/// seeds chooses alike.
+pub fn preferred_seed(task: &TaskId, seeds: impl Iterator<Item = HostId>) -> Option<HostId> {
+    seeds.min_by_key(|seed| (rendezvous(task, seed), *seed))
+}
+
 /// Both identities are hashes or keys, so their bytes are random enough.
 pub(super) fn rendezvous(task: &TaskId, host: &HostId) -> u64 {
     let word = |bytes: &[u8; 32]| {

@@ -47,5 +47,6 @@ pub use event::{
     Accusation, Action, Ask, Blame, CanImport, Doubt, Event, FailCause, Have, Holdings, Inventory,
     Join, Lease, LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
 };
+pub use member::preferred_seed;
 pub use policy::{Policy, Scope};
 pub use view::{Counts, HostView, LeaseView, MemberView, TaskView};

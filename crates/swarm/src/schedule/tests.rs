@@ -371,6 +371,21 @@ fn quotas_bound_what_one_host_can_make_us_remember() {
 }
 
 #[test]
+fn a_host_that_joins_again_and_again_has_no_more_asks_for_that() {
+    let policy = Policy {
+        asks_burst: 2,
+        ..Policy::default()
+    };
+    check_with(
+        Schedule::new(policy, 1),
+        "join a, ask a t no, ask a u no, lost a, join a, ask a t no, +30, ask a t no",
+        "a#",
+    );
+    let often = "join a, ".repeat(40);
+    check(&format!("{often}+1000"), "a# a# a# a# a# a# a# a#");
+}
+
+#[test]
 fn the_grant_covers_the_whole_layout_and_is_counted_from_the_holders_clock() {
     let mut brain = Schedule::new(Policy::default(), 1);
     let (now, later) = (Moment(1_000_000_000), Moment(3_000_000_000));

@@ -8,7 +8,7 @@ use types::{
 
 use super::{
     ALTERNATIVES_MAX, Data, DeclineReason, GoodbyeReason, Hello, Inventory, Kind, Message,
-    REVOCATIONS_MAX, SlotHint, TaskNo, Violation,
+    REVOCATIONS_MAX, SlotHint, TaskNo, Violation, Wish,
     cursor::Cursor,
     tasks::{OpenTask, Tasks},
 };
@@ -118,6 +118,10 @@ impl Decoder {
             Kind::Ping => (None, Message::Ping(from.u64()?)),
             Kind::Pong => (None, Message::Pong(from.u64()?)),
             Kind::Goodbye => (None, Message::Goodbye(goodbye(from.u8()?))),
+            Kind::Wish => {
+                let wish = Wish::read(from)?;
+                (Some(wish.task), Message::Wish(Box::new(wish)))
+            }
             Kind::Decline => {
                 let task = TaskId::from_bytes(from.array()?);
                 (

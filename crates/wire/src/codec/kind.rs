@@ -2,7 +2,7 @@
 
 use super::{
     ALTERNATIVES_MAX, DATA_HEADER_LENGTH, DATA_MAX, PAYLOAD_MAX, PREFIX_LENGTH, REVOCATIONS_MAX,
-    Runs, Violation,
+    Runs, Violation, wish::TEXT_MAX,
 };
 
 /// What a frame is. The numbers are the protocol.
@@ -29,13 +29,14 @@ pub enum Kind {
     Reveal = 17,
     Importer = 18,
     Window = Kind::MAY_IGNORE | 1,
+    Wish = Kind::MAY_IGNORE | 2,
 }
 
 impl Kind {
     /// Set in kinds that a host may skip when it does not know them.
     pub const MAY_IGNORE: u8 = 0x80;
 
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Hello,
         Self::Open,
         Self::Decline,
@@ -55,6 +56,7 @@ impl Kind {
         Self::Reveal,
         Self::Importer,
         Self::Window,
+        Self::Wish,
     ];
 
     /// The kind with this number, if this version knows it.
@@ -76,6 +78,7 @@ impl Kind {
             Self::Decline | Self::Seal => 160,
             Self::Close | Self::Slots | Self::Ping | Self::Pong | Self::Goodbye => 16,
             Self::Importer | Self::Window => 16,
+            Self::Wish => 32 + 8 + 1 + 4 * (2 + TEXT_MAX),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use types::{ClusterId, HostId, Layout, PieceIndex, PieceRun, Seal, Segment, TaskId};
 
-use super::{DATA_MAX, Inventory, Runs, Violation};
+use super::{DATA_MAX, Inventory, Runs, Violation, Wish};
 
 /// The newest version of the protocol that this build speaks.
 pub const VERSION: u16 = 2;
@@ -160,6 +160,8 @@ pub enum Message {
         /// Whether I am.
         importer: bool,
     },
+    /// To a seed, while no scheduler is there: import this, so that not every host does.
+    Wish(Box<Wish>),
     /// I do not take part in `task`.
     Decline {
         /// The task of your `Open`.

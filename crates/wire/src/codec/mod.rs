@@ -21,6 +21,7 @@ mod message;
 mod runs;
 mod tasks;
 mod violation;
+mod wish;
 
 pub use assembly::{Assembly, Progress};
 pub use decode::{Decoder, Received};
@@ -32,6 +33,7 @@ pub use message::{
 };
 pub use runs::{Runs, RunsError};
 pub use violation::Violation;
+pub use wish::Wish;
 
 /// Bytes before the payload of every frame: length and kind.
 pub const PREFIX_LENGTH: usize = 5;
