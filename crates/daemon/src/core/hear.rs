@@ -88,13 +88,10 @@ impl Core {
                 piece,
                 leased,
             } => self.imported(task, piece, leased),
-            Event::ImportHeld { task, piece } => self.drive(
-                task,
-                Swarm::Verified {
-                    piece,
-                    from: Supplier::Origin,
-                },
-            ),
+            Event::ImportHeld { task, piece } => {
+                let from = Supplier::Origin;
+                self.drive(task, Swarm::Verified { piece, from });
+            }
             Event::ImportFailed {
                 task,
                 run,

@@ -277,14 +277,14 @@ impl Host {
             metrics: Metrics::default(),
             seed: 7,
         };
-        let clock = Clock::start();
+        let (clock, outlook) = (Clock::start(), watch::Sender::default());
         let parts = Parts {
             links,
             signer: signer.clone(),
             is_seed,
             is_alone: !is_scheduled,
             dialler,
-            outlook: tokio::sync::watch::Sender::default(),
+            outlook,
             join: join(peer),
             limits,
             store: store.clone(),
