@@ -296,9 +296,8 @@ impl Host {
         };
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
-        let core = Core::new(parts, events_in.clone());
         let stops = (stop.clone(), CancellationToken::new());
-        running.spawn(core.run(commands, events, stops));
+        running.spawn(Core::new(parts, events_in.clone()).run(commands, events, stops));
         running.spawn(acceptor.run(listener, stop.child_token()));
         running.spawn(keeper.run(stop.child_token()));
         Self {
