@@ -181,7 +181,7 @@ mistakes() {
     verdict "no such file at the origin: exit code 4" "$work/said" \
         ends_with 4 'error:' on 3 timeout 30 "$PANTALA" get "$origin/nothing" -o "$work/3/none" --socket "$socket"
     verdict "a wrong digest: exit code 7" "$work/said" \
-        ends_with 7 'digest' on 3 timeout 30 "$PANTALA" get "$origin/again" -o "$work/3/none" --socket "$socket" --digest "sha256:$(printf '0%.0s' {1..64})"
+        ends_with 7 'digest' on 3 timeout 90 "$PANTALA" get "$origin/again" -o "$work/3/none" --socket "$socket" --digest "sha256:$(printf '0%.0s' {1..64})"
     verdict "no URL at all: exit code 2" "$work/said" \
         ends_with 2 'error:' on 3 timeout 30 "$PANTALA" get 'not a url' -o "$work/3/none" --socket "$socket"
     verdict "an unlisted private origin: exit code 5" "$work/said" \

@@ -152,6 +152,12 @@ impl Recent {
         }
     }
 
+    fn remove(&mut self, task: &TaskId) {
+        if let Some((_, used)) = self.by_task.remove(task) {
+            self.by_use.remove(&used);
+        }
+    }
+
     fn get(&mut self, task: &TaskId) -> Option<Arc<Access>> {
         let access = Arc::clone(&self.by_task.get(task)?.0);
         self.insert(*task, Arc::clone(&access));
@@ -176,6 +182,11 @@ impl Accesses {
     /// Remembers how `task` is read.
     pub fn insert(&self, task: TaskId, access: Arc<Access>) {
         self.recent.lock().insert(task, access);
+    }
+
+    /// Forgets how `task` is read: it is looked up anew when it must be.
+    pub(crate) fn forget(&self, task: &TaskId) {
+        self.recent.lock().remove(task);
     }
 
     /// Looks at `source` itself, for a host that was told of `asked` by others: nobody's word but the origin's decides

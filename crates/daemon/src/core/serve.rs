@@ -227,7 +227,7 @@ impl Core {
         if u64::from(piece.0) + 1 == transfer.run.end() {
             // Its child may ask for the next before this one ends, and finds a place for that in line.
             let is_interested = (self.jobs.get(&transfer.task))
-                .is_some_and(|job| job.download.keeps_slot_for(transfer.to));
+                .is_some_and(|job| job.download.is_interesting_to(transfer.to));
             self.uploads.ending(transfer, is_interested);
         }
         true

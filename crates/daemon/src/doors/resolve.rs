@@ -111,6 +111,8 @@ impl Resolver {
                 if let Some(digest) = digest.filter(|_| word == Word::Anybodys)
                     && let Some((task, layout, is_sure)) = self.held(digest).await?
                 {
+                    // How another URL of the same content was read says nothing of this one.
+                    self.accesses.forget(&task);
                     let source = Source::Url(self.origins.canonical_url(request.url()));
                     return Ok(shared((task, layout, is_sure), Some(digest), source));
                 }

@@ -90,7 +90,7 @@ impl World<'_> {
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
             let one = self.host(from);
-            let keep = one.download.keeps_slot_for(transfer.to);
+            let keep = one.download.is_interesting_to(transfer.to);
             if !one.uploads.ending(&transfer, keep) {
                 self.serve(from);
             }

@@ -12,11 +12,8 @@ use std::{collections::VecDeque, time::Duration};
 use types::{Chance, Epoch, Layout, Moment, PieceIndex, PieceRun, PieceSet};
 
 use super::{
-    Action, DownloadPolicy, Event, Failure, Lease,
-    demand::Demand,
-    import::Importing,
-    neighbours::{Neighbour, Neighbours},
-    requests::Requests,
+    Action, DownloadPolicy, Event, Failure, Lease, demand::Demand, import::Importing,
+    neighbours::Neighbours, requests::Requests,
 };
 use crate::{HostNo, SlotHint, estimate::Estimate};
 use clock::Motion;
@@ -258,20 +255,14 @@ impl Download {
         seed.is_some_and(|seed| run.pieces().all(|piece| seed.is_revealed_to(piece, host)))
     }
 
-    /// Whether the slot of a transfer to `host` that is about to end is kept for its next request: while it lacks
-    /// something that is here, and is not far ahead of another neighbour that does. Measured with 1,000 hosts: kept for
-    /// whoever has it, the slowest host came 0.01 of the content's time later.
-    pub fn keeps_slot_for(&self, host: HostNo) -> bool {
-        /// How far ahead is far: this part of the content, and never less than some pieces.
-        const AHEAD: (u32, u32) = (32, 2);
-        let lacks_something = |of: &&Neighbour| self.have.has_more_than(&of.have);
-        let Some(child) = self.neighbours.get(host).filter(lacks_something) else {
-            return false;
-        };
-        let hungry = self.neighbours.iter().filter(lacks_something);
-        let least = hungry.map(|of| of.have.len()).min().unwrap_or(0);
-        let far = (self.layout.piece_count() / AHEAD.0).max(AHEAD.1);
-        child.have.len() <= least + far
+    /// Whether `host` lacks anything that we could give it, as far as we know: then the slot of a transfer to it that is
+    /// about to end is kept for its next request. Kept only for who is not far ahead of others, the slowest of 1,000
+    /// simulated hosts comes 0.01 of the content's time sooner, but on 17 real ones the slots that are not kept stay
+    /// empty for long enough to cost 0.10.
+    pub fn is_interesting_to(&self, host: HostNo) -> bool {
+        self.neighbours
+            .get(host)
+            .is_some_and(|neighbour| self.have.has_more_than(&neighbour.have))
     }
 
     /// The neighbours that could use one of our slots: those that lack something we have.

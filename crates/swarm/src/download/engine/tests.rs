@@ -405,23 +405,3 @@ fn a_reader_goes_to_the_origin_at_once_if_nobody_else_will() {
     download.handle(Moment(2), Event::NobodyImports);
     assert_eq!(unleased(&mut download, Moment(2)).len(), 1);
 }
-
-#[test]
-fn a_slot_is_kept_for_a_child_unless_it_is_far_ahead_of_another() {
-    let layout = layout();
-    let all = PieceSet::full(layout.piece_count());
-    let mut download = Download::new(layout, all, DownloadPolicy::default(), Chance::seeded(1));
-    let slots = SlotHint::default();
-    let mut join = |host: HostNo, pieces: u32| {
-        let mut have = PieceSet::empty(layout.piece_count());
-        (0..pieces).map(PieceIndex).for_each(|piece| {
-            have.insert(piece);
-        });
-        download.handle(Moment(1), Event::Joined { host, have, slots });
-        [PARENT, OTHER].map(|host| download.keeps_slot_for(host))
-    };
-    assert_eq!(join(PARENT, 5), [true, false], "there is no other yet");
-    assert_eq!(join(OTHER, 4), [true, true], "they are about level");
-    assert_eq!(join(OTHER, 1), [false, true], "one is far behind");
-    assert_eq!(join(OTHER, 8), [true, false], "one lacks nothing");
-}
