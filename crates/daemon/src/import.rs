@@ -121,6 +121,14 @@ impl ImportError {
         }
     }
 
+    /// Whether the origin gave other bytes than somebody had vouched for.
+    pub(crate) fn disagrees(&self) -> bool {
+        let Self::Store { cause, .. } = self else {
+            return false;
+        };
+        matches!(cause, WriteError::Digest { .. })
+    }
+
     /// Whether another try makes no sense.
     pub(crate) fn is_permanent(&self) -> bool {
         match self {

@@ -56,7 +56,8 @@ impl Doubts {
         });
         doubt.at = now;
         doubt.liars.extend(suspects);
-        let is_own = void.iter().all(|(_, signer)| *signer == me);
+        // What was not whole tells nothing of another reading.
+        let is_own = !void.is_empty() && void.iter().all(|(_, signer)| *signer == me);
         let is_same = is_own && doubt.voids.contains(&void);
         doubt.voids.push(void);
         let goes_on = !is_same && doubt.voids.len() < Self::READS_MAX;
@@ -109,10 +110,27 @@ impl Doubts {
 impl Core {
     /// The whole hashes to `found`: nothing of it may be believed.
     pub(super) fn whole_is_wrong(&mut self, task: TaskId, (expected, found): (Digest, Digest)) {
-        let (now, me) = (self.parts.clock.now(), self.parts.signer.key.host_id());
-        let Some(job) = self.jobs.get_mut(&task) else {
+        let Some((void, suspects)) = self.void(task) else {
             return;
         };
+        tracing::error!(task = ?task, %expected, %found, ?suspects, "the whole does not match the digest it was asked by: it is void");
+        self.read_again(task, expected, (void, &suspects));
+    }
+
+    /// The origin gave this host other bytes than somebody vouched for. Which are right, only a whole can tell: what
+    /// came so far is void.
+    pub(super) fn origin_disagrees(&mut self, task: TaskId, expected: Digest) {
+        let Some((void, suspects)) = self.void(task) else {
+            return;
+        };
+        tracing::error!(task = ?task, %expected, ?suspects, "the origin gives other bytes than an importer vouched for: what came is void");
+        self.read_again(task, expected, (void, &suspects));
+    }
+
+    /// Takes back everything of a live task: its table, with whose word each piece was, and who is suspected now.
+    fn void(&mut self, task: TaskId) -> Option<(Void, BTreeSet<HostId>)> {
+        let me = self.parts.signer.key.host_id();
+        let job = self.jobs.get_mut(&task)?;
         let content = &job.task.content;
         let (table, seal) = (content.table(), content.seal());
         let signers = job.task.table.write().void(me);
@@ -132,15 +150,25 @@ impl Core {
                 .map(|seal| seal.signer),
         );
         suspects.remove(&me);
-        tracing::error!(task = ?task, %expected, %found, ?suspects, "the whole does not match the digest it was asked by: it is void");
         job.is_sealed = false;
         if std::mem::take(&mut job.is_held) {
             self.scheduling.holds_no_more(task);
         }
+        Some((void, suspects))
+    }
+
+    /// Begins anew without the word of the suspects, or finds that it is the origin that is wrong.
+    fn read_again(
+        &mut self,
+        task: TaskId,
+        expected: Digest,
+        (void, suspects): (Void, &BTreeSet<HostId>),
+    ) {
+        let (now, me) = (self.parts.clock.now(), self.parts.signer.key.host_id());
         suspects
             .iter()
             .for_each(|of| self.scheduling.doubt(task, *of));
-        if self.doubts.note((now, me), task, (void, &suspects)) {
+        if self.doubts.note((now, me), task, (void, suspects)) {
             return self.restart(task);
         }
         self.doubts.forget(&task);

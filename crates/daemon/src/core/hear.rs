@@ -551,6 +551,9 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        if let Some(expected) = job.task.spec.digest.filter(|_| cause.disagrees()) {
+            return self.origin_disagrees(task, expected);
+        }
         if let Some(cause) = cause.of_store() {
             // Nobody else has anything to do with it: the lease, if there is one, is given back.
             return self.fail(task, TaskError::Store(cause));
