@@ -74,7 +74,8 @@ proptest! {
             .collect();
         prop_assert!(!states.contains("fetching") && !states.contains("failed"), "{:?}", states);
         for peer in net.peers.iter().filter(|peer| !peer.is_dead) {
-            prop_assert!(peer.uploads.is_idle(), "{:?}", peer.uploads);
+            // One that drips serves a request that came twice for ever: its own loss, and nobody waits for it.
+            prop_assert!(peer.drips || peer.uploads.is_idle(), "{:?}", peer.uploads);
             prop_assert_eq!(peer.download.waits().count(), 0);
             if peer.download.state() == State::Complete {
                 prop_assert_eq!(peer.download.reads(), (0, 0), "no import is left over");
@@ -82,8 +83,9 @@ proptest! {
         }
         // Six peers need 24 pieces each; refusals and breaks cost some, never a storm.
         prop_assert!(net.requests < 3000, "{} requests", net.requests);
-        // One copy, and what a dead importer had not passed on, and the heads of readers without a lease.
-        prop_assert!(net.origin_pieces <= 3 * PIECES, "{} pieces", net.origin_pieces);
+        // One copy, and what a dead importer had not passed on, and what readers whom nobody answers read on their own:
+        // there are three, and any of them may be cut off for most of it.
+        prop_assert!(net.origin_pieces <= 4 * PIECES, "{} pieces", net.origin_pieces);
     }
 
     #[test]
