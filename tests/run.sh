@@ -11,6 +11,7 @@ Usage: run.sh [GROUP...]     run these groups (default: lint unit doc e2e)
   doc     examples in the documentation
   e2e     tests/e2e/*.sh: the built program with real clients and servers
 
+What failed is named once more at the end.
 The last line is `N passed, N failed`; the exit code is 0 only if none failed.
 A group that ends badly without naming a failed test counts as one failure.
 
@@ -25,7 +26,7 @@ cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
 exec </dev/null
 
-passed=0 failed=0
+passed=0 failed=0 broken=()
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 locked=()
@@ -41,6 +42,16 @@ record() {
     failed=$((failed + bad))
 }
 
+# name WHERE [REGEX]: remember what failed there, by the lines of $log that match, else by the place alone.
+name() {
+    local line some=
+    while read -r line; do
+        broken+=("$1: ${line:0:300}")
+        some=1
+    done < <([ -z "${2:-}" ] || grep -E "$2" "$log" | sed 's/\[.*\] //' | sort -u | head -n 10)
+    [ -n "$some" ] || broken+=("$1")
+}
+
 # watch COMMAND...: run it, show its output and keep it in $log; the exit code is in $code.
 watch() {
     code=0
@@ -51,7 +62,7 @@ watch() {
 check() {
     say "$*"
     watch "$@"
-    if [ "$code" = 0 ]; then record 0 1 0; else record "$code" 0 1; fi
+    if [ "$code" = 0 ]; then record 0 1 0; else record "$code" 0 1 && name "$*"; fi
 }
 
 # sum_before WORD: the sum of the numbers that stand before WORD in lines of $log that match the filter $1.
@@ -72,6 +83,7 @@ unit() {
         local of='^ *Summary \[' bad
         bad=$(($(sum_before "$of" failed) + $(sum_before "$of" 'timed out') + $(sum_before "$of" 'exec failed')))
         record "$code" "$(sum_before "$of" passed)" "$bad"
+        [ "$code" = 0 ] || name unit '^ *(FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL) \['
     else
         say "cargo test"
         watch cargo test "${locked[@]}" --workspace --all-targets --no-fail-fast
@@ -88,6 +100,7 @@ doc() {
 record_cargo_test() {
     local of='^test result: '
     record "$code" "$(sum_before "$of" passed)" "$(sum_before "$of" failed)"
+    [ "$code" = 0 ] || name "cargo test" '^test .* FAILED$'
 }
 
 e2e() {
@@ -103,6 +116,7 @@ e2e() {
         # shellcheck disable=SC2086
         if [ -n "$groups" ] && ! tests/install.sh $groups; then
             record 1 0 1
+            name "$script: what it needs could not be installed"
             continue
         fi
         # To the file and not through a pipe: a process the script forgot would hold the pipe open for ever.
@@ -116,6 +130,7 @@ e2e() {
         fi
         # shellcheck disable=SC2046
         record "$code" $(tr -dc '0-9 ' <<<"$line")
+        [ "$code" = 0 ] || name "$script ended with $code" '^FAIL '
     done
 }
 
@@ -125,6 +140,7 @@ build_program() {
     watch cargo build "${locked[@]}" --package pantala
     if [ "$code" != 0 ]; then
         record "$code" 0 1
+        name "cargo build --package pantala"
         return 1
     fi
     PANTALA=$(realpath "${CARGO_TARGET_DIR:-target}/debug/pantala")
@@ -142,5 +158,6 @@ for group in "$@"; do
     esac
 done
 echo
+[ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
