@@ -91,6 +91,9 @@ pub enum TaskError {
     /// The store can't take it.
     #[error("storing the content")]
     Store(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// A part of this daemon panicked at it.
+    #[error("a part of the daemon broke off; its log says where: please report it")]
+    Broke,
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,

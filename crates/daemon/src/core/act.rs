@@ -10,7 +10,7 @@ use types::{Epoch, PieceIndex, PieceRun, TaskId};
 use wire::{Message, Runs};
 
 use super::{
-    Core,
+    Core, Event,
     lanes::{Lanes, NewLane},
     peers::Peer,
     runs_of,
@@ -172,7 +172,8 @@ impl Core {
             epoch,
             signer: may_sign.then(|| self.parts.signer.clone()),
         };
-        self.io.spawn(import.run(orders, self.events.clone(), stop));
+        let run = import.run(orders, self.events.clone(), stop);
+        self.io.spawn_with(Event::Broke { task }, run);
     }
 
     pub(super) fn stop_import(&mut self, task: TaskId, epoch: Epoch) {

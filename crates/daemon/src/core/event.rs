@@ -131,6 +131,8 @@ pub(crate) enum Event {
         task: TaskId,
         result: Result<Digest, store::ReadError>,
     },
+    /// An import, a proof or a look-up of it panicked.
+    Broke { task: TaskId },
     /// A reader is gone.
     ReaderGone { task: TaskId, reader: ReaderNo },
     /// A source that the scheduler named was looked up.

@@ -6,7 +6,7 @@ use swarm::{
     HostNo, SlotHint,
     download::{Event as Swarm, Supplier},
 };
-use types::{Digest, Epoch, HostId, Layout, PieceIndex, PieceRun, PieceSet, TaskId};
+use types::{Epoch, HostId, Layout, PieceIndex, PieceRun, PieceSet, TaskId};
 use wire::{
     Inventory, LinkEnd, Message,
     codec::{DeclineReason, GoodbyeReason},
@@ -19,7 +19,6 @@ use crate::{
     import::ImportError,
     link::{Incoming, Unused},
     metrics::PieceFailure,
-    prove::note_whole,
     task::{From, TaskError},
 };
 
@@ -102,11 +101,18 @@ impl Core {
             Event::FalseSeal { link, task } => self.false_seal(link, task),
             Event::Decayed { task, piece } => self.decayed(task, piece),
             Event::Proven { task, result } => self.proven(task, result),
+            Event::Broke { task } => self.broke(task),
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
             Event::Recruited { task, result } => self.recruited(task, result),
             Event::Revoked => self.cut_off_revoked(),
             Event::Scheduler(event) => self.scheduler_said(event),
         }
+    }
+
+    /// What was to bring `task` on panicked, and may have held what nobody else will finish.
+    fn broke(&mut self, task: TaskId) {
+        self.recruited.remove(&task);
+        self.fail(task, TaskError::Broke);
     }
 
     /// The link to `host` is of use.
@@ -143,7 +149,11 @@ impl Core {
             sender: link.sender.clone(),
             receiving: std::collections::BTreeMap::new(),
         };
-        self.io.spawn(incoming.run(link.receiver));
+        let broken = Event::LinkDown {
+            link: number,
+            end: LinkEnd::Dropped,
+        };
+        self.io.spawn_with(broken, incoming.run(link.receiver));
         if let Some(old) = self
             .peers
             .connect(host, LinkHandle::new(number, link.sender))
@@ -570,29 +580,5 @@ impl Core {
             self.scheduling.lease_failed(task, epoch, cause);
         }
         self.drive(task, Swarm::ImportFailed { run, retry_at });
-    }
-
-    /// The whole was hashed: it is what was asked for, or nothing of it may be believed.
-    fn proven(&mut self, task: TaskId, result: Result<Digest, store::ReadError>) {
-        let Some(job) = self.jobs.get_mut(&task) else {
-            return;
-        };
-        job.is_proving = false;
-        let digest = match result {
-            Ok(digest) => digest,
-            Err(cause) => return self.fail(task, TaskError::Store(Arc::new(cause))),
-        };
-        if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
-            return self.whole_is_wrong(task, (expected, digest));
-        }
-        (job.is_held, job.is_proven) = (true, true);
-        self.settle_seal(task);
-        self.whole_is_right(task);
-        if let Some(job) = self.jobs.get(&task) {
-            job.task.tell(|news| news.proven = Some(digest));
-            self.io
-                .spawn(note_whole(task, job.task.content.noting(), digest));
-        }
-        self.scheduling.holds(task);
     }
 }

@@ -30,13 +30,13 @@ impl Core {
             tokio::select! {
                 () = hurry.cancelled() => break,
                 Some(event) = events.recv() => self.happened_late(event),
-                Some(ended) = self.io.join_next() => self.io_ended(ended),
+                Some(ended) = self.io.next_end() => drop(self.io_ended(ended)),
             }
         }
         self.peers.goodbye();
         // Links end when their goodbye has left; nobody listens to what they tell any more.
         drop(events);
-        let gone = async { while self.io.join_next().await.is_some() {} };
+        let gone = async { while self.io.next_end().await.is_some() {} };
         if timeout(GOODBYE_WITHIN, gone).await.is_err() {
             tracing::debug!("some links did not take a goodbye");
         }

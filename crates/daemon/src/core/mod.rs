@@ -10,9 +10,10 @@
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: what links say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
-//! * `seals`: words for whole contents; `doubts`: contents that turned out wrong.
+//! * `seals`: proofs of whole contents and words for them; `doubts`: contents that turned out wrong.
 //! * `together`: what hosts do with each other while no scheduler is there.
 //! * `leave`: ending in order.
+//! * `io`: what runs beside the core, and what it hears of it when it panics.
 //! * `looks`: what other hosts saw of sources.
 //! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
@@ -21,6 +22,7 @@ mod cut_off;
 mod doubts;
 mod event;
 mod hear;
+mod io;
 mod job;
 mod lanes;
 mod leave;
@@ -47,7 +49,7 @@ use store::Store;
 use swarm::{HostNo, upload::Uploads};
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
+    task::JoinError,
 };
 use tokio_util::sync::CancellationToken;
 use types::{Chance, Moment, PieceRun, TaskId};
@@ -55,6 +57,7 @@ use wire::Runs;
 
 use doubts::Doubts;
 pub(crate) use event::{Event, Events, LinkNo};
+use io::Io;
 use job::Job;
 use looks::Looks;
 use peers::Peers;
@@ -120,7 +123,7 @@ pub(crate) struct Core {
     /// Tasks that this host was asked to import, while their sources are looked up.
     recruited: BTreeSet<TaskId>,
     events: Events,
-    io: JoinSet<()>,
+    io: Io,
     chance: Chance,
     readers: u32,
 }
@@ -141,7 +144,7 @@ impl Core {
             doubts: Doubts::default(),
             recruited: BTreeSet::new(),
             events,
-            io: JoinSet::new(),
+            io: Io::default(),
             chance: Chance::seeded(parts.seed),
             readers: 0,
             parts,
@@ -168,7 +171,12 @@ impl Core {
                     }
                 }
                 Some(command) = commands.recv() => self.asked(command),
-                Some(ended) = self.io.join_next() => self.io_ended(ended),
+                Some(ended) = self.io.next_end() => {
+                    if let Some(last_word) = self.io_ended(ended) {
+                        self.happened(last_word);
+                        self.publish();
+                    }
+                }
                 () = self.parts.clock.until(deadline) => self.woken(),
             }
             self.scheduling.flush(self.parts.clock.now());
@@ -176,17 +184,16 @@ impl Core {
         self.leave(events, hurry).await;
     }
 
-    /// A link, an import or a proof is over. If it panicked, that is counted: what others sent must not end this process.
-    fn io_ended(&mut self, ended: Result<(), JoinError>) {
-        if let Err(cause) = ended
-            && cause.is_panic()
-        {
-            self.parts.metrics.panicked();
-            tracing::error!(
-                error = &cause as &dyn std::error::Error,
-                "a task of a link or an import panicked"
-            );
-        }
+    /// A link, an import or a proof is over. If it panicked, that is counted, and what it could not say any more comes
+    /// back: what others sent must not end this process, and nobody may wait for ever.
+    fn io_ended(&mut self, ended: Result<(), (JoinError, Option<Event>)>) -> Option<Event> {
+        let (cause, last_word) = ended.err()?;
+        self.parts.metrics.panicked();
+        tracing::error!(
+            error = &cause as &dyn std::error::Error,
+            "a task of a link or an import panicked"
+        );
+        last_word
     }
 
     fn deadline(&self) -> Option<Moment> {

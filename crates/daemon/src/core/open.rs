@@ -196,7 +196,7 @@ impl Core {
             is_seed: self.parts.is_seed,
         };
         let events = self.events.clone();
-        self.io.spawn(async move {
+        self.io.spawn_with(Event::Broke { task: id }, async move {
             if let Some(result) = proof.run().await {
                 events.tell(Event::Proven { task: id, result }).await;
             }

@@ -330,7 +330,8 @@ impl Core {
             DIAL_GRACE
         };
         let dialler = self.parts.dialler.clone();
-        self.io.spawn(dialler.dial(id, (addresses, wait)));
+        let dial = dialler.dial(id, (addresses, wait));
+        self.io.spawn_with(Event::DialFailed { host: id }, dial);
     }
 
     /// The scheduler asks this seed to import something that nobody here asked for.
@@ -348,7 +349,7 @@ impl Core {
             return; // It is being looked up.
         }
         let (accesses, events) = (self.parts.accesses.clone(), self.events.clone());
-        self.io.spawn(async move {
+        self.io.spawn_with(Event::Broke { task }, async move {
             let result = accesses
                 .for_source(task, &source, digest)
                 .await

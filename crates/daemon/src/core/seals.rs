@@ -1,11 +1,38 @@
-//! Seals as this host makes, checks and passes them on.
+//! What is known of whole contents: this host's own proof, and seals as it makes, checks and passes them on.
 
-use types::{Seal, TaskId};
+use std::sync::Arc;
+
+use types::{Digest, Seal, TaskId};
 use wire::Message;
 
 use super::{Core, LinkNo};
+use crate::{prove::note_whole, task::TaskError};
 
 impl Core {
+    /// The whole was hashed: it is what was asked for, or nothing of it may be believed.
+    pub(super) fn proven(&mut self, task: TaskId, result: Result<Digest, store::ReadError>) {
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        job.is_proving = false;
+        let digest = match result {
+            Ok(digest) => digest,
+            Err(cause) => return self.fail(task, TaskError::Store(Arc::new(cause))),
+        };
+        if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
+            return self.whole_is_wrong(task, (expected, digest));
+        }
+        (job.is_held, job.is_proven) = (true, true);
+        self.settle_seal(task);
+        self.whole_is_right(task);
+        if let Some(job) = self.jobs.get(&task) {
+            job.task.tell(|news| news.proven = Some(digest));
+            self.io
+                .spawn(note_whole(task, job.task.content.noting(), digest));
+        }
+        self.scheduling.holds(task);
+    }
+
     /// The link took a seal of a seed: the table may be whole already, and neighbours of the task are told.
     pub(super) fn sealed(&mut self, task: TaskId) {
         self.try_seal(task);

@@ -184,7 +184,7 @@ impl Doors {
                     ),
                 })
             }
-            Err(error) if matches!(*error, TaskError::Store(_)) => {
+            Err(error) if matches!(*error, TaskError::Store(_) | TaskError::Broke) => {
                 tracing::warn!(task = %spec.task, error = &error as &dyn std::error::Error, "streamed past the store");
                 self.past_store(ask, (spec, content_type)).await
             }

@@ -70,7 +70,7 @@ pub(super) fn while_reading(error: Arc<TaskError>) -> ReadError {
             origin: Some(origin.clone()),
         },
         TaskError::Voided => ReadError::Voided,
-        TaskError::Store(_) => ReadError::Store(io::Error::other(error)),
+        TaskError::Store(_) | TaskError::Broke => ReadError::Store(io::Error::other(error)),
         TaskError::Stopping => ReadError::Stopping,
         TaskError::Origin { .. } | TaskError::NoSource { .. } | TaskError::Stalled { .. } => {
             ReadError::NoSource(error.into())
