@@ -11,7 +11,8 @@ Usage: run.sh [GROUP...]     run these groups (default: lint unit doc e2e)
   doc     examples in the documentation
   e2e     tests/e2e/*.sh: the built program with real clients and servers
 
-What failed is named once more at the end.
+What failed is named once more at the end.  With CI=true a test or an e2e script that
+fails is run once more, and named as flaky if it passes then.
 The last line is `N passed, N failed`; the exit code is 0 only if none failed.
 A group that ends badly without naming a failed test counts as one failure.
 
@@ -26,11 +27,11 @@ cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
 exec </dev/null
 
-passed=0 failed=0 broken=()
+passed=0 failed=0 broken=() flaky=()
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-locked=()
-[ "${CI:-}" != true ] || locked=(--locked)
+locked=() profile=default
+[ "${CI:-}" != true ] || locked=(--locked) profile=ci
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -79,10 +80,11 @@ lint() {
 unit() {
     if cargo nextest --version >/dev/null 2>&1; then
         say "cargo nextest run"
-        watch cargo nextest run "${locked[@]}" --workspace --no-fail-fast --no-tests=pass
+        watch cargo nextest run "${locked[@]}" --profile $profile --workspace --no-fail-fast --no-tests=pass
         local of='^ *Summary \[' bad
         bad=$(($(sum_before "$of" failed) + $(sum_before "$of" 'timed out') + $(sum_before "$of" 'exec failed')))
         record "$code" "$(sum_before "$of" passed)" "$bad"
+        mapfile -t -O ${#flaky[@]} flaky < <(sed -nE 's/^ *FLAKY [^]]*\] *//p' "$log" | sort -u)
         [ "$code" = 0 ] || name unit '^ *(FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL) \['
     else
         say "cargo test"
@@ -119,19 +121,30 @@ e2e() {
             name "$script: what it needs could not be installed"
             continue
         fi
-        # To the file and not through a pipe: a process the script forgot would hold the pipe open for ever.
-        code=0
-        timeout --kill-after=20 "${E2E_SECONDS:-900}" "$script" >"$log" 2>&1 || code=$?
-        cat "$log"
-        line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1 || true)
-        if [ -z "$line" ]; then
-            echo "$script ended with $code and did not say how many passed"
-            line="0 passed, 1 failed"
+        run_script "$script"
+        if [ "$code" != 0 ] && [ "${CI:-}" = true ]; then
+            flaky+=("$script: $(grep -m 1 '^FAIL ' "$log" || echo "ended with $code")")
+            say "$script, once more"
+            run_script "$script"
+            [ "$code" = 0 ] || unset 'flaky[-1]'
         fi
         # shellcheck disable=SC2046
         record "$code" $(tr -dc '0-9 ' <<<"$line")
         [ "$code" = 0 ] || name "$script ended with $code" '^FAIL '
     done
+}
+
+# run_script FILE: the exit code is in $code, what it printed in $log, and how many passed in $line.
+run_script() {
+    # To the file and not through a pipe: a process the script forgot would hold the pipe open for ever.
+    code=0
+    timeout --kill-after=20 "${E2E_SECONDS:-900}" "$1" >"$log" 2>&1 || code=$?
+    cat "$log"
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1 || true)
+    if [ -z "$line" ]; then
+        echo "$1 ended with $code and did not say how many passed"
+        line="0 passed, 1 failed"
+    fi
 }
 
 build_program() {
@@ -158,6 +171,7 @@ for group in "$@"; do
     esac
 done
 echo
+[ ${#flaky[@]} = 0 ] || printf 'flaky: %s\n' "${flaky[@]}"
 [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
