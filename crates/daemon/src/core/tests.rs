@@ -101,12 +101,19 @@ impl Web {
                         {
                             *byte = !*byte;
                         }
-                        if tcp.write_all(answer.as_bytes()).await.is_err()
-                            || tcp.write_all(&part).await.is_err()
-                        {
+                        if tcp.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }
-                        counter.fetch_add(part.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                        // Counted first: whoever has the bytes sees them counted.
+                        for chunk in part.chunks(64 << 10) {
+                            counter.fetch_add(
+                                chunk.len() as u64,
+                                std::sync::atomic::Ordering::Relaxed,
+                            );
+                            if tcp.write_all(chunk).await.is_err() {
+                                return;
+                            }
+                        }
                     }
                 });
             }
