@@ -2,7 +2,8 @@
 //!
 //! Which pieces were wrong shows only once the right ones are here. Until then whoever vouched for any of them is not
 //! believed for this task, and the scheduler lets somebody else import it. A host that was right is believed again
-//! afterwards; and when read after read is wrong, it is the origin that is, and nobody here.
+//! afterwards; and when two readings give the same, or read after read is wrong, it is the origin that is, and nobody
+//! here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,16 @@ struct Doubt {
     liars: BTreeSet<HostId>,
 }
 
+/// Whether two readings gave the same, so that it is the origin that gives it: each piece was read by two hosts, or
+/// twice by this one, `me`. Of others one alone may have made it up, as often as it likes. What was not whole tells
+/// nothing.
+fn agree(me: HostId, one: &Void, other: &Void) -> bool {
+    let confirms = |((digest, signer), (again, second)): (&(_, HostId), &(_, HostId))| {
+        digest == again && (signer != second || *signer == me)
+    };
+    !one.is_empty() && one.len() == other.len() && one.iter().zip(other).all(confirms)
+}
+
 impl Doubts {
     /// Tasks that are remembered; beyond it the one found out longest ago is forgotten.
     const TASKS_MAX: usize = 64;
@@ -40,8 +51,8 @@ impl Doubts {
     /// way to the origin may be broken.
     const READS_MAX: usize = 3;
 
-    /// Takes a void table, whose `suspects` are not believed from now on. Whether to read once more: not if this host
-    /// has read the same from the origin before, or others did too often.
+    /// Takes a void table, whose `suspects` are not believed from now on. Whether to read once more: not if two readings
+    /// gave the same, or there were too many.
     fn note(
         &mut self,
         (now, me): (Moment, HostId),
@@ -56,11 +67,9 @@ impl Doubts {
         });
         doubt.at = now;
         doubt.liars.extend(suspects);
-        // What was not whole tells nothing of another reading.
-        let is_own = !void.is_empty() && void.iter().all(|(_, signer)| *signer == me);
-        let is_same = is_own && doubt.voids.contains(&void);
+        let is_agreed = doubt.voids.iter().any(|other| agree(me, other, &void));
         doubt.voids.push(void);
-        let goes_on = !is_same && doubt.voids.len() < Self::READS_MAX;
+        let goes_on = !is_agreed && doubt.voids.len() < Self::READS_MAX;
         if self.0.len() > Self::TASKS_MAX
             && let Some(oldest) = self.0.iter().min_by_key(|(_, doubt)| doubt.at)
         {
@@ -275,6 +284,24 @@ mod tests {
         let mut doubts = Doubts::default();
         assert!(note(&mut doubts, 1, &[(1, ME)]));
         assert!(!note(&mut doubts, 2, &[(1, ME)]));
+    }
+
+    #[test]
+    fn what_two_hosts_read_alike_is_what_the_origin_gives() {
+        let again = |first: &[(u8, u8)], second: &[(u8, u8)]| {
+            let mut doubts = Doubts::default();
+            assert!(note(&mut doubts, 1, first));
+            note(&mut doubts, 2, second)
+        };
+        assert!(!again(&[(1, 1), (2, 1)], &[(1, ME), (2, ME)]));
+        assert!(!again(&[(1, 1), (2, 3)], &[(1, 2), (2, 1)]));
+        assert!(!again(&[(1, 1), (2, ME)], &[(1, 2), (2, ME)]));
+        assert!(again(&[(1, 1), (2, 1)], &[(1, ME), (3, ME)]), "they differ");
+        assert!(
+            again(&[(1, 1), (2, 2)], &[(1, ME), (2, 2)]),
+            "one said it twice"
+        );
+        assert!(again(&[], &[]), "nothing was whole");
     }
 
     #[test]

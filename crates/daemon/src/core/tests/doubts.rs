@@ -119,3 +119,39 @@ async fn a_lying_importer_costs_time_and_fails_nobody() {
     }
     hosts.iter().for_each(|host| host.stop.cancel());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_that_read_the_same_wrong_whole_name_the_origin() {
+    let length = 300_000;
+    let (cluster, web) = (Cluster::new("alike"), Web::serving(content(length)).await);
+    web.wrong_until.store(u64::MAX, Ordering::Relaxed);
+    let mut hosts = Vec::new();
+    for _ in 0..2 {
+        hosts.push(Host::new(&cluster, &web, true).await);
+    }
+    let mut readers = Vec::new();
+    for host in &hosts {
+        let spec = host.spec(&web, Some(digest_of(&web))).await;
+        readers.push(host.open(spec).await);
+    }
+    let task = readers[0].task().spec.task;
+    introduce(&hosts, task).await;
+    name(&hosts, (0, task), Epoch(1)).await;
+    for reader in &readers {
+        assert!(found_out(reader).await);
+    }
+    name(&hosts, (1, task), Epoch(2)).await;
+    for mut reader in readers {
+        let error = loop {
+            match reader.proven().await.expect_err("the content is another") {
+                cause if matches!(*cause, TaskError::Voided) => {}
+                cause => break cause,
+            }
+        };
+        assert!(
+            matches!(*error, TaskError::Corrupt { .. }),
+            "ended with {error}"
+        );
+    }
+    hosts.iter().for_each(|host| host.stop.cancel());
+}
