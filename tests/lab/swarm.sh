@@ -18,6 +18,11 @@ Usage: . swarm.sh          a library for scripts; needs $PANTALA
   get NODE URL FILE [options]                pantala get through NODE's daemon
   metric NODE NAME [SOURCE]                  the sum of a counter
   each FUNCTION NODE...                      FUNCTION NODE for all at once; false if one failed
+  swarm_origin                               a web server of the files in $work/www: $origin, its folder is $nginx
+  make_file NAME MIB, fetch NODE, same NODE...   a file of it; the others are about the file $what
+  start_fetch NODE..., end_fetch NODE..., gave_up NODE CODE WORDS
+                                             the same in the background, and how it must end
+  reach BYTES NAME NODE...                   wait until that counter of one of them has grown by BYTES; it is $reached
   seconds                                    a clock, with fractions
 
 $origins holds entries of origin.allow, $extra further lines of each daemon's configuration.
@@ -225,6 +230,84 @@ each() {
 # The body bytes that a server of the lab has sent for GET, from its stats.
 sent_bytes() { # nginx.sh|registry.sh DIR
     "$lab/$1" stats --dir "$2" | sed -nE 's/^GET .*bytes=([0-9]+).*/\1/p' | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# ---- pulls of the file $what from the web server at $origin -----------------
+mib=$((1 << 20))
+
+swarm_origin() {
+    mkdir -p "$work/www"
+    serve origin nginx.sh --root "$work/www" --listen "$origin_ip" --port 8080
+    nginx=$dir origin=$url
+    origins+=("$origin")
+}
+make_file() { head -c "$2M" /dev/urandom >"$work/www/$1"; }
+fetch() { get "$1" "$origin/$what" "$work/$1/$what"; }
+same() { # NODE...
+    local node digest
+    digest=$(sha256sum <"$work/www/$what")
+    for node in "$@"; do [ "$(sha256sum <"$work/$node/$what")" = "$digest" ] || { echo "differs on $node"; return 1; }; done
+}
+at_most() { echo "$1, at most $2"; [ "$1" -le "$2" ]; }
+reset() { "$lab/nginx.sh" stats --dir "$nginx" --reset >/dev/null; }
+
+# start_fetch NODE...: in the background; the pids are in $fetches, by node.
+declare -A fetches=()
+start_fetch() {
+    local node
+    fetches=()
+    for node in "$@"; do
+        fetch "$node" >"$work/$node/fetch" 2>&1 &
+        fetches[$node]=$!
+    done
+}
+end_fetch() { # NODE...
+    local node bad=0
+    for node in "$@"; do wait "${fetches[$node]}" || { bad=1; echo "on $node: $(tail -n 1 "$work/$node/fetch")"; }; done
+    return $bad
+}
+gave_up() { # NODE CODE WORDS: it ends with that code and says that
+    local code=0
+    wait "${fetches[$1]}" || code=$?
+    echo "ended with $code: $(head -c 300 "$work/$1/fetch" | tr '\n' ' ')"
+    [ $code = "$2" ] && grep -Eq -- "$3" "$work/$1/fetch"
+}
+
+# reach BYTES NAME NODE...: wait until that counter of one of them has grown by BYTES; which one is in $reached.
+reach() {
+    local bytes=$1 name=$2 node now
+    local -A before=()
+    shift 2
+    for node in "$@"; do before[$node]=$(metric "$node" "$name"); done
+    for _ in $(seq 1200); do
+        for node in "$@"; do
+            now=$(metric "$node" "$name")
+            if [ $((now - ${before[$node]})) -ge "$bytes" ]; then reached=$node && return 0; fi
+        done
+        sleep 0.05
+    done
+    return 1
+}
+
+ends_with() { # CODE WORDS COMMAND...: it ends with that code and says that on standard error
+    local wanted=$1 words=$2 code=0
+    shift 2
+    "$@" >"$work/said" 2>&1 || code=$?
+    [ $code = "$wanted" ] || { echo "ended with $code, not $wanted: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
+    grep -Eqi -- "$words" "$work/said" || { echo "did not say $words: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
+}
+
+# For a trap on EXIT: ends everything, keeps the folder if a check failed, and prints the sum.
+swarm_finish() {
+    local node
+    trap - EXIT
+    swarm_end
+    for node in "$work"/*/data; do
+        if mountpoint -q "$node"; then umount -l "$node"; fi
+    done
+    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ]
 }
 
 # Checks: one line each, counted.
