@@ -3,34 +3,38 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::task::TaskError;
+use crate::task::{Task, TaskError};
 
 fn digest_of(web: &Web) -> Digest {
     Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into())
 }
 
 /// Reads as `get` does: from the start again whenever it is told that what it read is void. How often that was.
-async fn read_right(mut reader: TaskReader, web: &Web) -> usize {
-    let (mut voided, length) = (0, web.content.len() as u64);
-    let mut at = 0;
-    loop {
+async fn read(mut reader: TaskReader, length: u64) -> Result<usize, Arc<TaskError>> {
+    let (mut voided, mut at) = (0, 0);
+    while at <= length {
         let told = if at < length {
-            reader.ready(at).await.map(|range| at = range.end())
+            reader.ready(at).await.map(|range| range.end())
         } else {
-            reader.proven().await.map(|_| at += 1)
+            reader.proven().await.map(|_| length + 1)
         };
         match told {
-            Ok(()) if at > length => break,
-            Ok(()) => {}
+            Ok(until) => at = until,
             Err(cause) if matches!(*cause, TaskError::Voided) => (at, voided) = (0, voided + 1),
-            Err(cause) => panic!("{cause}"),
+            Err(cause) => return Err(cause),
         }
     }
+    Ok(voided)
+}
+
+async fn read_right(reader: TaskReader, web: &Web) -> usize {
+    let task = Arc::clone(reader.task());
+    let voided = read(reader, web.content.len() as u64).await;
     let mut bytes = vec![0; web.content.len()];
-    let read = reader.task().content.read_at(0, &mut bytes);
-    read.expect("proven bytes can be read");
+    let got = task.content.read_at(0, &mut bytes);
+    got.expect("proven bytes can be read");
     assert!(bytes == *web.content);
-    voided
+    voided.expect("the content is right in the end")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,11 +69,11 @@ async fn an_origin_that_is_always_wrong_is_named_and_not_read_for_ever() {
     host.stop.cancel();
 }
 
-/// Waits until the whole was hashed once: whether it was wrong.
-async fn found_out(reader: &TaskReader) -> bool {
-    let mut news = reader.task().news();
+/// Waits until the whole was hashed once, be it wrong.
+async fn found_out(task: &Task) {
+    let mut news = task.news();
     let told = news.wait_for(|news| news.voids > 0 || news.proven.is_some());
-    told.await.expect("the task lives").voids > 0
+    told.await.expect("the task lives");
 }
 
 /// Does what a scheduler does: names one of `hosts` the importer.
@@ -90,32 +94,26 @@ async fn a_lying_importer_costs_time_and_fails_nobody() {
     let length = (4 << 20) + 5;
     let (cluster, web) = (Cluster::new("liar"), Web::serving(content(length)).await);
     web.wrong_until.store(1, Ordering::Relaxed);
-    let mut hosts = Vec::new();
-    for _ in 0..3 {
-        hosts.push(Host::new(&cluster, &web, true).await);
+    let (hosts, tasks, mut reading) = hosts_that_read(3, (&cluster, &web)).await;
+    let task = tasks[0].spec.task;
+    name(&hosts, (0, task), Epoch(1)).await;
+    // The first to have all of it finds out. Others do with what the next one reads in its place, which may end its
+    // lease before everybody had the last of it.
+    for next in 1..hosts.len() {
+        found_out(&tasks[next - 1]).await;
+        name(&hosts, (next, task), Epoch(1 + next as u64)).await;
     }
-    let mut readers = Vec::new();
-    for host in &hosts {
-        let spec = host.spec(&web, Some(digest_of(&web))).await;
-        readers.push(host.open(spec).await);
+    while let Some(read) = reading.join_next().await {
+        read.expect("it ends").expect("the content is right");
     }
-    let task = readers[0].task().spec.task;
-    introduce(&hosts, task).await;
-    hosts[0].told(hosts[0].lease(task)).await;
-    // The first to have all of it finds out; with what the next one reads in its place, the others do.
-    found_out(&readers[0]).await;
-    name(&hosts, (1, task), Epoch(2)).await;
-    let mut liars_known = Vec::new();
-    for reader in &readers {
-        liars_known.push(found_out(reader).await);
-    }
-    name(&hosts, (2, task), Epoch(3)).await;
-    for ((reader, host), is_known) in readers.into_iter().zip(&hosts).zip(liars_known) {
-        let table = Arc::clone(reader.task());
-        read_right(reader, &web).await;
-        let refuses = |of: &Host| table.table.read().refuses(&of.id);
-        assert_eq!(refuses(&hosts[0]), is_known && host.id != hosts[0].id);
-        assert!(!refuses(&hosts[1]) && !refuses(&hosts[2]));
+    let mut bytes = vec![0; length];
+    for (host, task) in hosts.iter().zip(&tasks) {
+        let got = task.content.read_at(0, &mut bytes);
+        got.expect("proven bytes can be read");
+        assert!(bytes == *web.content);
+        let refuses = |of: &Host| task.table.read().refuses(&of.id);
+        assert!(!refuses(&hosts[0]) || task.news().borrow().voids > 0);
+        assert!(!refuses(&hosts[1]) && !refuses(&hosts[2]) && !refuses(host));
     }
     hosts.iter().for_each(|host| host.stop.cancel());
 }
@@ -125,33 +123,36 @@ async fn two_hosts_that_read_the_same_wrong_whole_name_the_origin() {
     let length = 300_000;
     let (cluster, web) = (Cluster::new("alike"), Web::serving(content(length)).await);
     web.wrong_until.store(u64::MAX, Ordering::Relaxed);
-    let mut hosts = Vec::new();
-    for _ in 0..2 {
-        hosts.push(Host::new(&cluster, &web, true).await);
-    }
-    let mut readers = Vec::new();
-    for host in &hosts {
-        let spec = host.spec(&web, Some(digest_of(&web))).await;
-        readers.push(host.open(spec).await);
-    }
-    let task = readers[0].task().spec.task;
-    introduce(&hosts, task).await;
+    let (hosts, tasks, mut reading) = hosts_that_read(2, (&cluster, &web)).await;
+    let task = tasks[0].spec.task;
     name(&hosts, (0, task), Epoch(1)).await;
-    for reader in &readers {
-        assert!(found_out(reader).await);
-    }
+    found_out(&tasks[0]).await;
     name(&hosts, (1, task), Epoch(2)).await;
-    for mut reader in readers {
-        let error = loop {
-            match reader.proven().await.expect_err("the content is another") {
-                cause if matches!(*cause, TaskError::Voided) => {}
-                cause => break cause,
-            }
-        };
-        assert!(
-            matches!(*error, TaskError::Corrupt { .. }),
-            "ended with {error}"
-        );
+    while let Some(read) = reading.join_next().await {
+        let error = read.expect("it ends").expect_err("the content is another");
+        assert!(matches!(*error, TaskError::Corrupt { .. }), "{error}");
     }
     hosts.iter().for_each(|host| host.stop.cancel());
+}
+
+/// So many hosts who know each other and all want the content of `web`; their tasks, and how each reading ends.
+async fn hosts_that_read(
+    count: usize,
+    (cluster, web): (&Cluster, &Web),
+) -> (
+    Vec<Host>,
+    Vec<Arc<Task>>,
+    JoinSet<Result<usize, Arc<TaskError>>>,
+) {
+    let (mut hosts, mut tasks, mut reading) = (Vec::new(), Vec::new(), JoinSet::new());
+    for _ in 0..count {
+        let host = Host::new(cluster, web, true).await;
+        let spec = host.spec(web, Some(digest_of(web))).await;
+        let reader = host.open(spec).await;
+        tasks.push(Arc::clone(reader.task()));
+        reading.spawn(read(reader, web.content.len() as u64));
+        hosts.push(host);
+    }
+    introduce(&hosts, tasks[0].spec.task).await;
+    (hosts, tasks, reading)
 }
