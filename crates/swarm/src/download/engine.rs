@@ -53,6 +53,8 @@ pub struct Download {
     jitter: Duration,
     /// When the scheduler was asked whether the import goes on.
     asked_at: Moment,
+    /// The wake-up that was asked for last.
+    wakes_at: Option<Moment>,
     /// What importers were asked for before anybody showed it. Bounded.
     asked: Vec<Asked>,
     /// Whether the neighbours were told that this host imports.
@@ -85,6 +87,7 @@ impl Download {
             motion: Motion::default(),
             jitter,
             asked_at: Moment::ZERO,
+            wakes_at: None,
             asked: Vec::new(),
             told_importer: false,
             follow_up: None,
@@ -100,6 +103,7 @@ impl Download {
             return;
         }
         self.is_stirred = true;
+        self.wake_up(now);
         match event {
             Event::Joined { host, have, slots } => self.joined(now, (host, slots), have),
             Event::Left { host } => self.left(host),
@@ -169,8 +173,13 @@ impl Download {
         self.out.pop_front()
     }
 
-    /// When to send [`Event::Tick`], if nothing comes first.
-    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+    /// When to send [`Event::Tick`], if nothing comes first. Ask again after each event.
+    pub fn deadline(&mut self, now: Moment) -> Option<Moment> {
+        self.wakes_at = self.next_deadline(now);
+        self.wakes_at
+    }
+
+    fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let soon = now + Duration::from_millis(1);
         match self.state {
             State::Cancelled | State::Failed(_) => return None,

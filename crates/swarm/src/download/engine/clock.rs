@@ -45,7 +45,21 @@ impl Motion {
     }
 }
 
+/// How late a wake-up may come before it says that this host slept: far more than a busy machine makes of it.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+
 impl Download {
+    /// A host that was suspended, or whose process was stopped, heard nothing because it slept: that is no reason to
+    /// blame a parent or to turn to the origin. What counts is a wake-up that was asked for and came late by the clock
+    /// that goes on meanwhile. A lease is not excused.
+    pub(super) fn wake_up(&mut self, now: Moment) {
+        if (self.wakes_at).is_some_and(|at| now.since(at) > OVERSLEPT) {
+            self.wakes_at = None;
+            self.motion.restart(now);
+            self.requests.excuse_all(now);
+        }
+    }
+
     /// When a reader of ours has been blocked without any news for an adaptive time.
     ///
     /// News are pieces that were verified, missing pieces that a neighbour offers as the first one, bytes of a request
@@ -224,6 +238,26 @@ mod tests {
             _ => vec![],
         };
         assert!(imports(&story(true, 8, flap).0) > 0);
+    }
+
+    #[test]
+    fn a_host_that_slept_blames_nobody_for_what_it_did_not_hear() {
+        let begin = |step: u64, _: &[Action]| match step {
+            0 => vec![joined(8)],
+            _ => (0..8).map(progress).collect(),
+        };
+        let (_, mut download) = story(true, 1, begin);
+        let due = download.deadline(Moment(1) + STEP * 9).expect("it waits");
+        let mut done = Vec::new();
+        for now in [0, 1].map(|step| due + Duration::from_secs(20) + STEP * step) {
+            download.handle(now, Event::Tick);
+            done.extend(std::iter::from_fn(|| download.next_action(now)));
+        }
+        assert_eq!(
+            done,
+            [],
+            "no request is taken back, and nothing is imported"
+        );
     }
 
     #[test]
