@@ -107,7 +107,7 @@ const HELP: [(&str, &str, &str); 19] = [
     (
         "faults",
         "FAULT",
-        "What goes wrong: 'kill host 3 at 10s'. May be repeated",
+        "What goes wrong: 'kill host 3 at 10s'; 'help' tells all forms. May be repeated",
     ),
     ("seed", "NUMBER", "The seed of all chance [default: 1]"),
     (

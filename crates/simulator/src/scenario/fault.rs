@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use super::words::{Allowed, NewRate, Portion, duration, new_rate, portion};
+use super::words::{Allowed, NewRate, Portion, clock_speed, duration, new_rate, portion};
 
 /// One fault of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,15 +50,17 @@ pub enum Trouble {
     Lie(Who),
     /// The scheduler forgets all and is away for that long.
     SchedulerRestart(Duration),
-    /// The wall clock moves, forward if not `back`.
+    /// The monotonic clock moves. It cannot go back: if `back`, the host is paused and its clock does not count it.
     ClockJump {
         /// Whose.
         who: Who,
         /// How far.
         by: Duration,
-        /// Whether backwards.
+        /// Whether it falls behind.
         back: bool,
     },
+    /// The monotonic clock runs that many times as fast, for good or for that long.
+    ClockDrift(Who, f64, Option<Duration>),
 }
 
 impl Trouble {
@@ -68,7 +70,7 @@ impl Trouble {
             Self::Kill(who, _) | Self::Slow(who, ..) | Self::Stall(who, _) | Self::Lie(who) => {
                 Some(who)
             }
-            Self::ClockJump { who, .. } => Some(who),
+            Self::ClockJump { who, .. } | Self::ClockDrift(who, ..) => Some(who),
             Self::SchedulerRestart(_) => None,
         }
     }
@@ -81,7 +83,7 @@ pub struct ParseFaultError(Allowed);
 
 const FORMS: Allowed = "a fault is one of: kill WHO at WHEN [for TIME], slow WHO to RATE at WHEN [for TIME], stall WHO \
                         at WHEN [for TIME], liar WHO at WHEN, scheduler restart at WHEN [for TIME], clock jump WHO by \
-                        [-]TIME at WHEN";
+                        [-]TIME at WHEN, clock drift WHO to SPEED at WHEN [for TIME]";
 const WHO: Allowed = "who is one of: host N, seed N, importer, origin, N% of the hosts (as in 5%), N hosts (as in 3 hosts)";
 const WHEN: Allowed = "when is a time (at 10s) or a part of the content imported (at 50%)";
 
@@ -177,6 +179,12 @@ impl<'a> Words<'a> {
                 let away = self.span()?.unwrap_or(Duration::from_secs(1));
                 (at, Trouble::SchedulerRestart(away))
             }
+            "clock" if self.take("drift") => {
+                let who = self.who()?;
+                self.expect("to")?;
+                let speed = self.next().ok_or(FORMS).and_then(clock_speed)?;
+                (self.when()?, Trouble::ClockDrift(who, speed, self.span()?))
+            }
             "clock" => {
                 self.expect("jump")?;
                 let who = self.who()?;
@@ -212,7 +220,7 @@ impl FromStr for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rate::Rate;
+    use crate::{rate::Rate, scenario::words::CLOCK_SPEED};
 
     fn fault(text: &str) -> (When, Trouble) {
         let fault: Fault = text
@@ -262,6 +270,11 @@ mod tests {
             back: true,
         };
         assert_eq!(fault("clock jump  host 1 by -1h at 10s"), (TEN, jump));
+        let drift = Trouble::ClockDrift(Who::Importer, 0.95, Some(second));
+        assert_eq!(
+            fault("clock drift importer to 0.95x at 50% for 1s"),
+            (HALF, drift)
+        );
     }
 
     #[test]
@@ -276,6 +289,8 @@ mod tests {
             ("kill importer at 3", WHEN),
             ("slow host 3 at 10s", FORMS),
             ("liar host 1 at 10s for 1s", FORMS),
+            ("clock drift host 1 at 10s", FORMS),
+            ("clock drift host 1 to 3x at 10s", CLOCK_SPEED),
         ] {
             assert_eq!(bad.parse::<Fault>(), Err(ParseFaultError(told)), "{bad}");
         }

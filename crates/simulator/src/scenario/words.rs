@@ -116,6 +116,16 @@ pub(super) fn new_rate(text: &str) -> Result<NewRate, Allowed> {
     }
 }
 
+pub(super) const CLOCK_SPEED: Allowed =
+    "a clock's speed is a factor from 0.5x to 2x: 0.999x loses a millisecond each second";
+
+pub(super) fn clock_speed(text: &str) -> Result<f64, Allowed> {
+    match number(text) {
+        Some((speed, "x")) if (0.5..=2.0).contains(&speed) => Ok(speed),
+        _ => Err(CLOCK_SPEED),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

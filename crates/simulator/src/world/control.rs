@@ -24,7 +24,7 @@ impl World<'_> {
         if self.host(from).is_joined {
             self.counts.messages += 1;
             let at = self.now + self.scenario.delay;
-            let (sent, event) = (self.now, Box::new(event));
+            let (sent, event) = (self.time_of(from), Box::new(event));
             self.queue.push(at, Happening::Tell { from, sent, event });
         }
     }
@@ -90,7 +90,7 @@ impl World<'_> {
             },
             is_seed: plan.is_seed,
             capacity: u16::MAX,
-            sent: self.now,
+            sent: self.time_of(host),
         };
         self.host(host).is_joined = true;
         self.tell(host, schedule::Event::Join(join));
@@ -100,7 +100,7 @@ impl World<'_> {
     }
 
     fn inventory(&mut self, host: HostNo) -> schedule::Inventory {
-        let (task, now, ask) = (self.task, self.now, self.wish(host));
+        let (task, now, ask) = (self.task, self.time_of(host), self.wish(host));
         let one = self.host(host);
         let is_complete = one.download.have().is_full();
         let claim = one.download.lease().map(|lease| schedule::LeaseClaim {

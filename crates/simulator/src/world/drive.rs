@@ -31,7 +31,7 @@ impl World<'_> {
 
     /// Passes an event to a host's download and does what it says.
     pub(super) fn drive(&mut self, host: HostNo, event: Event) {
-        let now = self.now;
+        let now = self.time_of(host);
         self.host(host).download.handle(now, event);
         while let Some(action) = self.host(host).download.next_action(now) {
             self.act(host, action);
@@ -41,10 +41,11 @@ impl World<'_> {
 
     /// Sets the alarm for a host's next deadline.
     pub(super) fn wake(&mut self, host: HostNo) {
-        let now = self.now;
+        let now = self.time_of(host);
         let one = self.host(host);
         let deadlines = [one.download.deadline(now), one.uploads.deadline(now)];
         let at = deadlines.into_iter().flatten().min();
+        let at = at.map(|at| one.clock.when(at));
         if let Some(at) = at.filter(|at| *at < one.tick_at) {
             one.tick_at = at;
             self.queue.push(at, Happening::Tick(host));

@@ -1,6 +1,8 @@
 //! What goes wrong.
 //!
-//! A jump of the wall clock does nothing here, and that is the point: no brain ever sees a wall clock.
+//! No brain ever sees a wall clock, so the clock that jumps or drifts here is the one they do see: the host's monotonic
+//! one. It leaps ahead as after a suspension that it counts, or, as it never goes back, stands still as in a virtual
+//! machine that is paused.
 
 use std::time::Duration;
 
@@ -51,15 +53,43 @@ impl World<'_> {
                 self.set_rates(host, rate.from(plan.up), rate.from(plan.down));
                 self.restore_after(span, host);
             }
-            Trouble::Stall(_, span) => {
-                let until = span.map_or(Moment::NEVER, |span| self.now + span);
-                self.host(host).stalled_until = until;
-                self.set_rates(host, Rate(0), Rate(0));
+            Trouble::Stall(_, span) => self.stall(host, span),
+            Trouble::Lie(_) => self.host(host).lies = true,
+            Trouble::ClockJump { by, back: true, .. } => self.pause(host, by),
+            Trouble::ClockJump { by, .. } => {
+                let now = self.now;
+                self.host(host).clock.jump(now, by);
+                self.alarm(host, now);
+            }
+            Trouble::ClockDrift(_, speed, span) => {
+                let now = self.now;
+                self.host(host).clock.run_at(now, speed);
+                self.alarm(host, now);
                 self.restore_after(span, host);
             }
-            Trouble::Lie(_) => self.host(host).lies = true,
-            Trouble::SchedulerRestart(_) | Trouble::ClockJump { .. } => {}
+            Trouble::SchedulerRestart(_) => {}
         }
+    }
+
+    fn stall(&mut self, host: HostNo, span: Option<Duration>) {
+        let until = span.map_or(Moment::NEVER, |span| self.now + span);
+        self.host(host).stalled_until = until;
+        self.set_rates(host, Rate(0), Rate(0));
+        self.restore_after(span, host);
+    }
+
+    /// Nothing happens at a host for that long, and its clock does not count it.
+    fn pause(&mut self, host: HostNo, span: Duration) {
+        let (now, until) = (self.now, self.now + span);
+        self.stall(host, Some(span));
+        self.host(host).clock.stand_still(now, until);
+        self.alarm(host, until);
+    }
+
+    /// Wakes a host at `at` and not before: what it waited for was counted by another clock.
+    fn alarm(&mut self, host: HostNo, at: Moment) {
+        self.host(host).tick_at = at;
+        self.queue.push(at, Happening::Tick(host));
     }
 
     fn whom(&mut self, who: Who) -> Vec<HostNo> {
@@ -134,16 +164,18 @@ impl World<'_> {
     pub(super) fn restore(&mut self, host: HostNo) {
         let plan = self.plans[host.0 as usize];
         self.set_rates(host, plan.up, plan.down);
-        let (layout, chance) = (self.scenario.layout, self.chance.fork());
+        let (now, layout, chance) = (self.now, self.scenario.layout, self.chance.fork());
         let one = self.host(host);
         one.stalled_until = Moment::ZERO;
+        one.clock.run_at(now, 1.0);
         if one.is_up || one.is_killed {
             return;
         }
-        let (finished, lies) = (one.finished, one.lies);
+        let (finished, lies, clock) = (one.finished, one.lies, one.clock);
         *one = Host {
             finished,
             lies,
+            clock,
             ..Host::new(layout, one.download.have().clone(), chance)
         };
         self.arrive(host);

@@ -9,7 +9,7 @@ use swarm::{
 };
 use types::{Chance, Epoch, HostId, Layout, Moment, PieceSet};
 
-use super::import::Lanes;
+use super::{clock::HostClock, import::Lanes};
 use crate::net::FlowNo;
 
 /// A host and all that is lost when it dies, but for `pieces` on its disk.
@@ -17,6 +17,7 @@ use crate::net::FlowNo;
 pub(super) struct Host {
     pub(super) download: Download,
     pub(super) uploads: Uploads,
+    pub(super) clock: HostClock,
     /// Whether its process lives.
     pub(super) is_up: bool,
     /// Whether its stream to the scheduler is open.
@@ -36,7 +37,7 @@ pub(super) struct Host {
     pub(super) imports: Lanes,
     /// The last report of an import: epoch, pieces imported and left.
     pub(super) report: Option<(Epoch, u32, u32)>,
-    /// The wake-up that counts; others in the queue are out of date.
+    /// The wake-up that counts, in true time; others in the queue are out of date.
     pub(super) tick_at: Moment,
     pub(super) finished: Option<Moment>,
     pub(super) is_killed: bool,
@@ -47,6 +48,7 @@ impl Host {
         Self {
             download: Download::new(layout, have, DownloadPolicy::default(), chance),
             uploads: Uploads::new(UploadPolicy::default(), RateLimit::new(None, Moment::ZERO)),
+            clock: HostClock::default(),
             is_up: false,
             is_joined: false,
             stalled_until: Moment::ZERO,

@@ -4,6 +4,7 @@
 //! from the scheduler. Bytes flow through [`crate::net`]; that a transfer is near its end is something that both its
 //! ends can see.
 //!
+//! - `clock`: what time a host believes it is.
 //! - `host`: the brains of one host, and what a daemon keeps beside them.
 //! - `message`: what travels and what happens.
 //! - `drive`: carrying out a download's actions, waking it, its reader.
@@ -13,6 +14,7 @@
 //! - `control`: the scheduler and its streams.
 //! - `fault`: what goes wrong.
 
+mod clock;
 mod control;
 mod drive;
 mod fault;
@@ -212,6 +214,11 @@ impl<'a> World<'a> {
 
     fn host(&mut self, host: HostNo) -> &mut Host {
         &mut self.hosts[host.0 as usize]
+    }
+
+    /// What `host`'s clock shows now: the only time that its brains are told.
+    fn time_of(&self, host: HostNo) -> Moment {
+        self.hosts[host.0 as usize].clock.shows(self.now)
     }
 
     fn is_receiver(&self, host: HostNo) -> bool {

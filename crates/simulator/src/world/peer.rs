@@ -74,7 +74,7 @@ impl World<'_> {
             _ if !is_linked => return,
             Message::Gone => return self.close(to, from, false),
             Message::HaveAll(have, slots) => {
-                let now = self.now;
+                let now = self.time_of(to);
                 for run in have.runs() {
                     let event = Event::Has { host, run, slots };
                     self.host(to).download.handle(now, event);

@@ -1,11 +1,14 @@
+use types::Moment;
+
+use super::{World, host::Host};
 use crate::{
     report::Report,
     scenario::{RawScenario, Scenario},
     simulate,
 };
 
-/// Runs the usual scenario of `hosts` with further keys, and gives its report.
-fn run(hosts: u32, keys: &[(&str, &str)]) -> Report {
+/// The usual scenario of `hosts` with further keys.
+fn scenario(hosts: u32, keys: &[(&str, &str)]) -> Scenario {
     let mut raw = RawScenario {
         hosts: Some(hosts),
         pieces: Some(64),
@@ -23,8 +26,12 @@ fn run(hosts: u32, keys: &[(&str, &str)]) -> Report {
     for (key, value) in keys {
         raw.set(key, value).expect("a known key");
     }
-    let scenario: Scenario = raw.check().expect("a sound scenario");
-    Report::of(&simulate(&scenario))
+    raw.check().expect("a sound scenario")
+}
+
+/// Runs the usual scenario and gives its report.
+fn run(hosts: u32, keys: &[(&str, &str)]) -> Report {
+    Report::of(&simulate(&scenario(hosts, keys)))
 }
 
 fn all_complete(report: &Report) {
@@ -165,4 +172,96 @@ fn hosts_that_come_later_are_served_too() {
 fn an_even_smaller_swarm_of_one_is_a_swarm() {
     all_complete(&run(1, &[]));
     all_complete(&run(1, &[("seeds", "0")]));
+}
+
+/// Runs 30 hosts with one fault of the clock and looks after every event: no two live hosts ever believe, each by its own
+/// clock, that they hold the lease of one epoch. Gives the greatest number that believed in any lease at once.
+fn believers(fault: &str) -> usize {
+    let scenario = scenario(30, &[("faults", fault)]);
+    let mut world = World::new(&scenario);
+    let limit = Moment::ZERO + scenario.time_limit;
+    let mut most = 0;
+    while world.waiting > 0 && world.step(limit) {
+        let now = world.now;
+        let running = |host: &&Host| host.is_up && host.stalled_until <= now;
+        let lease = |host: &Host| {
+            let held = host
+                .download
+                .lease()
+                .filter(|lease| host.clock.shows(now) < lease.until);
+            held.map(|lease| lease.epoch)
+        };
+        let mut epochs: Vec<_> = world
+            .hosts
+            .iter()
+            .filter(running)
+            .filter_map(lease)
+            .collect();
+        most = most.max(epochs.len());
+        epochs.sort_unstable();
+        let count = epochs.len();
+        epochs.dedup();
+        assert_eq!(
+            epochs.len(),
+            count,
+            "{fault}: one epoch, one importer at {now}"
+        );
+    }
+    let report = Report::of(&world.outcome());
+    all_complete(&report);
+    assert!(
+        report.befallen.iter().all(|count| *count > 0),
+        "{fault}: {report}"
+    );
+    assert!(
+        report.origin.copies <= 1.0 + 10.0 / 64.0,
+        "{fault}: {report}"
+    );
+    assert_eq!(report.liars, 0, "{fault}: {report}");
+    most
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_makes_no_second_importer() {
+    for fault in [
+        "clock jump importer by 1s at 50%",
+        "clock jump importer by 1h at 50%",
+        "clock jump 30% by 20s at 3s",
+        "clock jump 100% by 5s at 2s",
+    ] {
+        assert_eq!(believers(fault), 1, "{fault}");
+    }
+}
+
+#[test]
+fn a_clock_that_drifts_by_less_than_two_margins_makes_no_second_importer() {
+    for fault in [
+        "clock drift importer to 0.9x at 10%",
+        "clock drift importer to 2x at 10%",
+        "clock drift 50% to 0.5x at 1s for 5s",
+        "clock drift 100% to 1.1x at 1s",
+    ] {
+        assert_eq!(believers(fault), 1, "{fault}");
+    }
+}
+
+/// Its own lease it believes in for a moment more: no clock tells it, but it is of an older epoch.
+#[test]
+fn whoever_was_paused_shares_its_epoch_with_nobody() {
+    for fault in [
+        "clock jump importer by -500ms at 50%",
+        "clock jump importer by -10s at 50%",
+        "clock jump 30% by -6s at 3s",
+    ] {
+        assert!(believers(fault) <= 2, "{fault}");
+    }
+}
+
+#[test]
+fn a_fault_of_the_clock_changes_the_story() {
+    let messages = |fault: &str| withstands(fault, 1).messages;
+    let quiet = run(30, &[]).messages;
+    assert_ne!(messages("clock jump importer by 1h at 50%"), quiet);
+    assert_ne!(messages("clock drift importer to 2x at 10%"), quiet);
+    assert_ne!(messages("clock jump host 3 by -4s at 50%"), quiet);
 }

@@ -32,7 +32,7 @@ pub(super) enum Load {
 impl World<'_> {
     /// Starts the transfers that a host's slots allow, and tells a few of a free slot.
     pub(super) fn serve(&mut self, host: HostNo) {
-        let (now, layout) = (self.now, self.scenario.layout);
+        let (now, layout) = (self.time_of(host), self.scenario.layout);
         let length = |transfer: &Transfer| layout.range_of_run(transfer.run).length();
         while let Some(transfer) = self.host(host).uploads.next(now, length) {
             self.start(host, transfer, transfer.run.first);
@@ -107,7 +107,7 @@ impl World<'_> {
 
     /// Lets a host's brain know which transfers moved: bytes that come in are seen without any message.
     pub(super) fn feel_bytes(&mut self, host: HostNo) {
-        let now = self.now;
+        let now = self.time_of(host);
         for flow in self.host(host).incoming.clone() {
             let moves = self.net.rate(flow).is_some_and(|rate| rate > 1.0);
             if let Some(Load::Piece { from, piece, .. }) = self.loads.get(&flow).copied()
