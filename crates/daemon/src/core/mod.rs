@@ -8,7 +8,8 @@
 //! * `open`, `retire`: jobs begin and leave memory.
 //! * `job`: one running task: its brain, its readers, its imports; `lanes`: which import reads the next run.
 //! * `act`: carrying out what a download's brain decided.
-//! * `hear`: what links say; `cut_off`: hosts that were thrown out.
+//! * `hear`: everything that happens, and pieces and imports that come in; `links`: links come and go; `said`: what remotes
+//!   say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
 //! * `seals`: proofs of whole contents and words for them; `doubts`: contents that turned out wrong.
 //! * `together`: what hosts do with each other while no scheduler is there.
@@ -26,11 +27,13 @@ mod io;
 mod job;
 mod lanes;
 mod leave;
+mod links;
 mod looks;
 mod open;
 mod peers;
 mod plan;
 mod retire;
+mod said;
 mod scheduling;
 mod seals;
 mod serve;
