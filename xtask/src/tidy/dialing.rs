@@ -5,7 +5,7 @@
 
 use super::{
     Finding,
-    paths::{CodePath, paths},
+    paths::{CodePath, uses},
     tree::Tree,
 };
 
@@ -28,22 +28,14 @@ const DIALERS: &[(&str, &str)] = &[
 const TYPES: [&str; 3] = ["TcpSocket", "UdpSocket", "HttpConnector"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (path, source) in tree.sources() {
+    uses(tree, |path, used| {
         let is_dialer = DIALERS.iter().any(|(start, _)| path.starts_with(start));
-        if is_dialer || !path.starts_with("crates/") {
-            continue;
-        }
-        for used in paths(source.live()) {
-            if let Some(what) = dialing(&used) {
-                let what = format!(
-                    "{what} outside of the dialers (SEC-04), take a connection from one of them or from the caller"
-                );
-                findings.push(Finding::new(path, used.line, what));
-            }
-        }
-    }
-    findings
+        let is_meant = !is_dialer && path.starts_with("crates/");
+        let what = dialing(used).filter(|_| is_meant)?;
+        Some(format!(
+            "{what} outside of the dialers (SEC-04), take a connection from one of them or from the caller"
+        ))
+    })
 }
 
 fn dialing(used: &CodePath) -> Option<String> {
@@ -61,10 +53,10 @@ fn dialing(used: &CodePath) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::testing::finds;
 
     fn check_at(path: &str, text: &str, expected: usize) {
-        let found = check(&Tree::of(&[(path, text)]));
-        assert_eq!(found.len(), expected, "{found:?}");
+        finds(check, (path, text), expected);
     }
 
     #[test]

@@ -51,10 +51,10 @@ fn has_token(line: &str, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::testing::finds;
 
     fn check_at(path: &str, text: &str, expected: usize) {
-        let found = check(&Tree::of(&[(path, text)]));
-        assert_eq!(found.len(), expected, "{found:?}");
+        finds(check, (path, text), expected);
     }
 
     #[test]

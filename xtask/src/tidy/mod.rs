@@ -25,6 +25,8 @@ mod paths;
 mod purity;
 mod size;
 mod source;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod verifiers;
 mod vocabulary;

@@ -1,5 +1,7 @@
 //! Finds the paths in Rust code: `a::b::c`, with `use a::{b, c::d}` written out as `a::b` and `a::c::d`.
 
+use super::{Finding, tree::Tree};
+
 /// A path and where it begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CodePath {
@@ -28,8 +30,21 @@ enum Token<'a> {
     Other,
 }
 
+/// What `told` says of each path that live Rust code uses: it is given the file and the path.
+pub(crate) fn uses(tree: &Tree, told: impl Fn(&str, &CodePath) -> Option<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, source) in tree.sources() {
+        for used in paths(source.live()) {
+            if let Some(what) = told(path, &used) {
+                findings.push(Finding::new(path, used.line, what));
+            }
+        }
+    }
+    findings
+}
+
 /// All paths of `code`, single words included, in order.
-pub(crate) fn paths(code: &str) -> Vec<CodePath> {
+fn paths(code: &str) -> Vec<CodePath> {
     let tokens = tokens(code);
     let mut found = Vec::new();
     let mut at = 0;

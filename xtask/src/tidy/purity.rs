@@ -4,7 +4,7 @@
 
 use super::{
     Finding,
-    paths::{CodePath, paths},
+    paths::{CodePath, uses},
     tree::Tree,
 };
 
@@ -39,19 +39,11 @@ const CRATES: [(&str, &str); 4] = [
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (path, source) in tree.sources() {
-        let Some((_, reason)) = PURE.iter().find(|(start, _)| path.starts_with(start)) else {
-            continue;
-        };
-        for used in paths(source.live()) {
-            if let Some((what, remedy)) = impurity(&used) {
-                let what = format!("{what} in a pure module ({reason}), {remedy}");
-                findings.push(Finding::new(path, used.line, what));
-            }
-        }
-    }
-    findings
+    uses(tree, |path, used| {
+        let (_, reason) = PURE.iter().find(|(start, _)| path.starts_with(start))?;
+        let (what, remedy) = impurity(used)?;
+        Some(format!("{what} in a pure module ({reason}), {remedy}"))
+    })
 }
 
 /// What is impure about a path, and what to do instead.
@@ -92,13 +84,10 @@ fn impurity(used: &CodePath) -> Option<(String, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::testing::says;
 
     fn check_at(path: &str, text: &str, expected: &[&str]) {
-        let found = check(&Tree::of(&[(path, text)]));
-        assert_eq!(found.len(), expected.len(), "{found:?}");
-        for (finding, part) in found.iter().zip(expected) {
-            assert!(finding.to_string().contains(part), "{finding}");
-        }
+        says(check, (path, text), expected);
     }
 
     #[test]

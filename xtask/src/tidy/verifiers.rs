@@ -3,7 +3,7 @@
 
 use super::{
     Finding,
-    paths::{CodePath, paths},
+    paths::{CodePath, uses},
     tree::Tree,
 };
 
@@ -14,18 +14,12 @@ const ALLOWED: &str = "crates/identity/src/bootstrap.rs";
 const NAMES: [&str; 2] = ["dangerous", "DangerousClientConfigBuilder"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (path, source) in tree.sources().filter(|(path, _)| *path != ALLOWED) {
-        for used in paths(source.live()) {
-            if let Some(name) = named(&used) {
-                let what = format!(
-                    "{name} outside of {ALLOWED} (SEC-07), use a configuration with the stock verifier"
-                );
-                findings.push(Finding::new(path, used.line, what));
-            }
-        }
-    }
-    findings
+    uses(tree, |path, used| {
+        let name = named(used).filter(|_| path != ALLOWED)?;
+        Some(format!(
+            "{name} outside of {ALLOWED} (SEC-07), use a configuration with the stock verifier"
+        ))
+    })
 }
 
 fn named(used: &CodePath) -> Option<&'static str> {
@@ -35,10 +29,10 @@ fn named(used: &CodePath) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::testing::finds;
 
     fn check_at(path: &str, text: &str, expected: usize) {
-        let found = check(&Tree::of(&[(path, text)]));
-        assert_eq!(found.len(), expected, "{found:?}");
+        finds(check, (path, text), expected);
     }
 
     #[test]

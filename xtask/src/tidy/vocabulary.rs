@@ -102,13 +102,10 @@ fn check_types(path: &str, code: &str, findings: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::testing::says;
 
     fn check_at(path: &str, text: &str, expected: &[&str]) {
-        let found = check(&Tree::of(&[(path, text)]));
-        assert_eq!(found.len(), expected.len(), "{found:?}");
-        for (finding, part) in found.iter().zip(expected) {
-            assert!(finding.to_string().contains(part), "{finding}");
-        }
+        says(check, (path, text), expected);
     }
 
     #[test]
