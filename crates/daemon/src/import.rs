@@ -209,6 +209,26 @@ impl Open {
     /// Pieces of at most so many bytes are read past to get to the next run: about what the connection holds of them
     /// already.
     const GAP_MAX: ByteCount = ByteCount::mib(1);
+    /// Bytes that are hashed and written at a time: leaving and entering the runtime costs as much as hashing some 50 KiB.
+    const BATCH: usize = 1 << 20;
+
+    /// The next chunks, a batch or what is `left` of the piece; none at the end of the body.
+    async fn batch(&mut self, left: u64) -> Result<Vec<Bytes>, ImportError> {
+        let mut room = usize::try_from(left).map_or(Self::BATCH, |left| left.min(Self::BATCH));
+        let mut parts = Vec::new();
+        while room > 0 {
+            if self.chunk.is_empty() {
+                self.chunk = self.body.next().await.transpose()?.unwrap_or_default();
+                if self.chunk.is_empty() {
+                    break;
+                }
+            }
+            let part = self.chunk.split_to(room.min(self.chunk.len()));
+            room -= part.len();
+            parts.push(part);
+        }
+        Ok(parts)
+    }
 
     /// Whether `piece` is what comes next, or nearly.
     fn leads_to(&self, piece: PieceIndex, layout: &Layout) -> bool {
@@ -344,18 +364,16 @@ impl Import {
         let mut left = self.task.spec.layout.length_of(piece).0;
         let mut writer = self.writer(piece, is_ordered)?;
         while left > 0 {
-            if open.chunk.is_empty() {
-                open.chunk = open.body.next().await.transpose()?.unwrap_or_default();
-                if open.chunk.is_empty() {
-                    return Err(ImportError::Short { piece });
-                }
+            let batch = open.batch(left).await?;
+            if batch.is_empty() {
+                return Err(ImportError::Short { piece });
             }
-            let most = usize::try_from(left).unwrap_or(usize::MAX);
-            let part = open.chunk.split_to(most.min(open.chunk.len()));
-            left -= part.len() as u64;
+            left -= batch.iter().map(|part| part.len() as u64).sum::<u64>();
             if let Way::Stored(writer) = &mut writer {
-                tokio::task::block_in_place(|| writer.write(&part))
-                    .map_err(|cause| ImportError::Store { piece, cause })?;
+                tokio::task::block_in_place(|| {
+                    batch.iter().try_for_each(|part| writer.write(part))
+                })
+                .map_err(|cause| ImportError::Store { piece, cause })?;
             }
         }
         open.at = PieceIndex(piece.0 + 1);

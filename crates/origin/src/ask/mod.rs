@@ -5,14 +5,19 @@
 
 mod error;
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use url::Url;
 
 use crate::{
@@ -93,8 +98,41 @@ impl Answer {
 pub(crate) struct AnswerBody {
     incoming: Arc<Shelf<Incoming>>,
     pass: Pass,
-    patience: Duration,
+    patience: Watch,
     url: ShownUrl,
+}
+
+/// Ends waits that last too long. One timer for all of them, set anew only when it rings: a timer for each chunk would
+/// wake the thread that waits for sockets each time.
+struct Watch {
+    patience: Duration,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Watch {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            alarm: Box::pin(sleep(patience)),
+        }
+    }
+
+    /// What `work` gives, or nothing if that takes longer than the patience.
+    async fn watch<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let deadline = Instant::now() + self.patience;
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = &mut self.alarm => {}
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+    }
 }
 
 impl AnswerBody {
@@ -110,18 +148,18 @@ impl AnswerBody {
             return Some(Err(AskError::GaveWay { url }));
         };
         // The whole search for a byte is timed: frames without data are no progress.
-        let next = timeout(self.patience, next_data(&mut incoming)).await;
+        let next = self.patience.watch(next_data(&mut incoming)).await;
         let read = match next {
-            Err(_) => Some(Err(AskError::Stalled {
+            None => Some(Err(AskError::Stalled {
                 url: self.url.clone(),
-                waited: self.patience,
+                waited: self.patience.patience,
             })),
-            Ok(None) => None,
-            Ok(Some(Err(cause))) => Some(Err(AskError::Broken {
+            Some(None) => None,
+            Some(Some(Err(cause))) => Some(Err(AskError::Broken {
                 url: self.url.clone(),
                 cause: Arc::new(cause),
             })),
-            Ok(Some(Ok(data))) => {
+            Some(Some(Ok(data))) => {
                 self.pass.received(data.len() as u64).await;
                 Some(Ok(data))
             }
@@ -181,7 +219,7 @@ impl Inner {
                     body: AnswerBody {
                         incoming: pass.shelve(incoming),
                         pass,
-                        patience: self.patience.progress,
+                        patience: Watch::new(self.patience.progress),
                         url: ShownUrl::of(&url),
                     },
                     url,
