@@ -80,6 +80,7 @@ impl Config {
         DoorsConfig {
             data_dir: self.store.dir.clone(),
             ranges_whole: false,
+            manifests_max: self.limits.memory.manifests,
             is_scheduled: !self.schedulers.is_empty(),
             host: self.name.clone(),
             cluster: self.identity.cluster().to_string(),
@@ -136,7 +137,7 @@ impl Default for Limits {
     }
 }
 
-/// How much content may be in memory on its way through this host, in frames of 256 KiB.
+/// How much content may be in memory on its way through this host, in frames of 256 KiB, and manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Frames on their way into sockets of other hosts.
@@ -145,20 +146,25 @@ pub struct Memory {
     pub receive_bytes: usize,
     /// Answers of the mirror that run at once, each with a frame.
     pub answers: usize,
+    /// Public manifests that the mirror keeps.
+    pub manifests: ByteCount,
 }
 
 impl Memory {
     const FRAME: u64 = 256 << 10;
 
-    /// A quarter of `budget` for sending, a half for receiving, a quarter for answers of the mirror; each has room for
-    /// one frame at least.
+    /// A quarter of `budget` for sending, a quarter for answers of the mirror, a twelfth for manifests, the rest for
+    /// receiving; each of the first two has room for one frame at least.
     pub fn within(budget: ByteCount) -> Self {
         let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let quarter = count(budget.0 / 4 / Self::FRAME).max(1);
+        // 8 MiB of the default: a hundred images' at some 10 KiB each take one.
+        let manifests = ByteCount(budget.0 / 12);
         Self {
             send_frames: quarter,
-            receive_bytes: count(budget.0 / 2),
+            receive_bytes: count(budget.0 / 2 - manifests.0),
             answers: quarter,
+            manifests,
         }
     }
 }
@@ -188,7 +194,8 @@ mod tests {
             let budget = ByteCount::mib(mib);
             let memory = Memory::within(budget);
             let frames = (memory.send_frames + memory.answers) as u64 * Memory::FRAME;
-            assert_eq!(frames + memory.receive_bytes as u64, budget.0);
+            let rest = memory.receive_bytes as u64 + memory.manifests.0;
+            assert_eq!(frames + rest, budget.0);
         }
         assert_eq!(Memory::within(ByteCount::ZERO).send_frames, 1);
     }

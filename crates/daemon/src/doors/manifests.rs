@@ -1,4 +1,4 @@
-//! Public manifests that were read lately, in memory: some MiB hold all that a host runs.
+//! Public manifests that were read lately, in memory, within their part of `memory.budget`.
 //!
 //! A manifest is kept after its registry gave it to nobody in particular, whoever asked first; then anybody may have it.
 //! That is looked up beside: nobody's answer waits for it. While the registry cannot be reached, only a manifest that leads
@@ -21,8 +21,6 @@ use super::{
     closure::{self, Holds},
 };
 
-/// The most that manifests may take, beside the budget for content: a hundred images' at some 10 KiB each take one.
-const BYTES_MAX: ByteCount = ByteCount::mib(8);
 /// What a manifest takes beside its bytes: names, nodes of two trees.
 const OVERHEAD: ByteCount = ByteCount::kib(1);
 
@@ -34,13 +32,20 @@ const LOOKS_MAX: usize = 32;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The manifests that are held.
-#[derive(Default)]
 pub(super) struct Held {
     recent: Arc<Mutex<Recent>>,
     looks: Mutex<JoinSet<()>>,
 }
 
 impl Held {
+    /// None yet; at most `bytes_max` of them, names included.
+    pub(super) fn new(bytes_max: ByteCount) -> Self {
+        Self {
+            recent: Arc::new(Mutex::new(Recent::new(bytes_max))),
+            looks: Mutex::default(),
+        }
+    }
+
     fn get(&self, key: &Key) -> Option<HeldManifest> {
         self.recent.lock().get(key)
     }
@@ -92,12 +97,12 @@ impl Holds for Repository {
     }
 }
 
-#[derive(Default)]
 struct Recent {
     by_key: BTreeMap<Arc<Key>, (HeldManifest, u64)>,
     by_use: BTreeMap<u64, Arc<Key>>,
     uses: u64,
     bytes: ByteCount,
+    bytes_max: ByteCount,
 }
 
 fn cost(manifest: &HeldManifest) -> ByteCount {
@@ -105,6 +110,16 @@ fn cost(manifest: &HeldManifest) -> ByteCount {
 }
 
 impl Recent {
+    const fn new(bytes_max: ByteCount) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+            bytes: ByteCount::ZERO,
+            bytes_max,
+        }
+    }
+
     fn get(&mut self, key: &Key) -> Option<HeldManifest> {
         let (manifest, used) = self.by_key.get_mut(key)?;
         let key = self.by_use.remove(used)?;
@@ -115,7 +130,7 @@ impl Recent {
     }
 
     fn insert(&mut self, key: Key, manifest: HeldManifest) {
-        if self.get(&key).is_some() {
+        if self.get(&key).is_some() || cost(&manifest) > self.bytes_max {
             return;
         }
         self.uses += 1;
@@ -123,7 +138,7 @@ impl Recent {
         self.bytes = self.bytes.saturating_add(cost(&manifest));
         self.by_use.insert(self.uses, Arc::clone(&key));
         self.by_key.insert(key, (manifest, self.uses));
-        while self.bytes > BYTES_MAX
+        while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             if let Some((manifest, _)) = self.by_key.remove(&oldest) {
@@ -201,12 +216,13 @@ mod tests {
             let repository = "a/b".parse().expect("a repository");
             (registry, repository, Digest::sha256([n; 32]))
         };
-        let manifest = |n: u8| HeldManifest {
+        let of_length = |n: u8, length| HeldManifest {
             digest: Digest::sha256([n; 32]),
             media_type: "application/json".into(),
-            bytes: Bytes::from(vec![n; (2 << 20) - 2048]),
+            bytes: Bytes::from(vec![n; length]),
         };
-        let mut recent = Recent::default();
+        let manifest = |n| of_length(n, (2 << 20) - 2048);
+        let mut recent = Recent::new(ByteCount::mib(8));
         for n in 0..4 {
             recent.insert(key(n), manifest(n));
         }
@@ -214,6 +230,8 @@ mod tests {
         recent.insert(key(4), manifest(4));
         let held = [0, 1, 2, 3, 4].map(|n| recent.get(&key(n)).is_some());
         assert_eq!(held, [true, false, true, true, true]);
-        assert!(recent.bytes <= BYTES_MAX);
+        assert!(recent.bytes <= recent.bytes_max);
+        recent.insert(key(5), of_length(5, 8 << 20));
+        assert!(recent.get(&key(5)).is_none() && recent.get(&key(4)).is_some());
     }
 }

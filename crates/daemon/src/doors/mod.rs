@@ -40,6 +40,7 @@ use manifests::Held;
 use origin::Origins;
 use resolve::Resolver;
 use store::Store;
+use types::ByteCount;
 pub use vitals::{Health, Severity};
 
 use crate::{access::Accesses, handle::Handle, metrics::Metrics};
@@ -67,6 +68,8 @@ pub struct DoorsConfig {
     pub data_dir: PathBuf,
     /// Whether a request for a part fetches the whole.
     pub ranges_whole: bool,
+    /// What the mirror's manifests may take of the memory.
+    pub manifests_max: ByteCount,
     /// Whether there is a scheduler that may know what other hosts saw.
     pub is_scheduled: bool,
     /// This host, for people.
@@ -93,7 +96,7 @@ impl Doors {
     pub fn new(parts: DoorsParts, config: DoorsConfig) -> io::Result<Self> {
         Ok(Self {
             bypass: Arc::new(Bypass::load(&config.data_dir)?),
-            manifests: Held::default(),
+            manifests: Held::new(config.manifests_max),
             resolver: Resolver {
                 origins: parts.origins,
                 store: parts.store,

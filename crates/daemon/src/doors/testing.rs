@@ -173,6 +173,7 @@ impl World {
         let config = DoorsConfig {
             data_dir,
             ranges_whole: false,
+            manifests_max: ByteCount::mib(8),
             is_scheduled,
             host: "host".into(),
             cluster: "cluster".into(),

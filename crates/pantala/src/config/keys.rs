@@ -296,7 +296,7 @@ pub(crate) const KEYS: &[Key] = &[
         "memory.budget",
         Kind::Size,
         "\"96MiB\"",
-        "What content on its way may take, 16MiB at least: a quarter for sending to other hosts, a half for what comes from them, a quarter for answers of the mirror (one per 256KiB; more are told 503). Reading origins and the process itself take some more.",
+        "What content on its way may take, 16MiB at least: a quarter for sending to other hosts, a quarter for answers of the mirror (one per 256KiB; more are told 503), a twelfth for manifests that the mirror keeps, the rest for what comes from other hosts. Reading origins and the process itself take some more.",
     ),
     key(
         "scheduler.listen",

@@ -170,6 +170,7 @@ impl Misled {
         let config = DoorsConfig {
             data_dir: dir.path().to_owned(),
             ranges_whole: false,
+            manifests_max: ByteCount::mib(8),
             is_scheduled: true,
             host: "host".into(),
             cluster: "cluster".into(),
