@@ -6,7 +6,8 @@ usage() {
     cat <<'USAGE'
 Usage: run.sh [GROUP...]     run these groups (default: lint unit doc e2e)
 
-  lint    format, clippy without warnings, cargo xtask tidy: each counts as one
+  lint    format, clippy without warnings, cargo xtask tidy, the fuzz targets compile, and where it
+          is installed cargo-deny without its advisories: each counts as one
   unit    tests of all crates, by cargo-nextest where it is installed
   doc     examples in the documentation
   e2e     tests/e2e/*.sh: the built program with real clients and servers
@@ -75,6 +76,9 @@ lint() {
     check cargo fmt --all --check
     check cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
     check cargo xtask tidy
+    # libFuzzer is C++.
+    if command -v c++ >/dev/null; then check make fuzz-check; fi
+    if cargo deny --version >/dev/null 2>&1; then check cargo deny --offline check bans licenses sources; fi
 }
 
 unit() {
