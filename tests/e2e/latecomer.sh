@@ -8,19 +8,16 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 # shellcheck source=tests/lab/swarm.sh
 . "$(dirname "$0")/../lab/swarm.sh"
 
-trap 'swarm_end; echo "$passed passed, $failed failed"' EXIT
-at_most() { echo "$1 bytes, at most $2"; [ "$1" -le "$2" ]; }
+trap swarm_finish EXIT
 
 swarm_begin 3
-mkdir "$work/www"
-head -c 40M /dev/urandom >"$work/www/file"
-serve origin nginx.sh --root "$work/www" --listen 10.88.0.2
-origins=("$url")
+swarm_origin
+make_file file 40
 swarm_scheduler 1
 swarm_daemon 2 daemon
 swarm_daemon 3 daemon
 swarm_ready 2 3
-verdict "the first host gets a file" "$work/2/log" get 2 "$url/file" "$work/2/file"
-verdict "a later host gets it" "$work/3/log" get 3 "$url/file" "$work/3/file"
+verdict "the first host gets a file" "$work/2/log" get 2 "$origin/file" "$work/2/file"
+verdict "a later host gets it" "$work/3/log" get 3 "$origin/file" "$work/3/file"
 verdict "the later host leaves the origin alone" "$work/3/log" \
     at_most "$(metric 3 pantala_origin_body_bytes_total)" $((1 << 20))

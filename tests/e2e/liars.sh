@@ -7,17 +7,9 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 # shellcheck source=tests/lab/swarm.sh
 . "$(dirname "$0")/../lab/swarm.sh"
 
-mib=$((1 << 20))
 GET_SECONDS=60
 
-finish() {
-    trap - EXIT
-    swarm_end
-    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
-    echo "$passed passed, $failed failed"
-    [ $failed = 0 ]
-}
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 
 digest_of() { sha256sum <"$work/www/$1" | cut -d ' ' -f 1; }
@@ -31,20 +23,12 @@ host_of() { # NODE: the first letters of its name, as in logs
         base32 -w 0 | tr A-Z a-z | cut -c 1-8
 }
 sent() { curl -fsS "$url/.sent/$mode/$what"; }
-at_most() { echo "$1, at most $2"; [ "$1" -le "$2" ]; }
 says() { # WORDS NODE...: the log of one of them does
     local words=$1 node
     shift
     for node in "$@"; do grep -Eq -- "$words" "$work/$node/log" && return 0; done
     echo "nobody says $words"
     return 1
-}
-ends_with() { # CODE WORDS COMMAND...: it ends with that code and says that on standard error
-    local wanted=$1 words=$2 code=0
-    shift 2
-    "$@" >"$work/said" 2>&1 || code=$?
-    [ $code = "$wanted" ] || { echo "ended with $code, not $wanted: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
-    grep -Eqi -- "$words" "$work/said" || { echo "did not say $words: $(head -c 300 "$work/said" | tr '\n' ' ')"; return 1; }
 }
 
 # spoil NODE: changes a byte in each 64 KiB of the file's content in the node's store.

@@ -9,14 +9,7 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 
 GET_SECONDS=60
 
-finish() {
-    trap - EXIT
-    swarm_end
-    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
-    echo "$passed passed, $failed failed"
-    [ $failed = 0 ]
-}
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 
 what=file

@@ -7,34 +7,19 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 # shellcheck source=tests/lab/swarm.sh
 . "$(dirname "$0")/../lab/swarm.sh"
 
-finish() {
-    trap - EXIT
-    swarm_end
-    echo "$passed passed, $failed failed"
-    [ "$failed" = 0 ]
-}
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 
 nodes=(2 3 4)
 seed=5
-registry=10.88.0.2
 length=$((64 << 20))
 
 fetch() { get "$1" "$file" "$work/$1/file" --digest "sha256:$sum"; }
 fetch_blob() { on "$1" curl -sf -m 120 -o "$work/$1/blob" "http://$(mirror_of "$1")/v2/$registry/test/app/blobs/$blob"; }
-blob_of() { # IMAGE:TAG: its largest layer
-    on origin curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/${1%:*}/manifests/${1#*:}" |
-        jq -r '.layers | max_by(.size) | .digest'
-}
 # once BYTES LENGTH: all of it, and at most 5 % more.
 once() {
     echo "$1 bytes of $2"
     [ "$1" -ge "$2" ] && [ "$1" -le $(($2 + $2 / 20)) ]
-}
-is_whole() { # DIGEST FILE
-    echo "$2 is not $1"
-    [ "sha256:$(sha256sum <"$2" | cut -d ' ' -f 1)" = "$1" ]
 }
 knows() { on "$1" curl -fsS -m 2 "http://127.0.0.1:$(port "$1" 1)/metrics" | grep -Eq '^pantala_connections [3-9]'; }
 
@@ -48,18 +33,11 @@ without_scheduler() {
 }
 
 swarm_begin 5
-mkdir "$work/www"
+swarm_origin
 head -c $length /dev/urandom >"$work/www/file"
 sum=$(sha256sum <"$work/www/file" | cut -d ' ' -f 1)
-serve origin nginx.sh --root "$work/www" --listen $registry --port 8080
-web=$dir file=$url/file
-serve origin registry.sh --listen $registry --port 80
-registry_dir=$dir
-on origin "$lab/make-image.py" --compress none --layer-sizes 1M,40M --push $registry/test/app:v1 >"$work/push.log" 2>&1
-blob=$(blob_of test/app:v1)
-origins=("$url" "http://$registry:8080" "http://$registry")
-extra=""
-mirror_lines="registries = [\"$registry\"]"
+file=$origin/file
+swarm_registry 1M,40M
 
 swarm_scheduler 1
 for node in "${nodes[@]}"; do swarm_daemon "$node" daemon; done
@@ -71,9 +49,9 @@ for node in "${nodes[@]}" $seed; do without_scheduler "$node"; done
 swarm_ready "${nodes[@]}" $seed
 for node in "${nodes[@]}" $seed; do verdict "host $node finds the others" "$work/$node/log" wait_for 20 knows "$node"; done
 
-before=$(sent_bytes nginx.sh "$web")
+before=$(sent_bytes nginx.sh "$nginx")
 verdict "three hosts get a file at once" "see $work/NODE/fetch.log" each fetch "${nodes[@]}"
-verdict "the origin sent it about once" "$work/$seed/log" once $(($(sent_bytes nginx.sh "$web") - before)) $length
+verdict "the origin sent it about once" "$work/$seed/log" once $(($(sent_bytes nginx.sh "$nginx") - before)) $length
 for node in "${nodes[@]}"; do verdict "host $node has the whole file" "" is_whole "sha256:$sum" "$work/$node/file"; done
 
 before=$(sent_bytes registry.sh "$registry_dir")

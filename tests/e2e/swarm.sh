@@ -11,14 +11,6 @@ nodes=(2 3 4 5 6)
 file_bytes=$((64 << 20))
 plain=10.88.0.2 tokens=10.88.0.3 tls=10.88.0.4 private=10.88.0.5
 
-finish() {
-    trap - EXIT
-    swarm_end
-    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
-    echo "$passed passed, $failed failed"
-    [ $failed = 0 ]
-}
-
 push() { on origin "$lab/make-image.py" --compress none "$@" >>"$work/push.log" 2>&1; }
 
 start_origins() {
@@ -102,7 +94,6 @@ same_files() {
     for node in "${nodes[@]}"; do [ "$(sha256sum <"$work/$node/file")" = "$digest" ] || { echo "differs on $node"; return 1; }; done
 }
 
-at_most() { echo "$1 bytes, at most $2"; [ "$1" -le "$2" ]; }
 
 layer_bytes() { # in the images that the origin's registry holds: what each pull of all of them takes
     sed -n 's/^total \([0-9]*\) bytes.*/\1/p' "$work/push.log" | sed -n "$1p"
@@ -199,7 +190,7 @@ private_registry() {
     verdict "nothing private in any store" "see $work/NODE/store.json" nothing_private_kept
 }
 
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 swarm_begin 6 --rate 500mbit
 start_origins

@@ -7,14 +7,7 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 # shellcheck source=tests/lab/swarm.sh
 . "$(dirname "$0")/../lab/swarm.sh"
 
-finish() {
-    trap - EXIT
-    swarm_end
-    if [ "$failed" = 0 ] && [ "$passed" -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
-    echo "$passed passed, $failed failed"
-    [ "$failed" = 0 ]
-}
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 
 # ---- pieces -----------------------------------------------------------------

@@ -12,25 +12,14 @@ Examples
   challenge.py --port 5010 --bearer             # a Bearer challenge, token server beside it
   ctr -a SOCKET images pull --hosts-dir DIR -u user:secret example.test/a/b:1
 """
-import argparse
 import base64
-import http.server
 import json
 import urllib.parse
 
+import plain_web
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
 
-    def answer(self, code, body=b"", headers=()):
-        self.send_response(code)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
+class Handler(plain_web.Handler):
     def handle_any(self):
         length = int(self.headers.get("Content-Length", 0))
         form = self.rfile.read(length).decode()
@@ -41,25 +30,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         print(self.command, self.path, shown, form, flush=True)
         if urllib.parse.urlsplit(self.path).path == "/token":
             token = json.dumps({"token": "lab-token", "access_token": "lab-token", "expires_in": 300}).encode()
-            return self.answer(200, token, [("Content-Type", "application/json")])
+            return self.answer(200, [("Content-Type", "application/json")], token)
         if given:
             return self.answer(404)
-        self.answer(401, headers=[("WWW-Authenticate", self.server.challenge)])
+        self.answer(401, [("WWW-Authenticate", self.server.challenge)])
 
     do_GET = do_HEAD = do_POST = handle_any
 
-    def log_message(self, *args):
-        pass
-
 
 def main():
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--listen", default="127.0.0.1", help="address (default 127.0.0.1)")
-    p.add_argument("--port", type=int, required=True)
-    p.add_argument("--bearer", action="store_true", help="ask for a token instead of a password")
-    args = p.parse_args()
-    server = http.server.ThreadingHTTPServer((args.listen, args.port), Handler)
+    options = plain_web.options(__doc__)
+    options.add_argument("--bearer", action="store_true", help="ask for a token instead of a password")
+    args = options.parse_args()
+    server = plain_web.server(args, Handler)
     server.challenge = 'Basic realm="lab"'
     if args.bearer:
         server.challenge = (f'Bearer realm="http://{args.listen}:{args.port}/token",'

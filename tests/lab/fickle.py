@@ -18,18 +18,16 @@ Modes
   401 404 429 503  that status, always
   metadata       a redirect to http://169.254.169.254/
 """
-import argparse
 import hashlib
-import http.server
 import os
 import threading
+
+import plain_web
 
 sent, answers, lock = {}, {}, threading.Lock()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(plain_web.Handler):
     def find(self):
         """The mode and the bytes of the file, or None."""
         parts = self.path.split("?")[0].strip("/").split("/")
@@ -45,24 +43,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with open(path, "rb") as file:
             return mode, name, file.read()
 
-    def plain(self, status, headers=(), body=b""):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
     def do_GET(self):
         if self.path.startswith("/.sent/"):
             with lock:
-                return self.plain(200, body=str(sent.get(self.path[7:], 0)).encode())
+                return self.answer(200, body=str(sent.get(self.path[7:], 0)).encode())
         if self.path in ("/v2", "/v2/"):
-            return self.plain(200)
+            return self.answer(200)
         found = self.find()
         if found is None:
-            return self.plain(404)
+            return self.answer(404)
         mode, name, content = found
         key = f"{mode}/{name}"
         with lock:
@@ -71,13 +60,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if mode.isdigit():
             headers = [("Retry-After", "1")] if mode == "429" else []
             headers += [("WWW-Authenticate", 'Basic realm="lab"')] if mode == "401" else []
-            return self.plain(int(mode), headers)
+            return self.answer(int(mode), headers)
         if mode == "metadata":
-            return self.plain(302, [("Location", "http://169.254.169.254/latest/meta-data/")])
+            return self.answer(302, [("Location", "http://169.254.169.254/latest/meta-data/")])
         if mode in ("busy", "away") and self.command == "GET" and count <= 2:
-            return self.plain(429 if mode == "busy" else 503, [("Retry-After", "1")])
+            return self.answer(429 if mode == "busy" else 503, [("Retry-After", "1")])
         if mode == "empty" and self.command == "GET":
-            return self.plain(200, [("ETag", '"one"')])
+            return self.answer(200, [("ETag", '"one"')])
         self.give(mode, key, content, before, count)
 
     do_HEAD = do_GET
@@ -117,9 +106,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with lock:
                 sent[key] = sent.get(key, 0) + len(part)
 
-    def log_message(self, *args):
-        pass
-
     def handle(self):
         try:
             super().handle()
@@ -128,12 +114,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--root", required=True, help="the files to serve, as they are now")
-    p.add_argument("--listen", default="127.0.0.1", help="address (default 127.0.0.1)")
-    p.add_argument("--port", type=int, required=True)
-    args = p.parse_args()
-    server = http.server.ThreadingHTTPServer((args.listen, args.port), Handler)
+    options = plain_web.options(__doc__)
+    options.add_argument("--root", required=True, help="the files to serve, as they are now")
+    args = options.parse_args()
+    server = plain_web.server(args, Handler)
     server.root, server.blobs = args.root, {}
     for name in os.listdir(args.root):
         with open(os.path.join(args.root, name), "rb") as file:

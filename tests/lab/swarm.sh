@@ -19,6 +19,8 @@ Usage: . swarm.sh          a library for scripts; needs $PANTALA
   metric NODE NAME [SOURCE]                  the sum of a counter
   each FUNCTION NODE...                      FUNCTION NODE for all at once; false if one failed
   swarm_origin                               a web server of the files in $work/www: $origin, its folder is $nginx
+  swarm_registry LAYER-SIZES                 a registry beside it: $registry, with the image test/app:v1, whose largest
+                                             layer is $blob; its folder is $registry_dir
   make_file NAME MIB, fetch NODE, same NODE...   a file of it; the others are about the file $what
   start_fetch NODE..., end_fetch NODE..., gave_up NODE CODE WORDS
                                              the same in the background, and how it must end
@@ -241,12 +243,26 @@ swarm_origin() {
     nginx=$dir origin=$url
     origins+=("$origin")
 }
+swarm_registry() { # LAYER-SIZES
+    registry=$origin_ip
+    serve origin registry.sh --listen "$registry" --port 80
+    registry_dir=$dir
+    origins+=("http://$registry")
+    mirror_lines="registries = [\"$registry\"]"
+    on origin "$lab/make-image.py" --compress none --layer-sizes "$1" --push "$registry/test/app:v1" >"$work/push.log" 2>&1
+    blob=$(on origin curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/test/app/manifests/v1" |
+        jq -r '.layers | max_by(.size) | .digest')
+}
 make_file() { head -c "$2M" /dev/urandom >"$work/www/$1"; }
 fetch() { get "$1" "$origin/$what" "$work/$1/$what"; }
 same() { # NODE...
     local node digest
     digest=$(sha256sum <"$work/www/$what")
     for node in "$@"; do [ "$(sha256sum <"$work/$node/$what")" = "$digest" ] || { echo "differs on $node"; return 1; }; done
+}
+is_whole() { # DIGEST FILE
+    echo "$2 is not $1"
+    [ "sha256:$(sha256sum <"$2" | cut -d ' ' -f 1)" = "$1" ]
 }
 at_most() { echo "$1, at most $2"; [ "$1" -le "$2" ]; }
 reset() { "$lab/nginx.sh" stats --dir "$nginx" --reset >/dev/null; }
