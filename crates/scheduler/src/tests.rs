@@ -11,7 +11,8 @@ use identity::{
 };
 use tokio::net::TcpStream;
 use types::{
-    ByteCount, ContentKey, Digest, Epoch, Layout, Moment, Source, TaskId, Validator, Visibility,
+    ByteCount, ContentKey, Digest, Epoch, HostId, Layout, Moment, Source, TaskId, Validator,
+    Visibility,
 };
 
 use crate::{Scheduler, SchedulerConfig};
@@ -268,17 +269,14 @@ async fn only_a_schedulers_certificate_calls_what_is_for_administrators() {
     scheduler.stop().await;
 }
 
-#[tokio::test]
-async fn a_revoked_host_loses_its_stream_and_the_others_are_told() {
-    let cluster = Cluster::new("outcast");
+/// Two hosts of a cluster join, and one of them is thrown out by `revoke`: it is out at once, and the other hears of it.
+async fn is_thrown_out(name: &str, revoke: impl AsyncFnOnce(&Cluster, &Scheduler, HostId)) {
+    let cluster = Cluster::new(name);
     let scheduler = start(&cluster, "127.0.0.1:0").await;
     let (bad, good) = (cluster.host(Role::Daemon), cluster.host(Role::Daemon));
     let mut outcast = Host::join(&bad, &scheduler, Inventory::default()).await;
     let mut host = Host::join(&good, &scheduler, Inventory::default()).await;
-    let administrator = cluster.host(Role::Scheduler);
-    let client = ControlClient::connect(link(&administrator, &scheduler).await).await;
-    let revoked = client.expect("a client").revoke_host(bad.host()).await;
-    assert!(revoked.expect("an answer"));
+    revoke(&cluster, &scheduler, bad.host()).await;
     outcast.ended().await;
     host.until(|m| matches!(m, SchedulerMessage::Revocations(_)))
         .await;
@@ -287,20 +285,24 @@ async fn a_revoked_host_loses_its_stream_and_the_others_are_told() {
 }
 
 #[tokio::test]
+async fn a_revoked_host_loses_its_stream_and_the_others_are_told() {
+    is_thrown_out("outcast", async |cluster, scheduler, bad| {
+        let administrator = cluster.host(Role::Scheduler);
+        let client = ControlClient::connect(link(&administrator, scheduler).await).await;
+        let revoked = client.expect("a client").revoke_host(bad).await;
+        assert!(revoked.expect("an answer"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_host_that_is_revoked_in_the_authoritys_folder_is_out_at_once() {
-    let cluster = Cluster::new("folder");
-    let scheduler = start(&cluster, "127.0.0.1:0").await;
-    let (bad, good) = (cluster.host(Role::Daemon), cluster.host(Role::Daemon));
-    let mut outcast = Host::join(&bad, &scheduler, Inventory::default()).await;
-    let mut host = Host::join(&good, &scheduler, Inventory::default()).await;
-    // As another process does it.
-    let revoked = cluster.ca.revoke(bad.host(), std::time::SystemTime::now());
-    assert!(revoked.expect("kept").contains(bad.host()));
-    outcast.ended().await;
-    host.until(|m| matches!(m, SchedulerMessage::Revocations(_)))
-        .await;
-    assert!(is_shut_out(&bad, &scheduler).await);
-    scheduler.stop().await;
+    is_thrown_out("folder", async |cluster, _, bad| {
+        // As another process does it.
+        let revoked = cluster.ca.revoke(bad, std::time::SystemTime::now());
+        assert!(revoked.expect("kept").contains(bad));
+    })
+    .await;
 }
 
 #[tokio::test]

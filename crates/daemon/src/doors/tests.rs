@@ -3,7 +3,7 @@ use std::{fs::File, io::Read, sync::Arc};
 use futures_util::TryStreamExt;
 use gateway::{
     AskedRange, Caller, ContentReader, HeldManifest, ManifestAsk, ManifestName, Manifests,
-    OpenError, OriginHeaders, Proof, ReadError, Upstream, UpstreamRequest,
+    OpenError, Opened, OriginHeaders, Proof, ReadError, Upstream, UpstreamRequest,
     local::{BypassChange, LocalService},
 };
 use http::HeaderMap;
@@ -119,9 +119,7 @@ async fn private_content_goes_to_its_caller_and_nowhere_else() {
     let mut world = private(bytes.clone()).await;
     let ask = world.blob(digest, ANN);
     let mut opened = world.doors.open(&ask).await.expect("ann may");
-    assert_eq!(read(&mut opened, whole()).await, bytes);
-    let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
-    assert_eq!(proved, Some(digest));
+    ends_well(&mut opened, Proof::Sealed, (&bytes, digest)).await;
     assert_eq!(opened.reader.sources().origin, LENGTH as u64);
     assert!(world.store.list().is_empty());
     assert!(world.accesses.get(&opened.description.task).is_none());
@@ -199,9 +197,7 @@ async fn content_of_unknown_length_is_read_to_its_end_first() {
     let ask = world.url("/f", None);
     let mut opened = world.doors.open(&ask).await.expect("found");
     assert_eq!(opened.description.length.0, LENGTH as u64);
-    assert_eq!(read(&mut opened, whole()).await, bytes);
-    let proved = opened.reader.finish(Proof::OwnDigest).await.expect("read");
-    assert_eq!(proved, Some(digest));
+    ends_well(&mut opened, Proof::OwnDigest, (&bytes, digest)).await;
 }
 
 #[tokio::test]
@@ -257,18 +253,7 @@ async fn a_task_is_read_as_its_pieces_are_verified_and_ends_with_its_proof() {
             panic!("the task is opened first");
         };
         assert!(whole && run == spec.layout.all());
-        let new = store::NewContent {
-            task: spec.task,
-            layout: spec.layout,
-            digest: spec.digest,
-            source: Some(spec.source.clone()),
-            visibility: spec.visibility,
-            pinned: false,
-            name: None,
-            reserve: store::Reserve::Whole,
-        };
-        let held = store.create(new).expect("created");
-        let task = Arc::new(Task::new(spec, held, Table::default()));
+        let task = begun(&store, spec, store::Reserve::Whole);
         drop(reply.send(Ok((Arc::clone(&task), ReaderNo(0)))));
         task
     };
@@ -311,13 +296,18 @@ async fn a_full_store_stops_no_consumer() {
     };
     let (opened, ()) = tokio::join!(world.doors.open(&ask), refuse);
     let mut opened = opened.expect("streamed");
-    assert_eq!(read(&mut opened, whole()).await, bytes);
-    let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
+    ends_well(&mut opened, Proof::Sealed, (&bytes, digest)).await;
+}
+
+/// All bytes are right, and the end is proved as it was asked to be.
+async fn ends_well(opened: &mut Opened, proof: Proof, (bytes, digest): (&[u8], Digest)) {
+    assert_eq!(read(opened, whole()).await, bytes);
+    let proved = opened.reader.finish(proof).await.expect("proved");
     assert_eq!(proved, Some(digest));
 }
 
-/// A task of `spec` that the core began and that fails at once because the disk does.
-fn failing(store: &store::Store, spec: crate::task::TaskSpec) -> Arc<Task> {
+/// A task of `spec` that the core began.
+fn begun(store: &store::Store, spec: crate::task::TaskSpec, reserve: store::Reserve) -> Arc<Task> {
     let new = store::NewContent {
         task: spec.task,
         layout: spec.layout,
@@ -326,10 +316,15 @@ fn failing(store: &store::Store, spec: crate::task::TaskSpec) -> Arc<Task> {
         visibility: spec.visibility,
         pinned: false,
         name: None,
-        reserve: store::Reserve::EachPiece,
+        reserve,
     };
     let held = store.create(new).expect("created");
-    let task = Arc::new(Task::new(spec, held, Table::default()));
+    Arc::new(Task::new(spec, held, Table::default()))
+}
+
+/// The same, and it fails at once because the disk does.
+fn failing(store: &store::Store, spec: crate::task::TaskSpec) -> Arc<Task> {
+    let task = begun(store, spec, store::Reserve::EachPiece);
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     task.tell(|news| news.failed = Some(Arc::new(TaskError::Store(Arc::new(full)))));
     task
@@ -362,9 +357,7 @@ async fn a_disk_that_fails_before_the_first_byte_stops_no_client_of_the_mirror()
             let ready = opened.reader.ready(0).await;
             assert!(matches!(ready, Err(ReadError::Store(_))), "{ready:?}");
         } else {
-            assert_eq!(read(&mut opened, whole()).await, bytes);
-            let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
-            assert_eq!(proved, Some(digest));
+            ends_well(&mut opened, Proof::Sealed, (&bytes, digest)).await;
         }
     }
 }
@@ -377,9 +370,7 @@ async fn what_goes_past_the_store_needs_no_disk_unless_a_file_is_asked_for() {
     let mut ask = world.blob(digest, ANN);
     let mut opened = world.doors.open(&ask).await.expect("ann may");
     assert!(opened.reader.descriptor().is_err());
-    assert_eq!(read(&mut opened, whole()).await, bytes);
-    let proved = opened.reader.finish(Proof::Sealed).await.expect("proved");
-    assert_eq!(proved, Some(digest));
+    ends_well(&mut opened, Proof::Sealed, (&bytes, digest)).await;
     ask.caller = Caller::Unix {
         uid: 0,
         gid: 0,
