@@ -18,6 +18,7 @@
 pub mod admin;
 mod ask;
 mod http;
+mod image;
 pub mod local;
 
 pub mod mirror;
@@ -30,6 +31,7 @@ mod upstream;
 pub use ask::{Caller, Class, ContentAsk, OriginHeaders, ParseWantedError, Wanted};
 pub use futures_util::future::BoxFuture;
 pub use http::{Limits, ServeError, bind};
+pub use image::{ImageName, ParseImageError};
 pub use range::AskedRange;
 pub use reader::{
     ContentReader, Description, OpenError, Opened, Proof, ReadError, SourceBytes, VerifiedReader,

@@ -36,7 +36,7 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch a file, model or image blob through the daemon of this host.
+    /// Fetch a file, a model or a whole image through the daemon of this host.
     Get(GetArgs),
     /// Show what the daemon is distributing right now.
     #[command(after_help = "Examples:\n  pantala task\n  pantala task --json | jq '.[].state'")]
@@ -133,25 +133,32 @@ pub(crate) struct ListArgs {
 /// Flags of `get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "CONTENT is a URL (http, https) or a blob of a registry, REGISTRY/REPOSITORY@sha256:DIGEST.\n\
-A whole image by tag is pulled by a container runtime through the mirror, not by this command.\n\n\
+    after_help = "CONTENT is a URL (http, https), an image REGISTRY/REPOSITORY:TAG, or a blob REGISTRY/REPOSITORY@sha256:DIGEST.\n\
+An image becomes an OCI image layout: in a folder, or an archive if PATH ends in .tar or is `-`. Interrupted, it goes on\n\
+where it was. With --platform a digest, too, names an image.\n\n\
 Examples:\n  pantala get https://example.com/model.safetensors -o model.safetensors\n  \
 pantala get https://example.com/data.tar -o - | tar -x\n  \
 pantala get https://example.com/f -o f --digest sha256:9f86... --header 'Cookie: ...'\n  \
 pantala get docker.io/library/alpine@sha256:4abc... -o layer.tar.gz\n  \
-pantala get https://example.com/big -o part --range 0-1048575"
+pantala get https://example.com/big -o part --range 0-1048575\n  \
+pantala get docker.io/library/alpine:3.20 -o alpine/ && skopeo inspect oci:alpine:3.20\n  \
+pantala get docker.io/library/alpine:3.20 -o alpine.tar --platform linux/arm64\n  \
+pantala get registry.corp/team/app:v1 -o - | podman load"
 )]
 pub(crate) struct GetArgs {
-    /// A URL, or REGISTRY/REPOSITORY@sha256:DIGEST.
+    /// A URL, REGISTRY/REPOSITORY:TAG, or REGISTRY/REPOSITORY@sha256:DIGEST.
     #[arg(value_name = "CONTENT")]
     pub(crate) content: String,
-    /// The file to write, complete or not at all; `-` writes to standard output.
+    /// The file, or an image's folder, to write, complete or not at all; `-` writes to standard output.
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: PathBuf,
-    /// What the bytes must hash to: sha256:HEX or blake3:HEX.
+    /// What the bytes, or an image's manifest, must hash to: sha256:HEX or blake3:HEX.
     #[arg(long)]
     pub(crate) digest: Option<types::Digest>,
-    /// Replace the file if it exists.
+    /// Which platform of an image: OS/ARCHITECTURE[/VARIANT], or all [default: what containers here run].
+    #[arg(long)]
+    pub(crate) platform: Option<crate::commands::get::Platforms>,
+    /// Replace the file, or the image's folder, if it exists.
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// A header line for the origin, `Name: value`. Its value is treated as a secret. May be repeated.

@@ -11,8 +11,8 @@ use std::{
 use assert_cmd::assert::Assert;
 use bytes::Bytes;
 use gateway::{
-    BoxFuture, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
-    SourceBytes, VerifiedReader,
+    BoxFuture, ContentAsk, ContentReader, Description, HeldManifest, ManifestAsk, OpenError,
+    Opened, Proof, ReadError, SourceBytes, VerifiedReader,
     local::{
         Access, BypassChange, BypassState, Failure, FailureCode, Freed, LocalDoor, LocalService,
         LocalSocket, StatusReport, StoreEntry, TaskReport, WaitReport,
@@ -106,6 +106,13 @@ impl ContentReader for Service {
 impl LocalService for Service {
     fn content(&self) -> &dyn ContentReader {
         self
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        _ask: &'a ManifestAsk,
+    ) -> BoxFuture<'a, Result<HeldManifest, OpenError>> {
+        Box::pin(async { Err(OpenError::NotFound) })
     }
 
     fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {

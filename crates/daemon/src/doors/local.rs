@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
-    ContentReader, SourceBytes,
+    ContentReader, HeldManifest, ManifestAsk, OpenError, SourceBytes,
     local::{
         BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, StatusReport,
         StoreEntry, TaskReport, WaitReport,
@@ -25,6 +25,13 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 impl LocalService for Doors {
     fn content(&self) -> &dyn ContentReader {
         self
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        ask: &'a ManifestAsk,
+    ) -> BoxFuture<'a, Result<HeldManifest, OpenError>> {
+        self.manifest_of(ask).boxed()
     }
 
     fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {

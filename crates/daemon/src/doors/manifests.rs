@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use gateway::{HeldManifest, ManifestAsk, ManifestName, Manifests, StaleManifest};
+use gateway::{HeldManifest, ManifestAsk, ManifestName, Manifests, OpenError, StaleManifest};
 use http::HeaderValue;
-use origin::Reference;
+use origin::{Manifest, ManifestError, Reference, SecretHeaders};
 use parking_lot::Mutex;
 use store::Store;
 use tokio::{task::JoinSet, time::timeout};
@@ -19,6 +19,8 @@ use types::{ByteCount, Digest, RegistryHost, RepoName};
 use super::{
     Doors,
     closure::{self, Holds},
+    refusal,
+    resolve::may_be_private,
 };
 
 /// What a manifest takes beside its bytes: names, nodes of two trees.
@@ -202,6 +204,56 @@ impl Manifests for Doors {
             head.await.is_ok()
         };
         self.manifests.keep_after((key, manifest.clone()), look);
+    }
+}
+
+/// What may be behind an image's name: an image for one platform, or an index of several.
+const KINDS: [HeaderValue; 4] = [
+    HeaderValue::from_static("application/vnd.oci.image.index.v1+json"),
+    HeaderValue::from_static("application/vnd.oci.image.manifest.v1+json"),
+    HeaderValue::from_static("application/vnd.docker.distribution.manifest.list.v2+json"),
+    HeaderValue::from_static("application/vnd.docker.distribution.manifest.v2+json"),
+];
+
+impl Doors {
+    /// A manifest for a command of this host. Who gets private ones: ARCHITECTURE.md, "Decisions worth knowing".
+    pub(super) async fn manifest_of(&self, ask: &ManifestAsk) -> Result<HeldManifest, OpenError> {
+        if let Some(held) = self.held(ask).await {
+            return Ok(held);
+        }
+        let reference = match &ask.name {
+            ManifestName::Tag(tag) => Reference::Tag(tag.clone()),
+            ManifestName::Digest(digest) => Reference::Digest(*digest),
+        };
+        let registry = self.resolver.origins.registry(&ask.registry);
+        if !self.bypass.is_on() {
+            let public = registry.anonymous();
+            match public.manifest(&ask.repository, &reference, &KINDS).await {
+                Ok(read) => {
+                    let (key, read) = (key(ask, read.digest), told(read));
+                    self.manifests.recent.lock().insert(key, read.clone());
+                    return Ok(read);
+                }
+                Err(ManifestError::Ask(error)) if may_be_private(&error) => {}
+                Err(error) => return Err(refusal::of_manifest(error)),
+            }
+        }
+        let headers = SecretHeaders::new(ask.headers.to_map());
+        let client = if headers.identifies_somebody() {
+            registry.with_headers(headers)
+        } else {
+            registry
+        };
+        let read = client.manifest(&ask.repository, &reference, &KINDS).await;
+        read.map(told).map_err(refusal::of_manifest)
+    }
+}
+
+fn told(manifest: Manifest) -> HeldManifest {
+    HeldManifest {
+        digest: manifest.digest,
+        media_type: manifest.media_type.unwrap_or_default(),
+        bytes: manifest.bytes,
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use gateway::{OpenError, OriginAnswer, ReadError};
 use http::{HeaderMap, StatusCode};
-use origin::{AskError, PassAnswer};
+use origin::{AskError, ManifestError, PassAnswer};
 
 use crate::task::TaskError;
 
@@ -38,6 +38,14 @@ fn busy(error: AskError) -> OpenError {
     OpenError::OriginBusy {
         retry_after: error.retry_after(),
         cause: error.into(),
+    }
+}
+
+/// What a failed read of a manifest means to who asked.
+pub(super) fn of_manifest(error: ManifestError) -> OpenError {
+    match error {
+        ManifestError::Ask(error) => of_ask(error),
+        other => OpenError::Unavailable(other.into()),
     }
 }
 

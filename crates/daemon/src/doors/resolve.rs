@@ -405,7 +405,7 @@ fn layout_of(length: ByteCount) -> Result<Layout, OpenError> {
 }
 
 /// Whether the same question with credentials may have another answer. Registries hide private content behind 404 too.
-fn may_be_private(error: &AskError) -> bool {
+pub(super) fn may_be_private(error: &AskError) -> bool {
     matches!(error, AskError::Auth(_))
         || matches!(error.status().map(|s| s.as_u16()), Some(401 | 403 | 404))
 }

@@ -9,7 +9,7 @@ use types::{ByteRange, Digest};
 use super::{
     descriptor,
     frame::{self, FrameError},
-    message::{Failure, FailureCode, GetRequest, OpenedReply, Reply},
+    message::{Failure, FailureCode, GetRequest, HeaderLine, OpenedReply, Reply},
     server::AnswerError,
 };
 use crate::{
@@ -166,16 +166,7 @@ fn ask(request: GetRequest, caller: Caller) -> Result<ContentAsk, Failure> {
         })?),
         None => None,
     };
-    let mut headers = OriginHeaders::default();
-    for line in request.headers {
-        let name =
-            HeaderName::try_from(line.name).map_err(|_| bad("a header's name is invalid"))?;
-        let value = HeaderValue::try_from(line.value.0.expose().as_str())
-            .map_err(|_| bad("a header's value is invalid"))?;
-        if !headers.push(name, &value) {
-            return Err(bad("too many headers"));
-        }
-    }
+    let headers = headers(request.headers)?;
     Ok(ContentAsk {
         wanted,
         range,
@@ -188,4 +179,20 @@ fn ask(request: GetRequest, caller: Caller) -> Result<ContentAsk, Failure> {
         },
         proof: Proof::OwnDigest,
     })
+}
+
+/// The lines meant for the origin.
+pub(super) fn headers(lines: Vec<HeaderLine>) -> Result<OriginHeaders, Failure> {
+    let bad = |message: &str| Failure::new(FailureCode::BadRequest, message);
+    let mut headers = OriginHeaders::default();
+    for line in lines {
+        let name =
+            HeaderName::try_from(line.name).map_err(|_| bad("a header's name is invalid"))?;
+        let value = HeaderValue::try_from(line.value.0.expose().as_str())
+            .map_err(|_| bad("a header's value is invalid"))?;
+        if !headers.push(name, &value) {
+            return Err(bad("too many headers"));
+        }
+    }
+    Ok(headers)
 }

@@ -32,6 +32,7 @@ pub(crate) struct HelloVersion {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     Get(GetRequest),
+    Manifest(ManifestRequest),
     Tasks,
     StoreList,
     StoreRemove { task: String },
@@ -46,7 +47,9 @@ impl Request {
         match self {
             Self::StoreRemove { .. } | Self::StoreGc => true,
             Self::Bypass(change) => *change != BypassChange::Show,
-            Self::Get(_) | Self::Tasks | Self::StoreList | Self::Status => false,
+            Self::Get(_) | Self::Manifest(_) | Self::Tasks | Self::StoreList | Self::Status => {
+                false
+            }
         }
     }
 }
@@ -110,6 +113,17 @@ impl GetRequest {
     }
 }
 
+/// A request for an image's manifest, or the index of its platforms.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestRequest {
+    /// `REGISTRY/REPOSITORY`, with a tag, a digest or both.
+    pub image: String,
+    /// Header lines for the registry.
+    #[serde(default)]
+    pub headers: Vec<HeaderLine>,
+}
+
 /// A header line for the origin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +166,12 @@ pub(crate) enum Reply {
     Done {
         digest: Option<String>,
         sources: SourceBytes,
+    },
+    /// A manifest; so many bytes follow this frame.
+    Manifest {
+        media_type: String,
+        digest: String,
+        length: u64,
     },
     Task(TaskReport),
     Entry(StoreEntry),

@@ -6,13 +6,14 @@
 //! what keeps the bytes from being evicted.
 //!
 //! - `socket`: creating the socket so that nobody else's is touched;
-//! - `server`, `get`: the daemon's end, which knows callers by what the kernel says (`SO_PEERCRED`);
+//! - `server`, `get`, `manifest`: the daemon's end, which knows callers by what the kernel says (`SO_PEERCRED`);
 //! - [`client`]: the commands' end.
 
 pub mod client;
 mod descriptor;
 mod frame;
 mod get;
+mod manifest;
 mod message;
 mod server;
 mod socket;
@@ -21,8 +22,8 @@ mod tests;
 
 pub use frame::FrameError;
 pub use message::{
-    BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine, SecretText,
-    StatusReport, StoreEntry, TaskReport, WaitReport,
+    BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine,
+    ManifestRequest, SecretText, StatusReport, StoreEntry, TaskReport, WaitReport,
 };
 pub use server::{Access, Allowed, LocalDoor, LocalService};
 pub use socket::{LocalSocket, SocketError};

@@ -16,18 +16,24 @@ use types::TaskId;
 use super::{
     LocalSocket,
     frame::{self, FrameError},
-    get,
+    get, manifest,
     message::{
         BypassChange, BypassState, Failure, FailureCode, Freed, Hello, HelloVersion, Reply,
         Request, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
-use crate::{Caller, ContentReader};
+use crate::{Caller, ContentReader, HeldManifest, ManifestAsk, OpenError};
 
 /// What the local socket needs from the daemon.
 pub trait LocalService: Send + Sync + 'static {
     /// Where content is read.
     fn content(&self) -> &dyn ContentReader;
+
+    /// An image's manifest, or the index of its platforms: held here, or the registry's.
+    fn manifest<'a>(
+        &'a self,
+        ask: &'a ManifestAsk,
+    ) -> BoxFuture<'a, Result<HeldManifest, OpenError>>;
 
     /// The running tasks.
     fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>>;
@@ -206,6 +212,9 @@ impl<S: LocalService> LocalDoor<S> {
         let replies = match request {
             Request::Get(request) => {
                 return get::answer(service.content(), stream, (request, caller)).await;
+            }
+            Request::Manifest(request) => {
+                return manifest::answer(service, stream, (request, caller)).await;
             }
             Request::Tasks => list(service.tasks().await?, Reply::Task),
             Request::StoreList => list(service.store_list().await?, Reply::Entry),

@@ -1,4 +1,9 @@
-//! `pantala get`: content through the daemon into a file or a pipe.
+//! `pantala get`: content through the daemon into a file or a pipe; a whole image (`image`) into a folder or an archive.
+
+mod image;
+mod layout;
+mod plan;
+mod tar;
 
 use std::{
     io::IsTerminal,
@@ -8,7 +13,7 @@ use std::{
 };
 
 use gateway::{
-    AskedRange, SourceBytes, Wanted,
+    AskedRange, ImageName, SourceBytes, Wanted,
     local::{
         GetRequest, HeaderLine,
         client::{Finished, Output, Progress},
@@ -18,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use types::Digest;
 
+pub(crate) use self::plan::Platforms;
 use super::{block_on, client, local::size};
 use crate::{
     cli::GetArgs,
@@ -36,8 +42,104 @@ struct Report {
     seconds: f64,
 }
 
+/// What is named.
+enum Named {
+    File(Wanted),
+    Image(ImageName),
+}
+
+/// Where an image goes.
+enum Place<'a> {
+    Folder(&'a Path),
+    Archive(Output<'a>),
+}
+
 pub(super) fn run(file: Option<PathBuf>, args: GetArgs) -> Result<(), Problem> {
-    let request = request(&args)?;
+    match named(&args)? {
+        Named::File(wanted) => get_file(file, args, &wanted),
+        Named::Image(image) => get_image(file, args, &image),
+    }
+}
+
+/// A digest alone names a blob, unless a platform says that it is an image's.
+fn named(args: &GetArgs) -> Result<Named, Problem> {
+    match args.content.parse::<Wanted>() {
+        Ok(Wanted::Blob { .. }) if args.platform.is_some() => {}
+        Ok(wanted) => return Ok(Named::File(wanted)),
+        Err(error) if args.content.contains("://") => return Err(unnamed(error)),
+        Err(_) => {}
+    }
+    args.content.parse().map(Named::Image).map_err(unnamed)
+}
+
+fn unnamed(error: impl Into<anyhow::Error>) -> Problem {
+    Problem::of(Exit::Usage, "the content cannot be named so", error)
+        .next("give a URL, an image as REGISTRY/REPOSITORY:TAG, or a blob as REGISTRY/REPOSITORY@sha256:DIGEST")
+}
+
+fn get_image(file: Option<PathBuf>, args: GetArgs, image: &ImageName) -> Result<(), Problem> {
+    if args.range.is_some() || !args.tag.is_empty() {
+        let message = "--range and --tag are for files, not for images";
+        return Err(Problem::new(Exit::Usage, message).next("leave them out"));
+    }
+    let headers = headers(&args)?;
+    let client = client(file, args.socket)?;
+    let ask = image::Ask {
+        client: &client,
+        image,
+        platforms: args.platform,
+        digest: args.digest,
+        headers,
+        background: args.background,
+        overwrite: args.overwrite,
+    };
+    let to_stdout = args.output == Path::new("-");
+    let mut stdout = stdout()?;
+    let place = match args.output.extension() {
+        _ if to_stdout => Place::Archive(Output::Stream(&mut stdout)),
+        Some(extension) if extension == "tar" => Place::Archive(Output::File {
+            path: &args.output,
+            overwrite: args.overwrite,
+        }),
+        _ => Place::Folder(&args.output),
+    };
+    let bar = bar();
+    let got = block_on(async {
+        tokio::select! {
+            got = image::get(&ask, place, &bar) => got,
+            // Ended here, so that what is half written goes.
+            problem = interrupted() => Err(problem),
+        }
+    });
+    bar.finish_and_clear();
+    let report = got?;
+    if args.json {
+        return print_json(&report, to_stdout);
+    }
+    eprint!("{}", image::words(&report));
+    Ok(())
+}
+
+/// Waits for a signal to end.
+async fn interrupted() -> Problem {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+            Problem::new(Exit::Failed, "interrupted")
+                .next("give the same command again: what came so far is in the daemon's store")
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            Problem::of(Exit::Failed, "waiting for signals", error)
+        }
+    }
+}
+
+fn get_file(file: Option<PathBuf>, args: GetArgs, wanted: &Wanted) -> Result<(), Problem> {
+    let request = request(&args, wanted)?;
     let to_stdout = args.output == Path::new("-");
     let client = client(file, args.socket)?;
     let began = Instant::now();
@@ -64,12 +166,8 @@ pub(super) fn run(file: Option<PathBuf>, args: GetArgs) -> Result<(), Problem> {
     tell(finished?, began.elapsed(), (args.json, to_stdout))
 }
 
-fn request(args: &GetArgs) -> Result<GetRequest, Problem> {
-    let wanted: Wanted = args.content.parse().map_err(|error| {
-        Problem::of(Exit::Usage, "the content cannot be named so", error)
-            .next("give a URL or REGISTRY/REPOSITORY@sha256:DIGEST; an image by tag is pulled by a container runtime through the mirror")
-    })?;
-    if let (Wanted::Blob { digest, .. }, Some(asked)) = (&wanted, &args.digest)
+fn request(args: &GetArgs, wanted: &Wanted) -> Result<GetRequest, Problem> {
+    if let (Wanted::Blob { digest, .. }, Some(asked)) = (wanted, &args.digest)
         && digest != asked
     {
         return Err(
@@ -84,16 +182,16 @@ fn request(args: &GetArgs) -> Result<GetRequest, Problem> {
             .as_ref()
             .filter(|_| !is_blob)
             .map(Digest::to_string),
-        headers: args
-            .headers
-            .iter()
-            .map(|line| header(line))
-            .collect::<Result<_, _>>()?,
+        headers: headers(args)?,
         tag: args.tag.clone(),
         background: args.background,
         range: args.range.as_deref().map(range).transpose()?,
         ..GetRequest::of(&args.content)
     })
+}
+
+fn headers(args: &GetArgs) -> Result<Vec<HeaderLine>, Problem> {
+    args.headers.iter().map(|line| header(line)).collect()
 }
 
 /// The line is not repeated in the message: it may be a credential.
@@ -169,12 +267,7 @@ fn tell(
             sources: from,
             seconds,
         };
-        let text = show::json(&report);
-        if to_stdout {
-            eprint!("{text}");
-            return Ok(());
-        }
-        return show::print(&text);
+        return print_json(&report, to_stdout);
     }
     // Nothing on standard output: it may be the content.
     eprintln!(
@@ -187,4 +280,14 @@ fn tell(
         eprintln!("{digest}");
     }
     Ok(())
+}
+
+/// On standard output, unless that is the content.
+fn print_json(report: &impl Serialize, to_stdout: bool) -> Result<(), Problem> {
+    let text = show::json(report);
+    if to_stdout {
+        eprint!("{text}");
+        return Ok(());
+    }
+    show::print(&text)
 }

@@ -3,7 +3,7 @@
 mod authority;
 mod config;
 mod doctor;
-mod get;
+pub(crate) mod get;
 mod host;
 mod local;
 mod pages;

@@ -1,9 +1,12 @@
 //! The commands' end of the local socket.
 //!
 //! What a `get` writes appears under its name complete, checked and synced, or not at all: verified ranges are copied
-//! from the passed descriptor into a file without a name (`target`), by the kernel where it can (`copy`).
+//! from the passed descriptor into a file without a name (`target`), by the kernel where it can (`copy`). Several
+//! contents are put into one file, or stream, by an `assembly`.
 
+mod assembly;
 mod copy;
+mod manifest;
 mod target;
 
 use std::{
@@ -21,7 +24,10 @@ use tokio::{
 use types::ByteRange;
 
 use self::target::Target;
-pub use self::target::TargetError;
+pub use self::{
+    assembly::{Assembly, Held},
+    target::TargetError,
+};
 use super::{
     descriptor,
     frame::{self, FrameError},
@@ -121,31 +127,10 @@ impl Client {
         output: Output<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Finished, ClientError> {
-        let mut sink = match output {
-            Output::File { path, overwrite } => {
-                let path = path.to_owned();
-                Sink::File(blocking(move || Target::begin(&path, overwrite)).await?)
-            }
-            Output::Stream(writer) => Sink::Stream(writer),
-        };
-        let mut stream = self.ask(Request::Get(request)).await?;
-        let opened = match next(&mut stream).await? {
-            Reply::Opened(opened) => opened,
-            _ => return Err(FrameError::Unexpected("no answer to get").into()),
-        };
-        let whole = ByteRange::new(opened.start, opened.end)
-            .filter(|range| range.end() <= opened.length)
-            .ok_or(FrameError::Unexpected("a range beyond the content"))?;
-        let content = descriptor::receive(&stream).await.map_err(FrameError::Io)?;
-        let mut copying = Copying {
-            sources: SourceBytes::default(),
-            content: Arc::new(content),
-            whole,
-            copied: 0,
-            progress,
-        };
+        let mut sink = Sink::begin(output).await?;
+        let (opened, mut copying, mut stream) = self.open(request, progress).await?;
         let (digest, sources) = copying.run(&mut stream, &mut sink).await?;
-        sink.publish(whole.length().0).await?;
+        sink.publish(copying.whole.length().0).await?;
         let OpenedReply {
             task,
             length,
@@ -159,6 +144,31 @@ impl Client {
             digest,
             sources,
         })
+    }
+
+    /// Asks for content, and gets the way to its bytes.
+    async fn open<'p>(
+        &self,
+        request: GetRequest,
+        progress: &'p mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(OpenedReply, Copying<'p>, UnixStream), ClientError> {
+        let mut stream = self.ask(Request::Get(request)).await?;
+        let opened = match next(&mut stream).await? {
+            Reply::Opened(opened) => opened,
+            _ => return Err(FrameError::Unexpected("no answer to get").into()),
+        };
+        let whole = ByteRange::new(opened.start, opened.end)
+            .filter(|range| range.end() <= opened.length)
+            .ok_or(FrameError::Unexpected("a range beyond the content"))?;
+        let content = descriptor::receive(&stream).await.map_err(FrameError::Io)?;
+        let copying = Copying {
+            sources: SourceBytes::default(),
+            content: Arc::new(content),
+            whole,
+            copied: 0,
+            progress,
+        };
+        Ok((opened, copying, stream))
     }
 
     /// The running tasks.
@@ -263,13 +273,58 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 enum Sink<'a> {
     File(Target),
     Stream(&'a mut (dyn AsyncWrite + Send + Unpin)),
+    /// The daemon's own file.
+    None,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    async fn begin(output: Output<'a>) -> Result<Self, ClientError> {
+        match output {
+            Output::File { path, overwrite } => {
+                let path = path.to_owned();
+                let target = blocking(move || Target::begin(&path, overwrite)).await?;
+                Ok(Self::File(target))
+            }
+            Output::Stream(writer) => Ok(Self::Stream(writer)),
+        }
+    }
+
+    /// Writes `range` of `content` at `to`, which is where a stream stands.
+    async fn put(
+        &mut self,
+        content: &Arc<OwnedFd>,
+        range: ByteRange,
+        to: u64,
+    ) -> Result<(), ClientError> {
+        let content = Arc::clone(content);
+        match self {
+            Self::File(target) => {
+                let file = target.file();
+                let copied = blocking(move || copy::range(&content, range, (&file, to))).await;
+                copied.map_err(ClientError::Copy)
+            }
+            Self::Stream(writer) => {
+                let bytes = blocking(move || copy::read(&content, range)).await;
+                let bytes = bytes.map_err(ClientError::Copy)?;
+                writer.write_all(&bytes).await.map_err(ClientError::Copy)
+            }
+            Self::None => Ok(()),
+        }
+    }
+
+    /// So many bytes are put at once.
+    fn step(&self) -> u64 {
+        match self {
+            Self::File(_) | Self::None => STEP,
+            Self::Stream(_) => STREAM_STEP,
+        }
+    }
+
     async fn publish(self, length: u64) -> Result<(), ClientError> {
         match self {
             Self::File(target) => Ok(blocking(move || target.publish(length)).await?),
             Self::Stream(writer) => writer.flush().await.map_err(ClientError::Copy),
+            Self::None => Ok(()),
         }
     }
 }
@@ -334,29 +389,11 @@ impl Copying<'_> {
     async fn copy_to(&mut self, end: u64, sink: &mut Sink<'_>) -> Result<(), ClientError> {
         loop {
             let at = self.whole.start() + self.copied;
-            let step = if matches!(sink, Sink::File(_)) {
-                STEP
-            } else {
-                STREAM_STEP
-            };
-            let stop = end.min(at.saturating_add(step));
+            let stop = end.min(at.saturating_add(sink.step()));
             let Some(range) = ByteRange::new(at, stop).filter(|range| !range.is_empty()) else {
                 return Ok(());
             };
-            let content = Arc::clone(&self.content);
-            match sink {
-                Sink::File(target) => {
-                    let (file, to) = (target.file(), self.copied);
-                    blocking(move || copy::range(&content, range, (&file, to)))
-                        .await
-                        .map_err(ClientError::Copy)?;
-                }
-                Sink::Stream(writer) => {
-                    let bytes = blocking(move || copy::read(&content, range)).await;
-                    let bytes = bytes.map_err(ClientError::Copy)?;
-                    writer.write_all(&bytes).await.map_err(ClientError::Copy)?;
-                }
-            }
+            sink.put(&self.content, range, self.copied).await?;
             self.copied += range.length().0;
             (self.progress)(Progress {
                 copied: self.copied,
