@@ -216,7 +216,7 @@ const KINDS: [HeaderValue; 4] = [
 ];
 
 impl Doors {
-    /// A manifest for a command of this host. Who gets private ones: ARCHITECTURE.md, "Decisions worth knowing".
+    /// A manifest for a command of this host. Who gets private ones: docs/decisions.md.
     pub(super) async fn manifest_of(&self, ask: &ManifestAsk) -> Result<HeldManifest, OpenError> {
         if let Some(held) = self.held(ask).await {
             return Ok(held);
