@@ -155,6 +155,14 @@ fn crash(store: Store, content: Content) {
     drop((store, content));
 }
 
+/// A store with one content that is all there.
+fn holding_all(dir: &tempfile::TempDir) -> (Store, Content) {
+    let store = open(dir);
+    let content = store.create(new(1)).expect("created");
+    put_all(&content, 1);
+    (store, content)
+}
+
 fn after_reboot(dir: &tempfile::TempDir) -> (Store, Recovery) {
     reopen(StoreConfig {
         boot: boot(2),
@@ -165,9 +173,7 @@ fn after_reboot(dir: &tempfile::TempDir) -> (Store, Recovery) {
 #[test]
 fn after_an_unclean_boot_each_piece_is_hashed_before_its_first_use() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     content.sync().expect("synced");
     crash(store, content);
     flip(&dir, 1, 2);
@@ -201,9 +207,7 @@ fn after_an_unclean_boot_each_piece_is_hashed_before_its_first_use() {
 #[test]
 fn doubt_outlives_a_clean_restart_until_each_piece_was_hashed() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     store.commit().expect("committed");
     crash(store, content);
     let (store, _) = after_reboot(&dir);
@@ -248,9 +252,7 @@ fn without_a_known_boot_an_unclean_end_is_a_lost_machine() {
 #[test]
 fn a_writer_may_have_a_piece_that_rotted_and_only_that() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     store.commit().expect("committed");
     crash(store, content);
     flip(&dir, 1, 0);
@@ -299,9 +301,7 @@ fn the_scrub_finds_rot_and_goes_round() {
 #[test]
 fn a_file_cut_short_under_us_is_damage_and_not_an_error() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     content.live.file.set_len(3 * PIECE).expect("cut");
     let step = store.scrub_step(ByteCount(u64::MAX)).expect("readable");
     assert_eq!(step.corrupt.len(), 2);
@@ -311,9 +311,7 @@ fn a_file_cut_short_under_us_is_damage_and_not_an_error() {
 #[test]
 fn a_reader_of_lost_bytes_is_told_that_they_are_missing() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (_store, content) = holding_all(&dir);
     content.live.file.set_len(3 * PIECE + 1).expect("cut");
     read(&content, 2).expect("still there");
     assert!(matches!(
@@ -327,9 +325,7 @@ fn a_reader_of_lost_bytes_is_told_that_they_are_missing() {
 #[test]
 fn after_a_failed_sync_nothing_is_believed() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     put_all(&store.create(new(2)).expect("created"), 2);
     store.commit().expect("committed");
     store.shared.doubt(&content.live);
@@ -494,9 +490,7 @@ fn marks_of_a_newer_release_are_left_alone() {
 #[test]
 fn a_piece_whose_voiding_is_not_on_disk_cannot_be_written() {
     let dir = directory();
-    let store = open(&dir);
-    let content = store.create(new(1)).expect("created");
-    put_all(&content, 1);
+    let (store, content) = holding_all(&dir);
     store.commit().expect("committed");
     let closed = &store.shared.closed;
     closed.store(true, std::sync::atomic::Ordering::Release);
