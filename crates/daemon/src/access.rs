@@ -121,46 +121,44 @@ impl AccessError {
     }
 }
 
-/// The accesses of recent tasks. Cheap to clone; all clones are one.
+/// The accesses of recent tasks, by where each was read. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Accesses {
     origins: Origins,
     recent: Arc<Mutex<Recent>>,
 }
 
-/// Tasks whose access is remembered; an older one is resolved again from its source.
+/// Accesses that are remembered; an older one is resolved again from its source.
 const RECENT_MAX: usize = 4096;
+
+/// What is read, and where: how one URL of a content was read says nothing of another.
+type Place = (TaskId, Source);
 
 #[derive(Default)]
 struct Recent {
-    by_task: BTreeMap<TaskId, (Arc<Access>, u64)>,
-    by_use: BTreeMap<u64, TaskId>,
+    by_place: BTreeMap<Place, (Arc<Access>, u64)>,
+    by_use: BTreeMap<u64, Place>,
     uses: u64,
 }
 
 impl Recent {
-    fn insert(&mut self, task: TaskId, access: Arc<Access>) {
+    fn insert(&mut self, place: Place, access: Arc<Access>) {
         self.uses += 1;
-        if let Some((_, old)) = self.by_task.insert(task, (access, self.uses)) {
+        let known = self.by_place.insert(place.clone(), (access, self.uses));
+        if let Some((_, old)) = known {
             self.by_use.remove(&old);
         }
-        self.by_use.insert(self.uses, task);
-        while self.by_task.len() > RECENT_MAX
+        self.by_use.insert(self.uses, place);
+        while self.by_place.len() > RECENT_MAX
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
-            self.by_task.remove(&oldest);
+            self.by_place.remove(&oldest);
         }
     }
 
-    fn remove(&mut self, task: &TaskId) {
-        if let Some((_, used)) = self.by_task.remove(task) {
-            self.by_use.remove(&used);
-        }
-    }
-
-    fn get(&mut self, task: &TaskId) -> Option<Arc<Access>> {
-        let access = Arc::clone(&self.by_task.get(task)?.0);
-        self.insert(*task, Arc::clone(&access));
+    fn get(&mut self, place: &Place) -> Option<Arc<Access>> {
+        let access = Arc::clone(&self.by_place.get(place)?.0);
+        self.insert(place.clone(), Arc::clone(&access));
         Some(access)
     }
 }
@@ -174,19 +172,26 @@ impl Accesses {
         }
     }
 
-    /// How `task` is read at its origin, if that is remembered.
-    pub fn get(&self, task: &TaskId) -> Option<Arc<Access>> {
-        self.recent.lock().get(task)
+    /// How the content of `spec` is read at its source: as it was before, or after a look there.
+    pub async fn of(&self, spec: &TaskSpec) -> Result<Arc<Access>, AccessError> {
+        let known = self.recent.lock().get(&(spec.task, spec.source.clone()));
+        if let Some(access) = known {
+            return Ok(access);
+        }
+        let found = self.for_source(spec.task, &spec.source, spec.digest);
+        Ok(found.await?.1)
     }
 
-    /// Remembers how `task` is read.
-    pub fn insert(&self, task: TaskId, access: Arc<Access>) {
-        self.recent.lock().insert(task, access);
+    /// Remembers how `task` is read at `source`.
+    pub fn insert(&self, task: TaskId, source: Source, access: Arc<Access>) {
+        self.recent.lock().insert((task, source), access);
     }
 
-    /// Forgets how `task` is read: it is looked up anew when it must be.
-    pub(crate) fn forget(&self, task: &TaskId) {
-        self.recent.lock().remove(task);
+    /// Whether it is remembered how `task` is read anywhere.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, task: &TaskId) -> bool {
+        let recent = self.recent.lock();
+        recent.by_place.keys().any(|(known, _)| known == task)
     }
 
     /// Looks at `source` itself, for a host that was told of `asked` by others: nobody's word but the origin's decides
@@ -238,7 +243,7 @@ impl Accesses {
             visibility: Visibility::Public,
         };
         let access = Arc::new(access);
-        self.insert(task, Arc::clone(&access));
+        self.insert(task, source.clone(), Arc::clone(&access));
         Ok((spec, access))
     }
 

@@ -17,7 +17,7 @@ use tracing::debug;
 use types::{ByteCount, ClusterId, Epoch, Layout, PieceDigest, PieceIndex, PieceRun, Segment};
 
 use crate::{
-    access::{Access, AccessError, Accesses},
+    access::{AccessError, Accesses},
     core::{Event, Events},
     task::Task,
 };
@@ -325,7 +325,9 @@ impl Import {
         let layout = &self.task.spec.layout;
         let range = layout.range_of_run(run);
         debug!(task = ?self.task.spec.task, %run, %range, epoch = ?self.epoch, "the origin is read");
-        let (body, brings, is_whole) = match self.access().await?.read(range).await? {
+        // Looked up anew for a task that an earlier process began.
+        let access = self.accesses.of(&self.task.spec).await?;
+        let (body, brings, is_whole) = match access.read(range).await? {
             Body::Range(body) => (body, run, false),
             // The origin ignores ranges: what comes before the run is taken too, once, instead of being thrown away.
             Body::Whole(body) => (body, layout.all(), true),
@@ -337,19 +339,6 @@ impl Import {
             end: brings.end(),
             is_whole,
         })
-    }
-
-    /// The way to the origin, looked up anew for a task that an earlier process began.
-    async fn access(&self) -> Result<Arc<Access>, ImportError> {
-        let spec = &self.task.spec;
-        match self.accesses.get(&spec.task) {
-            Some(access) => Ok(access),
-            None => Ok(self
-                .accesses
-                .for_source(spec.task, &spec.source, spec.digest)
-                .await?
-                .1),
-        }
     }
 
     /// Reads the next piece of `open`, and stores it unless it is here. Of each piece of `ordered` the core hears.

@@ -218,17 +218,8 @@ impl Doors {
         ask: &ContentAsk,
         (spec, content_type): (TaskSpec, Option<String>),
     ) -> Result<Opened, OpenError> {
-        let accesses = &self.resolver.accesses;
-        let access = match accesses.get(&spec.task) {
-            Some(access) => access,
-            None => {
-                let found = accesses.for_source(spec.task, &spec.source, spec.digest);
-                let found = found.await;
-                found
-                    .map_err(|error| OpenError::Unavailable(error.into()))?
-                    .1
-            }
-        };
+        let access = self.resolver.accesses.of(&spec).await;
+        let access = access.map_err(|error| OpenError::Unavailable(error.into()))?;
         let alone = Alone {
             task: spec.task,
             length: Some(spec.layout.length()),

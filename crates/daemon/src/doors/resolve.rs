@@ -111,8 +111,6 @@ impl Resolver {
                 if let Some(digest) = digest.filter(|_| word == Word::Anybodys)
                     && let Some((task, layout, is_sure)) = self.held(digest).await?
                 {
-                    // How another URL of the same content was read says nothing of this one.
-                    self.accesses.forget(&task);
                     let source = Source::Url(self.origins.canonical_url(request.url()));
                     return Ok(shared((task, layout, is_sure), Some(digest), source));
                 }
@@ -163,7 +161,7 @@ impl Resolver {
             && let Some((task, layout, is_sure)) = self.held(name.digest).await?
         {
             let access = name.access(client, Some(layout.length()));
-            self.accesses.insert(task, Arc::new(access));
+            self.accesses.insert(task, name.source(), Arc::new(access));
             return Ok(shared(
                 (task, layout, is_sure),
                 Some(name.digest),
@@ -215,7 +213,7 @@ impl Resolver {
     ) -> Result<Found, OpenError> {
         let task = ContentKey::Digest(name.digest).task_id();
         let access = name.access(client, Some(length));
-        self.accesses.insert(task, Arc::new(access));
+        self.accesses.insert(task, name.source(), Arc::new(access));
         let layout = layout_of(length)?;
         Ok(shared(
             (task, layout, is_sure),
@@ -292,7 +290,7 @@ impl Resolver {
             && word != Word::OriginsToCaller
         {
             let task = key.task_id();
-            self.accesses.insert(task, access);
+            self.accesses.insert(task, source.clone(), access);
             let mut found = shared((task, layout_of(length)?, is_sure), digest, source);
             if let Found::Shared {
                 content_type: told, ..

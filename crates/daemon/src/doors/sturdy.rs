@@ -21,16 +21,8 @@ pub(super) struct PastStore {
 impl PastStore {
     async fn open(&self) -> Result<Direct, ReadError> {
         let spec = &self.spec;
-        let access = match self.accesses.get(&spec.task) {
-            Some(access) => access,
-            None => {
-                let found = (self.accesses).for_source(spec.task, &spec.source, spec.digest);
-                found
-                    .await
-                    .map_err(|error| ReadError::NoSource(error.into()))?
-                    .1
-            }
-        };
+        let access = self.accesses.of(spec).await;
+        let access = access.map_err(|error| ReadError::NoSource(error.into()))?;
         let place = (spec.layout.length(), self.range);
         Direct::open(&access, place, spec.digest, self.metrics.clone())
             .await

@@ -86,7 +86,7 @@ async fn a_public_blob_is_a_task_whoever_asks() {
     assert_eq!(spec.task, ContentKey::Digest(digest).task_id());
     assert_eq!(spec.layout.length().0, LENGTH as u64);
     assert_eq!(spec.visibility, Visibility::Public);
-    assert!(world.accesses.get(&spec.task).is_some());
+    assert!(world.accesses.knows(&spec.task));
     let seen = world.server.seen();
     assert!(seen.iter().all(|seen| seen.line("authorization").is_none()));
 }
@@ -122,7 +122,7 @@ async fn private_content_goes_to_its_caller_and_nowhere_else() {
     ends_well(&mut opened, Proof::Sealed, (&bytes, digest)).await;
     assert_eq!(opened.reader.sources().origin, LENGTH as u64);
     assert!(world.store.list().is_empty());
-    assert!(world.accesses.get(&opened.description.task).is_none());
+    assert!(!world.accesses.knows(&opened.description.task));
     assert!(world.commands.try_recv().is_err());
 }
 
@@ -230,7 +230,7 @@ async fn while_the_bypass_is_on_nothing_is_asked_but_the_origin() {
     let mut opened = world.doors.open(&ask).await.expect("found");
     assert_eq!(read(&mut opened, whole()).await, bytes);
     assert!(world.commands.try_recv().is_err());
-    assert!(world.accesses.get(&opened.description.task).is_none());
+    assert!(!world.accesses.knows(&opened.description.task));
     let seen = world.server.seen();
     assert!(seen.iter().all(|seen| seen.line("authorization") == ANN));
 }
@@ -415,7 +415,7 @@ async fn a_source_is_believed_only_if_the_origin_says_the_same() {
         .await
         .expect("the same");
     assert_eq!((found.task, found.layout), (spec.task, spec.layout));
-    assert!(fresh.get(&spec.task).is_some());
+    assert!(fresh.knows(&spec.task));
     let elsewhere = Source::Url(format!("http://{}/g", world.server.address));
     let found = fresh.for_source(spec.task, &elsewhere, None).await;
     assert!(matches!(found, Err(AccessError::Other { .. })));
