@@ -12,7 +12,6 @@ trap 'exit 130' INT TERM
 
 nodes=(2 3 4)
 
-fetch() { get "$1" "$file" "$work/$1/file"; }
 requests() { # METHOD: of the web server so far
     "$lab/nginx.sh" stats --dir "$nginx" | awk -v method="$1" '$1 == method { split($3, n, "="); sum += n[2] } END { print sum + 0 }'
 }
@@ -23,8 +22,8 @@ through_mirror() { # NODE BLOB FILE
 
 swarm_begin 4
 swarm_origin
-head -c 20M /dev/urandom >"$work/www/file"
-file=$origin/file
+make_file file 20
+what=file
 swarm_registry 1M,6M
 swarm_scheduler 1
 for node in "${nodes[@]}"; do swarm_daemon "$node" daemon; done

@@ -21,7 +21,7 @@ Usage: . swarm.sh          a library for scripts; needs $PANTALA
   swarm_origin                               a web server of the files in $work/www: $origin, its folder is $nginx
   swarm_registry LAYER-SIZES                 a registry beside it: $registry, with the image test/app:v1, whose largest
                                              layer is $blob; its folder is $registry_dir
-  make_file NAME MIB, fetch NODE, same NODE...   a file of it; the others are about the file $what
+  make_file NAME MIB, fetch NODE, same NODE...   a file of it; the others are about the file $what, known by its digest
   start_fetch NODE..., end_fetch NODE..., gave_up NODE CODE WORDS
                                              the same in the background, and how it must end
   reach BYTES NAME NODE...                   wait until that counter of one of them has grown by BYTES; it is $reached
@@ -253,8 +253,15 @@ swarm_registry() { # LAYER-SIZES
     blob=$(on origin curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/test/app/manifests/v1" |
         jq -r '.layers | max_by(.size) | .digest')
 }
-make_file() { head -c "$2M" /dev/urandom >"$work/www/$1"; }
-fetch() { get "$1" "$origin/$what" "$work/$1/$what"; }
+make_file() {
+    head -c "$2M" /dev/urandom >"$work/www/$1"
+    sum_of "$1" >/dev/null
+}
+sum_of() { # FILE of the web server: its digest, worked out once
+    [ -s "$work/$1.sha256" ] || sha256sum <"$work/www/$1" | cut -d ' ' -f 1 >"$work/$1.sha256"
+    echo "sha256:$(cat "$work/$1.sha256")"
+}
+fetch() { get "$1" "$origin/$what" "$work/$1/$what" --digest "$(sum_of "$what")"; }
 same() { # NODE...
     local node digest
     digest=$(sha256sum <"$work/www/$what")

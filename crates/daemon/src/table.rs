@@ -82,6 +82,11 @@ impl Table {
         self.pieces.get(&piece)
     }
 
+    /// Whether each of so many pieces has its digest here.
+    pub fn is_whole(&self, piece_count: u32) -> bool {
+        self.pieces.len() == piece_count as usize
+    }
+
     /// Whether what another host passes on as `signer`'s word does not count.
     pub fn refuses(&self, signer: &HostId) -> bool {
         self.liars.contains(signer) || self.own.as_ref() == Some(signer)

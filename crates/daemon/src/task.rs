@@ -7,14 +7,16 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
-use types::{Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility};
+use types::{
+    Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility,
+};
 
 use crate::{
     reception::Awaited,
@@ -34,6 +36,14 @@ pub struct TaskSpec {
     pub source: Source,
     /// Who may have it. Only public content is distributed.
     pub visibility: Visibility,
+}
+
+impl TaskSpec {
+    /// Whether its digest is its name, so that whoever reads it holds the whole against that. Of other content only a seed's
+    /// word counts.
+    pub fn is_by_digest(&self) -> bool {
+        self.digest.is_some_and(|digest| digest.names(&self.task))
+    }
 }
 
 /// Where a task stands, for those who wait on it.
@@ -125,6 +135,8 @@ pub struct Task {
     /// What the origin said when it refused last, unless a piece came since.
     refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
     news: watch::Sender<News>,
+    is_by_digest: bool,
+    is_unshared: AtomicBool,
     local: AtomicU64,
     peer: AtomicU64,
     origin: AtomicU64,
@@ -142,6 +154,8 @@ impl Task {
             .map(|piece| spec.layout.length_of(piece).0)
             .sum();
         Self {
+            is_by_digest: spec.is_by_digest(),
+            is_unshared: AtomicBool::new(false),
             spec,
             content,
             table: RwLock::new(table),
@@ -239,6 +253,32 @@ impl Task {
     /// Whether the scheduler named `host` an importer of it.
     pub(crate) fn has_named(&self, host: &HostId) -> bool {
         self.importers.read().contains(host)
+    }
+
+    /// See [`TaskSpec::is_by_digest`].
+    pub(crate) fn is_by_digest(&self) -> bool {
+        self.is_by_digest
+    }
+
+    /// Whether somebody whom others believe vouches for `piece`.
+    pub(crate) fn is_vouched(&self, piece: PieceIndex) -> bool {
+        self.table.read().segment_of(piece).is_some()
+    }
+
+    /// Whether others may count on the whole, once it is here: its digest is its name, or somebody whom they believe vouches
+    /// for each piece.
+    pub(crate) fn is_for_others(&self) -> bool {
+        self.is_by_digest || self.table.read().is_whole(self.spec.layout.piece_count())
+    }
+
+    /// A part of it was read for this host alone: no seed vouches for it, and no digest names it.
+    pub(crate) fn unshared(&self) {
+        self.is_unshared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub fn is_unshared(&self) -> bool {
+        self.is_unshared.load(Ordering::Relaxed)
     }
 
     /// Keeps what the origin said last, to be told if the task fails for it.

@@ -73,10 +73,11 @@ impl Tasks {
         }
     }
 
-    /// Whether `signer` may vouch for pieces of `task`: a seed, or a host that the scheduler named its importer.
+    /// Whether `signer` may vouch for pieces of `task`: a seed, or, where the whole is hashed against a digest in the end,
+    /// a host that the scheduler named its importer.
     pub(crate) fn may_sign(&self, signer: &HostId, task: &Task) -> bool {
         self.seeds.read().contains(signer)
             || self.proven_seeds.read().contains(signer)
-            || task.has_named(signer)
+            || (task.is_by_digest() && task.has_named(signer))
     }
 }

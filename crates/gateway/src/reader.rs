@@ -88,6 +88,9 @@ pub struct SourceBytes {
     pub peer: u64,
     /// From the origin.
     pub origin: u64,
+    /// Whether some of the latter is of use to this host alone: no digest names it, and no seed vouches for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unshared: bool,
 }
 
 /// Why content could not be opened.

@@ -206,6 +206,7 @@ impl VerifiedReader for TestReader {
             local: 1,
             peer: 2,
             origin: 3,
+            unshared: false,
         }
     }
 }

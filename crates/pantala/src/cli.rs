@@ -152,7 +152,8 @@ pub(crate) struct GetArgs {
     /// The file, or an image's folder, to write, complete or not at all; `-` writes to standard output.
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: PathBuf,
-    /// What the bytes, or an image's manifest, must hash to: sha256:HEX or blake3:HEX.
+    /// What the bytes, or an image's manifest, must hash to: sha256:HEX or blake3:HEX. Without it, hosts share a URL through
+    /// seeds alone.
     #[arg(long)]
     pub(crate) digest: Option<types::Digest>,
     /// Which platform of an image: OS/ARCHITECTURE[/VARIANT], or all [default: what containers here run].

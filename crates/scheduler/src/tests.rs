@@ -17,7 +17,12 @@ use types::{
 
 use crate::{Scheduler, SchedulerConfig};
 
-const TASK: TaskId = TaskId::from_bytes([7; 32]);
+/// What names the content of [`task`].
+const DIGEST: Digest = Digest::sha256([7; 32]);
+
+fn task() -> TaskId {
+    ContentKey::Digest(DIGEST).task_id()
+}
 
 async fn start(cluster: &Cluster, listen: &str) -> Scheduler {
     let mut config = SchedulerConfig::new(
@@ -127,13 +132,13 @@ impl Host {
 
 fn ask() -> Ask {
     Ask {
-        task: TASK,
+        task: task(),
         source: Some(Source::Url("https://origin.example/file".to_owned())),
         layout: None,
         can_import: CanImport::Anonymous,
         have: Have::None,
         visibility: Visibility::Public,
-        digest: None,
+        digest: Some(DIGEST),
     }
 }
 
@@ -183,7 +188,7 @@ async fn a_lease_outlives_the_scheduler_and_epochs_grow() {
 
     let scheduler = start(&cluster, &address.to_string()).await;
     let claim = LeaseClaim {
-        task: TASK,
+        task: task(),
         epoch,
         remaining: Duration::from_secs(2),
     };
@@ -197,9 +202,47 @@ async fn a_lease_outlives_the_scheduler_and_epochs_grow() {
         .until(|m| matches!(m, SchedulerMessage::Renew { .. }))
         .await;
     assert!(matches!(renewed, SchedulerMessage::Renew { epoch: of, .. } if of == epoch));
-    host.say(HostMessage::LeaseReturned { task: TASK, epoch })
-        .await;
+    host.say(HostMessage::LeaseReturned {
+        task: task(),
+        epoch,
+    })
+    .await;
     assert!(host.granted().await > epoch);
+    scheduler.stop().await;
+}
+
+/// Content behind a URL: `digest` is what a host says of it, and does not name the task.
+fn ask_by_url(digest: Option<Digest>) -> Ask {
+    let task = TaskId::from_bytes([9; 32]);
+    Ask {
+        task,
+        digest,
+        ..ask()
+    }
+}
+
+#[tokio::test]
+async fn what_no_digest_names_is_imported_by_who_is_certified_as_a_seed() {
+    let cluster = Cluster::new("seeds");
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    let (daemon, seed) = (cluster.host(Role::Daemon), cluster.host(Role::Seed));
+    // It says that it is a seed, and that a digest names the content.
+    let mut daemon = Host::join(&daemon, &scheduler, Inventory::default()).await;
+    for digest in [None, Some(DIGEST)] {
+        daemon.say(HostMessage::Ask(ask_by_url(digest))).await;
+        let told = daemon.until(|m| {
+            let is_answer = |m: &_| matches!(m, SchedulerMessage::Fail { .. });
+            is_answer(m) || matches!(m, SchedulerMessage::Grant { .. })
+        });
+        let told = told.await;
+        assert!(matches!(told, SchedulerMessage::Fail { .. }), "{told:?}");
+    }
+    let mut seed = Host::join(&seed, &scheduler, Inventory::default()).await;
+    daemon.say(HostMessage::Ask(ask_by_url(None))).await;
+    let is_wish = |m: &SchedulerMessage| matches!(m, SchedulerMessage::Recruit { .. });
+    seed.until(is_wish).await;
+    seed.say(HostMessage::Ask(ask_by_url(None))).await;
+    seed.granted().await;
     scheduler.stop().await;
 }
 
@@ -338,7 +381,7 @@ async fn a_host_that_does_not_read_is_dropped_and_others_go_on() {
     host.ask().await;
     let epoch = host.granted().await;
     host.say(HostMessage::Progress(Progress {
-        task: TASK,
+        task: task(),
         have: 1,
         lease: Some(epoch),
         imported: 1,

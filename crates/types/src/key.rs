@@ -36,6 +36,13 @@ pub enum ContentKey {
     },
 }
 
+impl Digest {
+    /// Whether it names the content of `task`: then nobody's word is needed for what that content is.
+    pub fn names(&self, task: &TaskId) -> bool {
+        ContentKey::Digest(*self).task_id() == *task
+    }
+}
+
 impl ContentKey {
     /// The task that distributes this content. Equal keys give equal ids on every host, for one [`KEY_SCHEME`].
     pub fn task_id(&self) -> TaskId {

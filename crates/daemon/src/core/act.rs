@@ -39,6 +39,11 @@ impl Core {
                     runs: runs_of(PieceRun::one(piece)),
                 });
             }
+            Action::Admit { to, piece } => {
+                let (runs, slots) = (runs_of(PieceRun::one(piece)), self.hint());
+                self.peers
+                    .say(to, &task, |no| Message::Have { no, runs, slots });
+            }
             Action::RevealAll { to } => self.show_all(task, to),
             Action::TellImporter(importer) => self.tell_importer(task, importer),
             Action::Ask => {
@@ -149,8 +154,10 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        // Without a lease only a seed's word counts with others; what a plain daemon imports on its own stays its own.
-        let may_sign = epoch.is_some_and(|epoch| epoch > Epoch::default()) || self.parts.is_seed;
+        // Without a lease, or a digest that the whole is held against, only a seed's word counts with others; what a plain
+        // daemon imports on its own stays its own.
+        let is_named = job.task.is_by_digest() && epoch > Some(Epoch::default());
+        let may_sign = is_named || self.parts.is_seed;
         let reach = job.download.reach(self.parts.clock.now(), run);
         let lanes = job
             .imports

@@ -50,18 +50,7 @@ impl Core {
                 task,
                 piece,
                 why,
-            } => {
-                let run = PieceRun::one(piece);
-                self.of_piece(link, task, |host| match why {
-                    Unused::Unvouched => Swarm::Lacks { host, run },
-                    // The parent did well; whether the piece is here will be known later.
-                    Unused::Busy => Swarm::Busy { host, run },
-                    Unused::Held => Swarm::Verified {
-                        piece,
-                        from: Supplier::Host(host),
-                    },
-                });
-            }
+            } => self.dropped(link, task, (piece, why)),
             Event::Corrupt { link, task, piece } => {
                 self.parts.metrics.pieces_failed(PieceFailure::Corrupt, 1);
                 self.of_piece(link, task, |host| Swarm::Corrupt { piece, host });
@@ -101,6 +90,20 @@ impl Core {
     fn broke(&mut self, task: TaskId) {
         self.recruited.remove(&task);
         self.fail(task, TaskError::Broke);
+    }
+
+    /// A piece came and was of no use.
+    fn dropped(&mut self, link: LinkNo, task: TaskId, (piece, why): (PieceIndex, Unused)) {
+        let run = PieceRun::one(piece);
+        self.of_piece(link, task, |host| match why {
+            Unused::Unvouched => Swarm::Lacks { host, run },
+            // The parent did well; whether the piece is here will be known later.
+            Unused::Busy => Swarm::Busy { host, run },
+            Unused::Held => Swarm::Verified {
+                piece,
+                from: Supplier::Host(host),
+            },
+        });
     }
 
     fn of_piece(&mut self, link: LinkNo, task: TaskId, event: impl FnOnce(HostNo) -> Swarm) {
@@ -146,6 +149,7 @@ impl Core {
         if self.is_void(task, piece) {
             return;
         }
+        let from = self.supplier_of(task, piece);
         if let Some(job) = self.jobs.get(&task) {
             let bytes = job.task.spec.layout.length_of(piece);
             job.task.verified(piece, From::Origin);
@@ -154,13 +158,7 @@ impl Core {
                 self.parts.metrics.unleased(bytes);
             }
         }
-        self.drive(
-            task,
-            Swarm::Verified {
-                piece,
-                from: Supplier::Origin,
-            },
-        );
+        self.drive(task, Swarm::Verified { piece, from });
     }
 
     fn import_failed(

@@ -6,7 +6,7 @@ use swarm::{
     Class,
     download::{Download, DownloadPolicy, ReaderNo, State},
 };
-use types::{Chance, Epoch, Moment};
+use types::{Chance, Epoch, Moment, PieceIndex};
 
 use super::lanes::Lanes;
 use crate::task::Task;
@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) is_asked: bool,
     /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
     pub(super) may_import: bool,
+    /// Whether the scheduler said that nobody imports it, and named nobody since.
+    pub(super) reads_alone: bool,
     /// Whether it imports because it is the seed that hosts without a scheduler have chosen.
     pub(super) is_chosen: bool,
     /// Whether the scheduler may count on the whole: it was right once, and no piece was found lost since.
@@ -61,6 +63,7 @@ impl Job {
             epoch: Epoch::default(),
             is_asked: false,
             may_import: true,
+            reads_alone: false,
             is_chosen: false,
             is_held: false,
             is_proven: false,
@@ -79,6 +82,20 @@ impl Job {
         } else {
             Class::Foreground
         }
+    }
+
+    /// What is here and vouched for by nobody whom others believe.
+    pub(super) fn unvouched(&self) -> Vec<PieceIndex> {
+        let table = self.task.table.read();
+        let have = self.download.have().iter();
+        have.filter(|piece| table.segment_of(*piece).is_none())
+            .collect()
+    }
+
+    /// Shows nobody what nobody would believe.
+    pub(super) fn keep_unvouched(&mut self) {
+        let unvouched = self.unvouched();
+        self.download.keep(unvouched.into_iter());
     }
 
     /// Whether the scheduler knows, or should know, that this host waits for it.

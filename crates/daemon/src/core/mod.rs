@@ -12,6 +12,7 @@
 //!   say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
 //! * `seals`: proofs of whole contents and words for them; `doubts`: contents that turned out wrong.
+//! * `vouch`: what others would believe of what is here.
 //! * `together`: what hosts do with each other while no scheduler is there.
 //! * `leave`: ending in order.
 //! * `io`: what runs beside the core, and what it hears of it when it panics.
@@ -41,6 +42,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
+mod vouch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

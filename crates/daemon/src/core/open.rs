@@ -167,7 +167,8 @@ impl Core {
             (now, self.chance.fork()),
         );
         self.tasks.insert(Arc::clone(&task));
-        job.is_held = task.content.is_complete();
+        job.is_held = task.content.is_complete() && task.is_for_others();
+        job.keep_unvouched();
         if job.is_held && task.content.is_sound() {
             job.is_proven = true;
             task.tell(|news| news.proven = task.spec.digest.or_else(|| task.content.digest()));

@@ -51,12 +51,15 @@ impl Core {
         let job = self.jobs.get(&task)?;
         let spec = &job.task.spec;
         let have = job.download.have();
+        if have.is_full() && !job.task.is_for_others() {
+            return None; // It waits for nothing, and is of use to nobody else.
+        }
         Some(Ask {
             task,
             source: Some(spec.source.clone()),
             layout: Some(spec.layout),
             digest: spec.digest,
-            can_import: match job.may_import {
+            can_import: match job.may_import && (spec.is_by_digest() || self.parts.is_seed) {
                 true => CanImport::Anonymous,
                 false => CanImport::No,
             },
@@ -151,7 +154,7 @@ impl Core {
             info.complete && info.visibility == types::Visibility::Public
         };
         let mut held = self.parts.store.list();
-        held.retain(is_shared);
+        held.retain(|info| is_shared(info) && self.is_for_others(info));
         // What is used most is told first: a scheduler remembers a bounded number.
         held.sort_by_key(|info| std::cmp::Reverse(info.last_used));
         let holdings = held.into_iter().map(|info| info.task).collect();
@@ -164,7 +167,7 @@ impl Core {
         match message {
             SchedulerMessage::Queued { task, .. } => {
                 self.scheduling.heard_of(task);
-                self.drive(task, Swarm::Acknowledged);
+                self.acknowledged(task);
             }
             SchedulerMessage::Refused { task, cause } => self.refused(task, cause),
             SchedulerMessage::Introduce(introduce) => self.introduced(introduce),
@@ -183,8 +186,7 @@ impl Core {
                 self.scheduling.revoked(task, epoch);
             }
             SchedulerMessage::Fail { task, cause } => {
-                tracing::warn!(task = ?task, %cause, "the scheduler knows no source");
-                self.nobody_imports(task);
+                self.nobody_imports(task, cause);
             }
             SchedulerMessage::Recruit(recruit) => self.recruit(recruit),
             SchedulerMessage::Importer { task, host } => {
@@ -238,16 +240,30 @@ impl Core {
 
     /// Nobody that the scheduler knows can import. What a reader here needs is tried by this host itself: its own policy
     /// may allow what others' do not, and if not, the origin's own answer says more.
-    fn nobody_imports(&mut self, task: TaskId) {
-        let Some(job) = self.jobs.get(&task) else {
+    fn nobody_imports(&mut self, task: TaskId, cause: control::FailCause) {
+        let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        if job.task.is_by_digest() {
+            tracing::warn!(task = ?task, %cause, "the scheduler knows no source");
+        } else if !job.reads_alone {
+            tracing::info!(task = ?task, %cause, "no seed imports what no digest names: this host reads it for itself");
+        }
         if job.readers.is_empty() {
             let cause = job.task.origin_failure();
             return self.fail(task, cause);
         }
+        job.reads_alone = true;
         self.scheduling.expelled(self.parts.clock.now(), task);
         self.drive(task, Swarm::NobodyImports);
+    }
+
+    /// The scheduler heard of the wish for `task`. That tells nothing to who asks again after it had been told that nobody
+    /// imports it: until somebody is named it reads on by itself.
+    fn acknowledged(&mut self, task: TaskId) {
+        if self.jobs.get(&task).is_some_and(|job| !job.reads_alone) {
+            self.drive(task, Swarm::Acknowledged);
+        }
     }
 
     fn granted(&mut self, task: TaskId, lease: control::Lease) {
@@ -262,6 +278,7 @@ impl Core {
                 .say(HostMessage::LeaseReturned { task, epoch });
         };
         job.epoch = job.epoch.max(epoch);
+        job.reads_alone = false;
         job.task.name_importer(me);
         let until = term.ends();
         let have = job.download.have().len();
@@ -273,6 +290,7 @@ impl Core {
             until,
         };
         self.scheduling.granted(task, held);
+        self.vouch_for_all(task, epoch);
         self.drive(task, Swarm::Leased(Lease { epoch, run, until }));
     }
 
@@ -288,7 +306,10 @@ impl Core {
             return;
         }
         self.scheduling.heard_of(task);
-        self.drive(task, Swarm::Acknowledged);
+        if let Some(job) = self.jobs.get_mut(&task) {
+            job.reads_alone &= add.is_empty();
+        }
+        self.acknowledged(task);
         let kept: BTreeSet<HostId> = add.iter().map(|neighbour| neighbour.host).collect();
         let dropped: Vec<_> = self
             .peers
@@ -363,7 +384,8 @@ impl Core {
         let spec = match result {
             Ok(spec) => spec,
             Err(cause) => {
-                return tracing::info!(task = ?task, error = &cause as &dyn std::error::Error, "a source that the scheduler named can't be read here");
+                tracing::info!(task = ?task, error = &cause as &dyn std::error::Error, "a source that the scheduler named can't be read here");
+                return self.scheduling.left(task);
             }
         };
         match self.begin(spec, store::Reserve::Whole) {
@@ -372,7 +394,8 @@ impl Core {
                 self.ask_scheduler(task);
             }
             Err(cause) => {
-                tracing::warn!(task = ?task, error = &*cause as &dyn std::error::Error, "a task could not begin")
+                tracing::warn!(task = ?task, error = &*cause as &dyn std::error::Error, "a task could not begin");
+                self.scheduling.left(task);
             }
         }
     }

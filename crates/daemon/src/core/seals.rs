@@ -22,7 +22,7 @@ impl Core {
         if let Some(expected) = job.task.spec.digest.filter(|expected| *expected != digest) {
             return self.whole_is_wrong(task, (expected, digest));
         }
-        (job.is_held, job.is_proven) = (true, true);
+        job.is_proven = true;
         self.settle_seal(task);
         self.whole_is_right(task);
         if let Some(job) = self.jobs.get(&task) {
@@ -30,7 +30,7 @@ impl Core {
             self.io
                 .spawn(note_whole(task, job.task.content.noting(), digest));
         }
-        self.scheduling.holds(task);
+        self.tell_whole(task);
     }
 
     /// The link took a seal of a seed: the table may be whole already, and neighbours of the task are told.
@@ -65,9 +65,9 @@ impl Core {
             return tracing::warn!(task = ?task, signer = %seal.signer, "the pieces do not make what a seal says");
         }
         tracing::debug!(task = ?task, signer = %seal.signer, "every piece is here, and a seed vouches for the whole");
-        (job.is_sealed, job.is_held) = (true, true);
+        job.is_sealed = true;
         job.task.tell(|news| news.sealed = true);
-        self.scheduling.holds(task);
+        self.tell_whole(task);
     }
 
     /// The whole was hashed here and is right: a seed says so, and a seal that says otherwise was a lie.

@@ -23,6 +23,7 @@ use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Sour
 mod bounds;
 mod doubt;
 mod doubts;
+mod lone;
 mod pieces;
 mod refused;
 mod remote;

@@ -90,6 +90,10 @@ impl Core {
         let seeds = linked.map(|(_, peer)| peer.id);
         let seeds = seeds.chain(self.parts.is_seed.then_some(me));
         let Some(seed) = preferred_seed(&task, seeds) else {
+            if !job.task.is_by_digest() {
+                // Nobody's word for it would count: there is nothing to wait for.
+                self.drive(task, Swarm::NobodyImports);
+            }
             return;
         };
         if seed == me {

@@ -373,6 +373,7 @@ impl VerifiedReader for SwarmReader {
             local,
             peer,
             origin,
+            unshared: origin > 0 && self.reader.task().is_unshared(),
         }
     }
 }

@@ -200,6 +200,7 @@ fn report(status: TaskStatus) -> TaskReport {
             local: status.local,
             peer: status.peer,
             origin: status.origin,
+            unshared: false,
         },
         state,
         waits,

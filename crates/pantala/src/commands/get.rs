@@ -31,6 +31,10 @@ use crate::{
     show,
 };
 
+/// Why a file that other hosts may want too came from the origin.
+const UNSHARED: &str = "hint: no seed reads this for the cluster, so that each host reads it from the origin; --digest sha256:... lets hosts \
+    share it";
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
@@ -240,6 +244,7 @@ fn sources(from: SourceBytes) -> String {
         local,
         peer,
         origin,
+        ..
     } = from;
     let (local, peer, origin) = (size(local), size(peer), size(origin));
     format!("{local} from here, {peer} from peers, {origin} from the origin")
@@ -278,6 +283,9 @@ fn tell(
     );
     if let Some(digest) = digest {
         eprintln!("{digest}");
+    }
+    if from.unshared {
+        eprintln!("{UNSHARED}");
     }
     Ok(())
 }

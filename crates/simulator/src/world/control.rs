@@ -125,6 +125,7 @@ impl World<'_> {
         };
         schedule::Ask {
             task,
+            by_digest: true,
             can_import: CanImport::Anonymous,
             have,
             visibility: Visibility::Public,

@@ -79,6 +79,11 @@ impl World<'_> {
                 }
             }
             Action::Reveal { to, piece } => self.send(host, to, Message::Reveal(piece)),
+            Action::Admit { to, piece } => {
+                let slots = self.host(host).uploads.hint();
+                let run = PieceRun::one(piece);
+                self.send(host, to, Message::Have { run, slots });
+            }
             Action::RevealAll { to } => {
                 let one = self.host(host);
                 let (have, slots) = (one.download.have().clone(), one.uploads.hint());

@@ -39,6 +39,8 @@ pub struct Download {
     policy: DownloadPolicy,
     chance: Chance,
     have: PieceSet,
+    /// What others may have of it: the pieces that somebody vouches for whom they believe.
+    offer: PieceSet,
     demand: Demand,
     neighbours: Neighbours,
     requests: Requests,
@@ -76,6 +78,7 @@ impl Download {
             layout,
             policy,
             chance,
+            offer: have.clone(),
             have,
             demand: Demand::new(piece_count),
             neighbours: Neighbours::new(piece_count),
@@ -97,6 +100,13 @@ impl Download {
         }
     }
 
+    /// Nobody else would believe in `pieces`, which are here: they are of use here alone, and not shown.
+    pub fn keep(&mut self, pieces: impl Iterator<Item = PieceIndex>) {
+        for piece in pieces {
+            self.offer.remove(piece);
+        }
+    }
+
     /// Takes in what happened. Unknown hosts, pieces and readers are ignored: a late message is no error.
     pub fn handle(&mut self, now: Moment, event: Event) {
         if matches!(self.state, State::Cancelled | State::Failed(_)) {
@@ -111,6 +121,9 @@ impl Download {
             Event::Revealed { host, piece } => {
                 self.offered(now, [piece]);
                 self.neighbours.revealed(host, piece);
+                if self.have.contains(piece) && !self.offer.contains(piece) {
+                    self.out.push_back(Action::Admit { to: host, piece });
+                }
             }
             Event::Slots { host, slots } => self.slots_of(now, host, slots),
             Event::Busy { host, run } => {
@@ -139,6 +152,7 @@ impl Download {
             Event::Void { piece } => self.void(piece),
             Event::VoidAll => self.void_all(now),
             Event::Corrupt { piece, host } => self.corrupt(now, piece, host),
+            Event::Vouched => self.offer = self.have.clone(),
             Event::Leased(lease) => self.leased(now, lease),
             Event::LeaseEnded { epoch } => {
                 self.motion.acknowledged_at = now;
@@ -246,10 +260,10 @@ impl Download {
     /// What `host` may know of our pieces: all, or while we super-seed only what was revealed to it.
     pub fn shown_to(&self, host: HostNo) -> PieceSet {
         let Some(seed) = &self.importing.seed else {
-            return self.have.clone();
+            return self.offer.clone();
         };
         let mut shown = PieceSet::empty(self.layout.piece_count());
-        self.have
+        self.offer
             .iter()
             .filter(|piece| seed.is_revealed_to(*piece, host))
             .for_each(|piece| {
@@ -271,14 +285,14 @@ impl Download {
     pub fn is_interesting_to(&self, host: HostNo) -> bool {
         self.neighbours
             .get(host)
-            .is_some_and(|neighbour| self.have.has_more_than(&neighbour.have))
+            .is_some_and(|neighbour| self.offer.has_more_than(&neighbour.have))
     }
 
     /// The neighbours that could use one of our slots: those that lack something we have.
     pub fn interested(&self) -> impl Iterator<Item = HostNo> + '_ {
         self.neighbours
             .iter()
-            .filter(|neighbour| self.have.has_more_than(&neighbour.have))
+            .filter(|neighbour| self.offer.has_more_than(&neighbour.have))
             .map(|neighbour| neighbour.host)
     }
 
@@ -286,7 +300,7 @@ impl Download {
     /// furthest behind first and random among equals, so that nobody is left behind the swarm.
     pub fn hungriest(&mut self) -> Vec<HostNo> {
         let mut hungry: Vec<(u32, HostNo)> = (self.neighbours.iter())
-            .filter(|neighbour| self.have.has_more_than(&neighbour.have))
+            .filter(|neighbour| self.offer.has_more_than(&neighbour.have))
             .map(|neighbour| (neighbour.have.len(), neighbour.host))
             .collect();
         self.chance.shuffle(&mut hungry);

@@ -12,6 +12,8 @@ pub enum Supplier {
     Host(HostNo),
     /// The origin, read by this host.
     Origin,
+    /// The same, but this host's word counts for nobody else: the piece is of use here alone.
+    OriginAlone,
 }
 
 /// What happened.
@@ -117,6 +119,8 @@ pub enum Event {
         /// Who sent it.
         host: HostNo,
     },
+    /// This host vouches for all that is here, be it what was of use here alone.
+    Vouched,
     /// This host got, or renewed, the right to import.
     Leased(Lease),
     /// The lease was taken back, or a newer epoch was seen.
@@ -210,6 +214,14 @@ pub enum Action {
     },
     /// Tell one neighbour alone that `piece` is here.
     Reveal {
+        /// Whom.
+        to: HostNo,
+        /// Which.
+        piece: PieceIndex,
+    },
+    /// Tell an importer that `piece`, which it revealed to us, is here already, although of use here alone: it waits for
+    /// that before it reads on.
+    Admit {
         /// Whom.
         to: HostNo,
         /// Which.

@@ -205,6 +205,10 @@ impl Net {
                 }
             }
             Action::Reveal { to, piece } => self.say(host, to, &Event::Revealed { host, piece }),
+            Action::Admit { to, piece } => {
+                let run = PieceRun::one(piece);
+                self.say(host, to, &Event::Has { host, run, slots });
+            }
             Action::RevealAll { to } => {
                 let have = self.peer(host).download.have().clone();
                 for run in have.runs() {

@@ -121,7 +121,10 @@ impl Schedule {
                     self.add_holdings(now, &holdings.host, &holdings.added);
                 }
             }
-            Event::Left { host, task } => self.drop_holdings(now, &host, &[task]),
+            Event::Left { host, task } => {
+                self.drop_holdings(now, &host, &[task]);
+                self.declined(now, &host, &task);
+            }
             Event::Blame(blame) => {
                 if self.is_paid(now, &blame.by) {
                     self.blame(now, &blame);
@@ -299,7 +302,8 @@ impl Schedule {
             entered.not_before = self.rebuild_until;
         }
         entered.layout = entered.layout.or(ask.layout);
-        let seat = entered.add(no, rights(ask.can_import, ask.visibility));
+        entered.by_digest |= ask.by_digest;
+        let seat = entered.add(no, rights(ask, host.is_seed));
         if entered.is_doubted(&self.hosts.at(no).id) {
             entered.member_mut(seat).tries = DOUBTED;
         }
@@ -310,11 +314,12 @@ impl Schedule {
     }
 
     fn update(&mut self, spot: Spot, ask: &Ask) {
-        let rights = rights(ask.can_import, ask.visibility);
         let task = self.tasks.at(spot.task);
-        let refusal = (rights, self.hosts.at(task.member(spot.seat).host).id);
-        let is_refused = task.refusals.contains(&refusal);
+        let host = self.hosts.at(task.member(spot.seat).host);
+        let rights = rights(ask, host.is_seed);
+        let is_refused = task.refusals.contains(&(rights, host.id));
         let task = self.tasks.at_mut(spot.task);
+        task.by_digest |= ask.by_digest;
         if ask.have == Have::None {
             // Whatever it had, and vouched for, is void.
             task.covered_by.take_if(|seat| *seat == spot.seat);

@@ -57,7 +57,8 @@ pub enum Event {
     LeaseReturned(LeaseReturned),
     /// What a host holds completely has changed.
     Holdings(Holdings),
-    /// A host takes no part in a task any more: it gave up, or finished and keeps nothing.
+    /// A host takes no part in a task any more: it gave up, or finished and keeps nothing, or it is a seed that was
+    /// recruited and cannot read the origin.
     Left {
         /// The host.
         host: HostId,
@@ -90,6 +91,9 @@ pub struct Join {
 pub struct Ask {
     /// Which task.
     pub task: TaskId,
+    /// Whether the task is named by the digest of its content, so that every host can check the whole. Of other content
+    /// only a seed's word counts, and nobody else imports it.
+    pub by_digest: bool,
     /// Whether this host could read the origin.
     pub can_import: CanImport,
     /// What it already has.

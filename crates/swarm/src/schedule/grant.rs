@@ -121,6 +121,7 @@ impl Schedule {
             holder: holder.id,
             seat: Some(seat),
             epoch,
+            granted_at: now,
             until,
             revoked: false,
             imported: 0,
@@ -163,7 +164,8 @@ impl Schedule {
         }
         let since = *task.orphan_since.get_or_insert(now);
         let due = since + self.policy.orphan_wait;
-        if task.refusals.is_empty() && now < due {
+        // What no digest names comes from seeds alone: without any, each host reads it by itself, at once.
+        if task.by_digest && task.refusals.is_empty() && now < due {
             return Next::Wake(Some(due));
         }
         let cause = task.fail_cause();
@@ -305,7 +307,13 @@ impl Schedule {
             && let Some(seat) = lease.seat
             && !lease.revoked
         {
-            self.disappointed(Spot { task: no, seat });
+            let spot = Spot { task: no, seat };
+            let is_silent = self.hosts.at(task.member(seat).host).heard_at <= lease.granted_at;
+            if is_silent && !task.by_digest {
+                // Few may import it: one that is not there must not be named again and again.
+                self.change_member(spot, |member| member.rights = CanImport::No);
+            }
+            self.disappointed(spot);
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) struct Held {
     /// Where the holder sits; none once it was lost.
     pub(super) seat: Option<Seat>,
     pub(super) epoch: Epoch,
+    pub(super) granted_at: Moment,
     /// From then on the holder certainly has stopped.
     pub(super) until: Moment,
     /// No renewals any more.

@@ -3,7 +3,7 @@
 use types::{HostId, TaskId, Visibility};
 
 use super::{
-    event::CanImport,
+    event::{Ask, CanImport},
     graph::Seat,
     hosts::{Host, HostNo},
 };
@@ -61,9 +61,11 @@ impl Member {
     }
 }
 
-/// The rights that count: an anonymous request does not get private content.
-pub(super) fn rights(can_import: CanImport, visibility: Visibility) -> CanImport {
-    match (can_import, visibility) {
+/// The rights that count: an anonymous request does not get private content, and what no digest names is read for others
+/// by seeds alone.
+pub(super) fn rights(ask: &Ask, is_seed: bool) -> CanImport {
+    match (ask.can_import, ask.visibility) {
+        _ if !ask.by_digest && !is_seed => CanImport::No,
         (CanImport::Anonymous, Visibility::Private) => CanImport::No,
         (rights, _) => rights,
     }

@@ -17,6 +17,7 @@ impl Ask {
     pub(super) const fn holding(task: TaskId) -> Self {
         Self {
             task,
+            by_digest: false,
             can_import: CanImport::No,
             have: Have::All,
             visibility: Visibility::Private,
@@ -87,7 +88,8 @@ impl Schedule {
         let Spot { task: no, seat } = spot;
         let task = self.tasks.at_mut(no);
         let holder = self.hosts.at(task.member(seat).host);
-        if task.member(seat).complete || holder.is_low() {
+        let member = task.member(seat);
+        if member.complete || holder.is_low() || member.rights == CanImport::No {
             return false;
         }
         match &mut task.lease {
@@ -100,6 +102,7 @@ impl Schedule {
                     seat: Some(seat),
                     epoch: claim.epoch,
                     until: now + remaining + self.policy.lease_margin,
+                    granted_at: now,
                     revoked: false,
                     imported: 0,
                 });

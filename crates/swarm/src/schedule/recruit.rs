@@ -3,8 +3,11 @@
 //! A seed is preferred as importer, but the brain knows only members. So before the first lease of a task goes to a host
 //! that is no seed, one live seed is told of the task and given a moment to ask for it by itself. Which one follows from
 //! task and seed alone, so that tasks spread over seeds. The same happens anew when what was imported turns out wrong.
+//!
+//! What no digest names comes from seeds alone: they are told one after the other, with more time each, before the members
+//! hear that nobody imports it.
 
-use types::{HostId, Moment};
+use types::{HostId, Moment, TaskId};
 
 use super::{
     brain::Schedule,
@@ -18,28 +21,47 @@ impl Schedule {
     /// Recruits a seed if that was not tried yet. Until the returned moment no lease is to be granted, unless the seed asks.
     pub(super) fn recruit(&mut self, now: Moment, no: TaskNo) -> Option<Moment> {
         let task = self.tasks.at(no);
-        if task.was_seed_sought {
-            let best = task.best_candidate(self.policy.failure_voices);
-            let is_seed = best.is_some_and(|seat| self.hosts.at(task.member(seat).host).is_seed);
-            return (now < task.seed_until && !is_seed).then_some(task.seed_until);
+        let best = task.best_candidate(self.policy.failure_voices);
+        let is_seed = best.is_some_and(|seat| self.hosts.at(task.member(seat).host).is_seed);
+        if task.was_seed_sought && !is_seed && now < task.seed_until {
+            return Some(task.seed_until);
         }
-        if self.policy.recruit_wait.is_zero() {
-            return None;
-        }
-        let seed = self.seed_for(no, task);
+        let is_settled = is_seed || (task.by_digest && task.was_seed_sought);
+        let seed = (!is_settled && !self.policy.recruit_wait.is_zero())
+            .then(|| self.seed_for(no, task))
+            .flatten();
+        let wait = match task.by_digest {
+            true => self.policy.recruit_wait,
+            false => self.policy.recruit_wait.max(self.policy.orphan_wait),
+        };
         let task = self.tasks.at_mut(no);
         task.was_seed_sought = true;
         let host = seed?;
-        let until = now + self.policy.recruit_wait;
-        task.seed_until = until;
-        self.outbox.push(Action::Recruit {
-            host,
-            task: task.id,
-        });
+        task.seed_until = now + wait;
+        task.sought.push(host);
+        let (until, task) = (task.seed_until, task.id);
+        self.outbox.push(Action::Recruit { host, task });
         Some(until)
     }
 
-    /// The seed that reads this task's origin, unless one takes part already. Walks over the seeds, which are few.
+    /// `host` has no part in `task`. If it was the last seed to be told of it, nobody waits for it any longer.
+    pub(super) fn declined(&mut self, now: Moment, host: &HostId, task: &TaskId) {
+        let Some(seed) = self.hosts.find(host).map(|no| self.hosts.at(no)) else {
+            return;
+        };
+        let cell = seed.place.cell(self.policy.max_scope);
+        let Some(no) = self.tasks.find(task, cell) else {
+            return;
+        };
+        let task = self.tasks.at_mut(no);
+        if task.sought.last() == Some(host) && now < task.seed_until {
+            task.seed_until = now;
+            self.review(now, no);
+        }
+    }
+
+    /// The seed that reads this task's origin, unless one takes part already: of what no digest names the first that was not
+    /// told yet. Walks over the seeds, which are few.
     fn seed_for(&self, no: TaskNo, task: &Task) -> Option<HostId> {
         let here =
             |host: &Host| !host.is_low() && host.place.cell(self.policy.max_scope) == task.cell;
@@ -48,8 +70,12 @@ impl Schedule {
             .filter(|host| here(host) && !task.is_doubted(&host.id));
         let mut best: Option<(u64, HostId)> = None;
         for seed in seeds {
-            if seed.tasks.contains_key(&no) {
+            let takes_part = seed.tasks.contains_key(&no);
+            if takes_part && task.by_digest {
                 return None;
+            }
+            if takes_part || (!task.by_digest && task.sought.contains(&seed.id)) {
+                continue;
             }
             let rank = (rendezvous(&task.id, &seed.id), seed.id);
             best = Some(best.map_or(rank, |best| best.min(rank)));

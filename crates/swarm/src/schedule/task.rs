@@ -31,6 +31,8 @@ pub(super) struct Task {
     pub(super) id: TaskId,
     pub(super) cell: u32,
     pub(super) layout: Option<Layout>,
+    /// Whether its name is known to be the digest of its content: else only seeds import it.
+    pub(super) by_digest: bool,
     members: Vec<Option<Member>>,
     free: Vec<Seat>,
     pub(super) graph: Graph,
@@ -59,6 +61,8 @@ pub(super) struct Task {
     pub(super) was_seed_sought: bool,
     /// Until then that seed goes first.
     pub(super) seed_until: Moment,
+    /// Seeds that were told of it.
+    pub(super) sought: Vec<HostId>,
     /// Since when members wait without anybody who can import.
     pub(super) orphan_since: Option<Moment>,
     /// The timer that is set.
@@ -74,6 +78,7 @@ impl Task {
             id,
             cell,
             layout: None,
+            by_digest: false,
             members: Vec::new(),
             free: Vec::new(),
             graph: Graph::default(),
@@ -95,6 +100,7 @@ impl Task {
             failures: 0,
             was_seed_sought: false,
             seed_until: Moment::ZERO,
+            sought: Vec::new(),
             orphan_since: None,
             wake: None,
         }

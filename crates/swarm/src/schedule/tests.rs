@@ -1,7 +1,7 @@
 //! Small stories with one expected answer each.
 //!
 //! A story is a list of words: `join a`, `join a seed`, `join a r/z1`, `ask a t` (`anonymous`, or `no`, or `cred`),
-//! `+500` (milliseconds pass), and so on. The answer is what hosts are told, leaving out acknowledgements.
+//! `+500` (milliseconds pass), and so on. No digest names the task `w`. The answer is what hosts are told, leaving out acknowledgements.
 
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ fn join(host: HostId, topology: &str, is_seed: bool) -> Event {
 fn ask(host: HostId, task: TaskId, can_import: CanImport, have: Have) -> Event {
     let ask = Ask {
         task,
+        by_digest: name(HostId::from_bytes(*task.as_bytes())) != 'w',
         can_import,
         have,
         visibility: Visibility::Public,
@@ -196,6 +197,45 @@ fn a_seed_is_recruited_and_given_a_moment() {
 fn who_cannot_import_waits_for_who_can() {
     check("join a, join b, ask a t no, +100, ask b t", "b:a b!1");
     check("join a, ask a t no, +1100", "a?");
+}
+
+#[test]
+fn what_no_digest_names_is_imported_by_seeds_alone() {
+    check("join a, join b, ask a w, ask b w", "a? b?");
+    check("join a, join s seed, ask a w, +140, ask s w", "s* s:a s!1");
+    check("join a, ask a w no, join s seed, ask a w", "a? s*");
+}
+
+#[test]
+fn a_seed_that_declines_or_says_nothing_makes_room_for_the_next_and_then_each_reads_alone() {
+    let seeds = "join a, join s seed, join z seed, ask a w";
+    check(&format!("{seeds}, +990, +20, +1000"), "z* s* a?");
+    check(&format!("{seeds}, left z w, left s w"), "z* s* a?");
+    check(&format!("{seeds}, left s w, left z w"), "z* s*");
+    check("join a, join s seed, ask a t, left s t", "s* a!1");
+}
+
+#[test]
+fn a_seed_that_is_gone_or_silent_is_not_named_again() {
+    check(
+        "join a, join s seed, ask a w, ask s w, +30, lost s, +3200, +3200",
+        "s* s:a s!1 a:s a:-s a?",
+    );
+    check(
+        "join a, join s seed, join z seed, ask s w, ask a w, +30, has a w 1, +3200, ask z w",
+        "s!1 a:s s:a z* z:as z!2",
+    );
+}
+
+#[test]
+fn a_lease_of_what_no_digest_names_is_kept_by_seeds_alone() {
+    let restart = Restart {
+        wait: Duration::from_secs(1),
+        epoch_floor: Epoch(0),
+    };
+    let fresh = || Schedule::rebuilding(Moment(1_000_000_000), Policy::default(), 1, restart);
+    check_with(fresh(), "join a, claim a w 7, +1000", "ax7 a?");
+    check_with(fresh(), "join s seed, claim s w 7", "s+7");
 }
 
 #[test]

@@ -23,7 +23,8 @@ async fn stalled(
         ..Limits::default()
     };
     let host = Host::within(cluster, web, (true, limits)).await;
-    let spec = host.spec(web, None).await;
+    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let spec = host.spec(web, Some(digest)).await;
     let of = (spec.task, spec.layout);
     let reader = host.open(spec).await;
     host.told(SchedulerMessage::Queued {

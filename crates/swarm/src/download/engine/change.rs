@@ -44,7 +44,7 @@ impl Download {
         };
         for piece in pieces.take(self.have.piece_count() as usize) {
             if self.neighbours.copies(piece) == 0 {
-                seed.returned(piece, self.have.contains(piece));
+                seed.returned(piece, self.offer.contains(piece));
             }
         }
     }
@@ -105,7 +105,7 @@ impl Download {
                 }
                 Some(host)
             }
-            Supplier::Origin => None,
+            Supplier::Origin | Supplier::OriginAlone => None,
         };
         let demanded_by = self.importing.arrived(piece);
         for request in self.requests.superseded(piece, host) {
@@ -118,9 +118,13 @@ impl Download {
             return;
         }
         self.motion.restart(now);
-        match (&mut self.importing.seed, from) {
-            (Some(seed), Supplier::Origin) => seed.arrived(piece),
-            (Some(seed), Supplier::Host(_)) => {
+        if from == Supplier::OriginAlone {
+            return;
+        }
+        self.offer.insert(piece);
+        match (&mut self.importing.seed, host) {
+            (Some(seed), None) => seed.arrived(piece),
+            (Some(seed), Some(_)) => {
                 seed.left(piece, now);
             }
             (None, _) => self.out.push_back(Action::Announce { piece }),
@@ -133,6 +137,7 @@ impl Download {
     }
 
     pub(super) fn void(&mut self, piece: PieceIndex) {
+        self.offer.remove(piece);
         if self.have.remove(piece) && self.state == State::Complete {
             self.state = State::Fetching;
         }
@@ -148,6 +153,7 @@ impl Download {
         }
         self.importing.restart();
         self.have = PieceSet::empty(self.layout.piece_count());
+        self.offer = self.have.clone();
         (self.reported, self.follow_up) = (None, None);
         self.motion.restart(now);
         self.state = State::Fetching;
@@ -167,7 +173,7 @@ impl Download {
             self.motion.acknowledged_at = now;
         }
         let (have, neighbours, piece_count) =
-            (&self.have, &self.neighbours, self.layout.piece_count());
+            (&self.offer, &self.neighbours, self.layout.piece_count());
         self.importing.leased(lease, || {
             let mut elsewhere = PieceSet::empty(piece_count);
             neighbours

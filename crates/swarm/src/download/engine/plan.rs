@@ -99,7 +99,7 @@ impl Download {
             for neighbour in self
                 .neighbours
                 .iter()
-                .filter(|neighbour| self.have.has_more_than(&neighbour.have))
+                .filter(|neighbour| self.offer.has_more_than(&neighbour.have))
             {
                 self.out.push_back(Action::RevealAll { to: neighbour.host });
             }

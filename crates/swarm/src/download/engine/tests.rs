@@ -209,6 +209,40 @@ fn one_request_to_the_origin_reaches_as_far_as_the_import_will_go() {
     assert_eq!(reach(&far, 3, 1), (3, 67), "64 MiB at most");
 }
 
+#[test]
+fn a_piece_that_nobody_else_would_believe_is_shown_to_nobody_until_this_host_vouches_for_it() {
+    let layout = layout();
+    let have = PieceSet::full(layout.piece_count());
+    let mut download = Download::new(layout, have, DownloadPolicy::default(), Chance::seeded(1));
+    download.keep([PieceIndex(1), PieceIndex(2)].into_iter());
+    download.handle(
+        Moment(1),
+        Event::Void {
+            piece: PieceIndex(3),
+        },
+    );
+    let (host, slots) = (PARENT, SlotHint::default());
+    let have = PieceSet::empty(layout.piece_count());
+    download.handle(Moment(1), Event::Joined { host, have, slots });
+    download.handle(Moment(1), Event::WantAll(true));
+    let (piece, from) = (PieceIndex(3), Supplier::OriginAlone);
+    download.handle(Moment(2), Event::Verified { piece, from });
+    let is_told = |action: &Action| matches!(action, Action::Announce { .. });
+    assert!(!actions(&mut download, Moment(2)).iter().any(is_told));
+    assert_eq!(download.state(), State::Complete);
+    let shown = |download: &Download| {
+        let shown = download.shown_to(PARENT);
+        shown.iter().map(|piece| piece.0).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&download), [0, 4, 5, 6, 7]);
+    let (host, piece) = (PARENT, PieceIndex(2));
+    download.handle(Moment(3), Event::Revealed { host, piece });
+    let told = actions(&mut download, Moment(3));
+    assert_eq!(told, [Action::Admit { to: host, piece }]);
+    download.handle(Moment(3), Event::Vouched);
+    assert_eq!(shown(&download), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
 /// A download of 64 pieces with a lease until then.
 fn leased(until: Moment) -> (Download, Lease) {
     let layout = Layout::custom(ByteCount::mib(64), ByteCount::mib(1)).expect("a sound layout");

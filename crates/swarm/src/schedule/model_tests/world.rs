@@ -13,6 +13,9 @@ use super::{
 };
 
 const PIECES: u32 = 8;
+/// Only the seed imports this task.
+const NAMED_BY_NO_DIGEST: u8 = 0;
+const SEED: u8 = 0;
 
 fn host_id(number: u8) -> HostId {
     HostId::from_bytes([number; 32])
@@ -237,6 +240,7 @@ impl World {
         }
         let ask = Ask {
             task: task_id(t),
+            by_digest: t != NAMED_BY_NO_DIGEST,
             can_import,
             have: Have::None,
             visibility: Visibility::Public,
@@ -324,7 +328,7 @@ impl World {
             topology: format!("r/z{}/k{h}", h % 2)
                 .parse()
                 .unwrap_or_else(|_| Topology::default()),
-            is_seed: h == 0,
+            is_seed: h == SEED,
             capacity: 100,
             sent: clock,
         };
@@ -441,6 +445,10 @@ impl World {
         while let Some(action) = self.brain.next_action() {
             if let Action::Grant { task, lease, .. } = &action {
                 assert!(lease.epoch > self.epoch_max, "epochs grow");
+                assert!(
+                    *task != task_id(NAMED_BY_NO_DIGEST) || action.host() == host_id(SEED),
+                    "only a seed's word counts"
+                );
                 self.epoch_max = lease.epoch;
                 self.granted.insert(*task);
             }
@@ -497,6 +505,11 @@ impl World {
         }
         for _ in 0..2 {
             self.run(self.now + Duration::from_secs(6));
+        }
+        // Whoever waited for long for nobody may have been told so at the very end.
+        let is_silent = |host: &Host| host.up.is_empty() && host.down.is_empty();
+        while !self.hosts.iter().all(is_silent) {
+            self.run(self.now + Duration::from_secs(1));
         }
         let mut told = BTreeMap::new();
         for host in &self.hosts {
