@@ -8,18 +8,10 @@ PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
 # shellcheck source=tests/lab/swarm.sh
 . "$(dirname "$0")/../lab/swarm.sh"
 
-mib=$((1 << 20))
 nodes=(2 3 4)
 seed=5
 
-finish() {
-    trap - EXIT
-    swarm_end
-    if [ $failed = 0 ] && [ $passed -gt 0 ]; then rm -rf -- "$work"; else echo "logs are in $work"; fi
-    echo "$passed passed, $failed failed"
-    [ $failed = 0 ]
-}
-trap finish EXIT
+trap swarm_finish EXIT
 trap 'exit 130' INT TERM
 
 fetch() { get "$1" "$url/$mode/$what" "$work/$1/$what"; }

@@ -260,6 +260,15 @@ impl TryFrom<proto::HostMessage> for Stamped {
                 added: tasks(&holdings.added)?,
                 removed: tasks(&holdings.removed)?,
             },
+            Host::Vouchers(told) => {
+                let most = HostMessage::VOUCHERS_MAX;
+                bounded(&told.importers, most, "too many importers")?;
+                HostMessage::Vouchers {
+                    task: task(&told.task)?,
+                    digest: needed(digest(&told.digest)?, "digest")?,
+                    importers: hosts(&told.importers)?,
+                }
+            }
             Host::Left(name) => HostMessage::Left {
                 task: task(&name.task)?,
             },

@@ -185,6 +185,15 @@ impl From<Stamped> for proto::HostMessage {
                 added: tasks(added),
                 removed: tasks(removed),
             }),
+            HostMessage::Vouchers {
+                task,
+                digest: of,
+                importers,
+            } => Host::Vouchers(proto::Vouchers {
+                task: task.as_bytes().to_vec(),
+                digest: digest(Some(of)),
+                importers: hosts(importers),
+            }),
             HostMessage::Left { task } => Host::Left(task_name(task)),
             HostMessage::Blame { of, kind } => Host::Blame(proto::Blame {
                 of: of.as_bytes().to_vec(),

@@ -40,7 +40,17 @@ pub enum HostMessage {
         /// Evicted or deleted.
         removed: Vec<TaskId>,
     },
-    /// The host takes no part in the task any more.
+    /// Whose word the host accepted for pieces of a task that a digest names, for a scheduler that was not there when they
+    /// were named importers.
+    Vouchers {
+        /// The task.
+        task: TaskId,
+        /// The digest that names it.
+        digest: Digest,
+        /// Who vouches for pieces of it: at most [`HostMessage::VOUCHERS_MAX`].
+        importers: Vec<HostId>,
+    },
+    /// The host takes no part in the task any more, or as a recruited seed cannot.
     Left {
         /// The task.
         task: TaskId,
@@ -77,6 +87,11 @@ pub enum HostMessage {
     Ping,
     /// The host leaves and has stopped importing.
     Goodbye,
+}
+
+impl HostMessage {
+    /// Importers that one host tells of one task.
+    pub const VOUCHERS_MAX: usize = 16;
 }
 
 /// What an origin says of public content. Nobody's word but the origin's own counts in the end: who reads the content

@@ -135,7 +135,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         },
     );
     let numbers = (task(), any::<u32>(), any::<u64>(), failure(), any::<bool>());
-    let small = (numbers, 0..11, host(), layout()).prop_map(|(numbers, which, of, layout)| {
+    let small = (numbers, 0..12, host(), layout()).prop_map(|(numbers, which, of, layout)| {
         let (task, number, epoch, cause, flag) = numbers;
         let epoch = Epoch(epoch);
         match which {
@@ -175,6 +175,11 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
                 },
             },
             9 => HostMessage::Doubt { of, task },
+            10 => HostMessage::Vouchers {
+                task,
+                digest: Digest::sha256(*of.as_bytes()),
+                importers: vec![of; number as usize % 3],
+            },
             _ if flag => HostMessage::Ping,
             _ => HostMessage::Goodbye,
         }

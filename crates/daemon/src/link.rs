@@ -141,10 +141,15 @@ impl Incoming {
             debug!(host = %self.host, task = ?task.spec.task, "a segment of the piece table is forged or foreign");
             return;
         }
-        if self.tasks.may_sign(&segment.signer, &task) {
-            task.keep_segment(Arc::new(segment));
-        } else {
-            debug!(signer = ?segment.signer, task = ?task.spec.task, "a segment's signer was not named importer");
+        let (signer, segment) = (segment.signer, Arc::new(segment));
+        if self.tasks.may_sign(&signer, &task) {
+            return task.keep_segment(segment);
+        }
+        debug!(?signer, task = ?task.spec.task, "a segment's signer was not named importer yet");
+        task.set_aside(segment, self.host);
+        if self.tasks.may_sign(&signer, &task) {
+            // It was named in this very moment. Of what else was set aside the core hears by the name.
+            task.take_back(|of| *of == signer);
         }
     }
 

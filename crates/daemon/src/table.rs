@@ -87,6 +87,11 @@ impl Table {
         self.pieces.len() == piece_count as usize
     }
 
+    /// Whose word it is made of.
+    pub fn signers(&self) -> BTreeSet<HostId> {
+        self.pieces.values().map(|segment| segment.signer).collect()
+    }
+
     /// Whether what another host passes on as `signer`'s word does not count.
     pub fn refuses(&self, signer: &HostId) -> bool {
         self.liars.contains(signer) || self.own.as_ref() == Some(signer)

@@ -4,7 +4,7 @@
 //! short locks over plain data, never held while waiting.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
 use types::{
-    Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility,
+    Digest, HostId, Layout, PieceIndex, PieceRun, Seal, Segment, Source, TaskId, Visibility,
 };
 
 use crate::{
@@ -132,6 +132,8 @@ pub struct Task {
     pub(crate) awaited: Awaited,
     /// Hosts that the scheduler named importers of it: their word counts for its pieces.
     importers: RwLock<BTreeSet<HostId>>,
+    /// Words of hosts that nobody named yet, and who passed each on. Their names may be on the way. Bounded.
+    unnamed: Mutex<VecDeque<(Arc<Segment>, HostId)>>,
     /// What the origin said when it refused last, unless a piece came since.
     refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
     news: watch::Sender<News>,
@@ -145,6 +147,8 @@ pub struct Task {
 impl Task {
     /// Importers that one task may have had.
     const IMPORTERS_MAX: usize = 256;
+    /// Words that wait for a name: several times what is asked of parents at once.
+    const UNNAMED_MAX: usize = 64;
 
     /// A task over `content`, whose held pieces count as local.
     pub fn new(spec: TaskSpec, content: Content, table: Table) -> Self {
@@ -161,6 +165,7 @@ impl Task {
             table: RwLock::new(table),
             awaited: Awaited::default(),
             importers: RwLock::default(),
+            unnamed: Mutex::default(),
             refusal: Mutex::default(),
             news: watch::Sender::new(News::default()),
             local: AtomicU64::new(local),
@@ -209,6 +214,33 @@ impl Task {
         {
             tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a segment was not stored");
         }
+    }
+
+    /// Sets aside a well-signed segment that `from` passed on: its signer may be named yet. The oldest makes room.
+    pub(crate) fn set_aside(&self, segment: Arc<Segment>, from: HostId) {
+        let mut unnamed = self.unnamed.lock();
+        unnamed.retain(|(held, by)| *by != from || held.run() != segment.run());
+        if unnamed.len() >= Self::UNNAMED_MAX {
+            unnamed.pop_front();
+        }
+        unnamed.push_back((segment, from));
+    }
+
+    /// Keeps what was set aside of signers that may sign by now. Returns who has which pieces of it.
+    pub(crate) fn take_back(&self, may_sign: impl Fn(&HostId) -> bool) -> Vec<(HostId, PieceRun)> {
+        let mut unnamed = self.unnamed.lock();
+        let (named, rest) = std::mem::take(&mut *unnamed)
+            .into_iter()
+            .partition(|(segment, _)| may_sign(&segment.signer));
+        *unnamed = rest;
+        drop(unnamed);
+        let named: VecDeque<(Arc<Segment>, HostId)> = named;
+        let keep = |(segment, from): (Arc<Segment>, HostId)| {
+            let run = segment.run();
+            self.keep_segment(segment);
+            (from, run)
+        };
+        named.into_iter().map(keep).collect()
     }
 
     /// Keeps a seal that was checked, unless there is one: a second one says the same, or the own hash will tell.

@@ -43,7 +43,8 @@ pub(crate) fn event(host: HostId, message: &HostMessage) -> Option<Event> {
         HostMessage::Join(_)
         | HostMessage::Ping
         | HostMessage::Look { .. }
-        | HostMessage::Looked { .. } => return None,
+        | HostMessage::Looked { .. }
+        | HostMessage::Vouchers { .. } => return None,
         HostMessage::Inventory(told) => Event::Inventory(inventory(host, told)),
         HostMessage::Ask(wish) => Event::Ask {
             host,

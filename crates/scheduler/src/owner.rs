@@ -215,6 +215,11 @@ impl Desk {
             HostMessage::Blame { .. } | HostMessage::Doubt { .. } => {
                 self.owner.metrics.blames.inc();
             }
+            HostMessage::Vouchers {
+                task,
+                digest,
+                importers,
+            } if digest.names(task) => self.told_of(host, *task, importers),
             HostMessage::Look { source } => self.look(host, source),
             HostMessage::Looked { source, found } => self.looked(host, source, found.clone()),
             _ => {}
@@ -413,23 +418,43 @@ impl Desk {
     /// Whom to tell which hosts vouch for a task's pieces: all its members when another host becomes its importer, and
     /// a newcomer all who ever were.
     fn importers(&mut self, action: &Action) -> Vec<(HostId, SchedulerMessage)> {
-        let message = |task, host| SchedulerMessage::Importer { task, host };
         match *action {
             Action::Grant { host, task, .. } => {
                 self.named.name(task, host);
-                let views = self.owner.brain.task_view(&task);
-                let members = views.iter().flat_map(|view| &view.members);
-                members
-                    .map(|member| (member.host, message(task, host)))
-                    .collect()
+                self.to_members(task, host)
             }
-            Action::Introduce { host, task, .. } => {
-                let named = self.named.of(&task).iter();
+            // A lease from before a restart was kept.
+            Action::Renew { host, task, .. } if self.named.name(task, host) => {
+                self.to_members(task, host)
+            }
+            Action::Introduce { host: to, task, .. } => {
+                let named = self.named.of(&task);
                 named
-                    .map(|importer| (host, message(task, *importer)))
+                    .map(|host| (to, SchedulerMessage::Importer { task, host }))
                     .collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// That `host` vouches for pieces of `task`, to all who take part.
+    fn to_members(&self, task: TaskId, host: HostId) -> Vec<(HostId, SchedulerMessage)> {
+        let views = self.owner.brain.task_view(&task);
+        let members = views.iter().flat_map(|view| &view.members);
+        members
+            .map(|member| (member.host, SchedulerMessage::Importer { task, host }))
+            .collect()
+    }
+
+    /// A host that takes part in `task` accepted the word of these, whom an earlier scheduler had named.
+    fn told_of(&mut self, by: HostId, task: TaskId, importers: &[HostId]) {
+        for host in importers {
+            let may_be = self.owner.brain.may_have_imported(&by, &task, host);
+            if may_be && self.named.told(task, *host) {
+                for (to, message) in self.to_members(task, *host) {
+                    self.send(to, message);
+                }
+            }
         }
     }
 

@@ -95,7 +95,10 @@ impl Core {
     /// A piece came and was of no use.
     fn dropped(&mut self, link: LinkNo, task: TaskId, (piece, why): (PieceIndex, Unused)) {
         let run = PieceRun::one(piece);
+        let is_vouched = (self.tasks.get(&task)).is_some_and(|task| task.is_vouched(piece));
         self.of_piece(link, task, |host| match why {
+            // Its signer was named while it came.
+            Unused::Unvouched if is_vouched => Swarm::Busy { host, run },
             Unused::Unvouched => Swarm::Lacks { host, run },
             // The parent did well; whether the piece is here will be known later.
             Unused::Busy => Swarm::Busy { host, run },

@@ -301,6 +301,7 @@ impl Core {
         };
         let table = self.table_of(&content);
         self.adopt(Arc::new(Task::new(spec, content, table)));
+        self.tell_vouchers(task);
         true
     }
 

@@ -45,6 +45,7 @@ impl Core {
         let ask = self.ask_of(task);
         ask.into_iter()
             .for_each(|ask| self.scheduling.say(HostMessage::Ask(ask)));
+        self.tell_vouchers(task);
     }
 
     fn ask_of(&self, task: TaskId) -> Option<Ask> {
@@ -161,6 +162,9 @@ impl Core {
         for message in inventory(self.scheduling.claims(now), running, holdings) {
             self.scheduling.say(message);
         }
+        for task in self.jobs.keys().copied().collect::<Vec<TaskId>>() {
+            self.tell_vouchers(task);
+        }
     }
 
     fn told(&mut self, message: SchedulerMessage) {
@@ -193,6 +197,7 @@ impl Core {
                 if let Some(job) = self.jobs.get(&task) {
                     job.task.name_importer(host);
                 }
+                self.believe(task);
             }
             SchedulerMessage::Look { source } => self.look_answered(&source, &Look::Yourself),
             SchedulerMessage::Looked { source, found, age } => {
@@ -206,6 +211,7 @@ impl Core {
                         .map(|seed| seed.host)
                         .collect::<BTreeSet<HostId>>(),
                 );
+                self.believe_all();
             }
             SchedulerMessage::Revocations(list) => {
                 match self.parts.links.learn_revocations(&list) {

@@ -8,7 +8,7 @@ use super::{Core, LinkNo};
 use crate::metrics::PieceFailure;
 
 /// Slots of a host that has not told of any.
-const UNTOLD: SlotHint = SlotHint {
+pub(super) const UNTOLD: SlotHint = SlotHint {
     free: 1,
     opening: 0,
 };

@@ -43,6 +43,7 @@ impl Core {
         }
         if is_seed {
             self.tasks.prove_seed(id);
+            self.believe_all();
         }
         if !self.is_uncoordinated() {
             return;

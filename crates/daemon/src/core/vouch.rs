@@ -6,10 +6,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use swarm::download::{Event as Swarm, Supplier};
-use types::{Epoch, PieceIndex, TaskId};
+use control::HostMessage;
+use swarm::{
+    HostNo,
+    download::{Event as Swarm, Supplier},
+};
+use types::{Epoch, HostId, PieceIndex, TaskId};
 
-use super::{Core, job::Job};
+use super::{Core, job::Job, said::UNTOLD};
 use crate::table::Table;
 
 impl Core {
@@ -38,6 +42,49 @@ impl Core {
             job.task.unshared();
         }
         Supplier::OriginAlone
+    }
+
+    /// Somebody was named: what was set aside for that counts from now on, and who brought it has it after all.
+    pub(super) fn believe(&mut self, task: TaskId) {
+        let Some(live) = self.tasks.get(&task) else {
+            return;
+        };
+        for (from, run) in live.take_back(|signer| self.tasks.may_sign(signer, &live)) {
+            let host = self.peers.find(&from);
+            let takes_part = |host: &HostNo| {
+                let peer = self.peers.get(*host);
+                peer.is_some_and(|peer| peer.joined.contains(&task))
+            };
+            if let Some(host) = host.filter(takes_part) {
+                let slots = UNTOLD;
+                self.drive(task, Swarm::Has { host, run, slots });
+            }
+        }
+    }
+
+    /// The same for all tasks: a seed is known.
+    pub(super) fn believe_all(&mut self) {
+        let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
+        tasks.into_iter().for_each(|task| self.believe(task));
+    }
+
+    /// Tells a scheduler that may not have been there then whose word is accepted for pieces of `task`.
+    pub(super) fn tell_vouchers(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
+        let Some(digest) = job.task.spec.digest.filter(|digest| digest.names(&task)) else {
+            return;
+        };
+        let mut importers: Vec<HostId> = job.task.table.read().signers().into_iter().collect();
+        importers.truncate(HostMessage::VOUCHERS_MAX);
+        if !importers.is_empty() {
+            self.scheduling.say(HostMessage::Vouchers {
+                task,
+                digest,
+                importers,
+            });
+        }
     }
 
     fn vouch(&self, job: &Job, piece: PieceIndex, epoch: Epoch) {

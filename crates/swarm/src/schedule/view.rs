@@ -95,6 +95,13 @@ impl Schedule {
         self.tasks.cells(task).map(|task| self.view(task)).collect()
     }
 
+    /// Whether `by`, who says that `host` was an importer of `task` before a restart, may be believed: it takes part, and what
+    /// `host` vouched for was not found wrong since.
+    pub fn may_have_imported(&self, by: &HostId, task: &TaskId, host: &HostId) -> bool {
+        self.spot(by, task)
+            .is_some_and(|spot| !self.tasks.at(spot.task).is_doubted(host))
+    }
+
     /// A host that is here.
     pub fn host_view(&self, host: &HostId) -> Option<HostView> {
         let seen = self.hosts.at(self.hosts.find(host)?);

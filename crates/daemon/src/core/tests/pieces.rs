@@ -69,3 +69,38 @@ async fn a_piece_that_a_parent_does_not_end_comes_from_the_origin() {
     whole.await.expect("everything comes");
     host.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_came_before_their_signers_name_come_again_when_it_is_known() {
+    let (cluster, web) = (Cluster::new("names"), Web::serving(content(3 << 17)).await);
+    let limits = Limits {
+        download: swarm::download::DownloadPolicy {
+            head_wait_max: LONG,
+            ..Default::default()
+        },
+        ..Limits::default()
+    };
+    let host = Host::within(&cluster, &web, (true, limits)).await;
+    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let spec = host.spec(&web, Some(digest)).await;
+    let of = (spec.task, spec.layout);
+    let reader = host.open(spec).await;
+    let identity = cluster.host(Role::Daemon);
+    let mut parent = Parent::unnamed(identity, (&host, &web), of, false).await;
+    // One piece is asked for at a time, and none twice.
+    for _ in of.1.all().pieces() {
+        parent.serve(true).await;
+    }
+    let (task, id) = (of.0, parent.id);
+    host.told(SchedulerMessage::Importer { task, host: id })
+        .await;
+    let whole = tokio::time::timeout(LONG, async {
+        tokio::select! {
+            () = read_all(reader, &web) => {}
+            () = parent.serve(false) => panic!("the link of the parent ended"),
+        }
+    });
+    whole.await.expect("everything comes");
+    assert_eq!(sent(&web), 0, "the origin was not needed");
+    host.stop.cancel();
+}

@@ -111,11 +111,21 @@ impl Parent {
         stalls: bool,
     ) -> Self {
         let identity = cluster.host(Role::Daemon);
-        let (key, name) = (identity.key().clone(), identity.cluster().clone());
-        let id = key.host_id();
-        let (task, layout) = of;
+        let (task, id) = (of.0, identity.host());
         host.told(SchedulerMessage::Importer { task, host: id })
             .await;
+        Self::unnamed(identity, (host, web), of, stalls).await
+    }
+
+    /// Connects to `host`, which does not know that it vouches for anything.
+    pub(super) async fn unnamed(
+        identity: identity::Identity,
+        (host, web): (&Host, &Web),
+        of: (TaskId, Layout),
+        stalls: bool,
+    ) -> Self {
+        let (key, name) = (identity.key().clone(), identity.cluster().clone());
+        let (id, layout) = (key.host_id(), of.1);
         let link = link(identity, host, None).await;
         open(&link, of, &PieceSet::full(layout.piece_count()));
         Self {
