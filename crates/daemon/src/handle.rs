@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use types::{HostId, PieceIndex, PieceRun, Source, TaskId};
 
 use crate::{
-    reader::TaskReader,
+    reader::{Begun, TaskReader},
     task::{Task, TaskError, TaskSpec},
 };
 
-/// The task that was opened and the reader's number in it, or why there is none.
-pub(crate) type OpenAnswer = Result<(Arc<Task>, ReaderNo), Arc<TaskError>>;
+/// The task that was opened, the reader's number in it and what was there then, or why there is none.
+pub(crate) type OpenAnswer = Result<(Arc<Task>, ReaderNo, Begun), Arc<TaskError>>;
 
 /// What the cluster knows of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,13 +152,13 @@ impl Handle {
             reply,
         })
         .await;
-        let (task, number) = answer
+        let (task, number, begun) = answer
             .await
             .unwrap_or_else(|_| Err(Arc::new(TaskError::Stopping)))?;
         if own_digest {
             task.want_digest();
         }
-        Ok(TaskReader::new(task, self.clone(), (number, run), open))
+        Ok(TaskReader::new(task, self.clone(), (number, begun), open))
     }
 
     /// What the cluster knows of `source`. Waits as long as another host looks, which may be for ever.

@@ -6,12 +6,38 @@ use bytes::{Bytes, BytesMut};
 use store::ReadError;
 use swarm::download::ReaderNo;
 use tokio::sync::{oneshot, watch};
-use types::{ByteRange, Digest, PieceIndex, PieceRun};
+use types::{ByteRange, Digest, PieceIndex, PieceRun, PieceSet};
 
 use crate::{
     handle::{Command, Handle},
     task::{News, Task, TaskError},
 };
+
+/// What was there when a reader began, in bytes. The core takes it: a piece that comes is in the file before it is
+/// counted, and must be either here already or fetched.
+#[derive(Default)]
+pub(crate) struct Begun {
+    /// Of its run.
+    local: u64,
+    /// What had come of the task from peers.
+    peer: u64,
+    /// What had come of it from the origin.
+    origin: u64,
+}
+
+impl Begun {
+    /// For a reader of `run` that begins while `have` is here.
+    pub(crate) fn now(task: &Task, run: PieceRun, have: &PieceSet) -> Self {
+        let held = run.pieces().filter(|piece| have.contains(*piece));
+        let local = held.map(|piece| task.spec.layout.length_of(piece).0).sum();
+        let (_, peer, origin) = task.bytes();
+        Self {
+            local,
+            peer,
+            origin,
+        }
+    }
+}
 
 /// One reader of one task. Dropping it withdraws its demand and its hold on the content.
 pub struct TaskReader {
@@ -20,8 +46,7 @@ pub struct TaskReader {
     number: ReaderNo,
     news: watch::Receiver<News>,
     at: Option<PieceIndex>,
-    /// Bytes of its run that were here when it began, and what had come from peers and the origin by then.
-    begun: (u64, u64, u64),
+    begun: Begun,
     /// The news' count of voids that this reader knows of.
     voids: u32,
     /// Whether it was told of verified bytes since.
@@ -34,14 +59,10 @@ impl TaskReader {
     pub(crate) fn new(
         task: Arc<Task>,
         handle: Handle,
-        (number, run): (ReaderNo, PieceRun),
+        (number, begun): (ReaderNo, Begun),
         open: oneshot::Sender<()>,
     ) -> Self {
         let news = task.news();
-        let (have, layout) = (task.content.have(), &task.spec.layout);
-        let held = run.pieces().filter(|piece| have.contains(*piece));
-        let local = held.map(|piece| layout.length_of(piece).0).sum();
-        let (_, peer, origin) = task.bytes();
         let voids = news.borrow().voids;
         Self {
             task,
@@ -49,7 +70,7 @@ impl TaskReader {
             number,
             news,
             at: None,
-            begun: (local, peer, origin),
+            begun,
             voids,
             was_given: false,
             _open: open,
@@ -157,9 +178,9 @@ impl TaskReader {
     /// Verified bytes by where they came from: those of its run that were here when this reader began, and what came of
     /// the task since from peers and from the origin.
     pub fn bytes(&self) -> (u64, u64, u64) {
-        let (local, peer, origin) = self.begun;
-        let (_, peers, origins) = self.task.bytes();
-        (local, peers - peer, origins - origin)
+        let (_, peer, origin) = self.task.bytes();
+        let begun = &self.begun;
+        (begun.local, peer - begun.peer, origin - begun.origin)
     }
 
     /// Whether what this reader was told is void. Said once.

@@ -8,12 +8,13 @@ use swarm::{
     download::{Event as Swarm, ReaderNo},
 };
 use tokio::sync::oneshot;
-use types::{PieceIndex, PieceRun, TaskId, Visibility};
+use types::{PieceIndex, PieceRun, PieceSet, TaskId, Visibility};
 
 use super::{Core, Event, job::Job};
 use crate::{
-    handle::Command,
+    handle::{Command, OpenAnswer},
     prove::Proof,
+    reader::Begun,
     table::Table,
     task::{Task, TaskError, TaskSpec},
 };
@@ -62,11 +63,7 @@ impl Core {
         }
     }
 
-    fn open(
-        &mut self,
-        spec: TaskSpec,
-        demand: Demand,
-    ) -> Result<(Arc<Task>, ReaderNo), Arc<TaskError>> {
+    fn open(&mut self, spec: TaskSpec, demand: Demand) -> OpenAnswer {
         let id = spec.task;
         let reserve = if demand.whole {
             Reserve::Whole
@@ -77,9 +74,12 @@ impl Core {
         task.content.touch();
         self.readers = self.readers.wrapping_add(1);
         let reader = ReaderNo(self.readers);
+        let mut have = PieceSet::empty(task.spec.layout.piece_count());
         if let Some(job) = self.jobs.get_mut(&id) {
             job.readers.insert(reader, demand.class);
+            have = job.download.have().clone();
         }
+        let begun = Begun::now(&task, demand.run, &have);
         // Before it is told what is wanted, so that the background does not even begin.
         self.give_way();
         let events = self.events.clone();
@@ -100,7 +100,7 @@ impl Core {
         }
         self.ask_scheduler(id);
         self.give_way();
-        Ok((task, reader))
+        Ok((task, reader, begun))
     }
 
     /// Whatever is in the background gives way while anything in the foreground is not complete, and goes on after it.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     access::AccessError,
     handle::Command,
+    reader::Begun,
     table::Table,
     task::{From, Task, TaskError},
 };
@@ -254,7 +255,7 @@ async fn a_task_is_read_as_its_pieces_are_verified_and_ends_with_its_proof() {
         };
         assert!(whole && run == spec.layout.all());
         let task = begun(&store, spec, store::Reserve::Whole);
-        drop(reply.send(Ok((Arc::clone(&task), ReaderNo(0)))));
+        drop(reply.send(Ok((Arc::clone(&task), ReaderNo(0), Begun::default()))));
         task
     };
     let (opened, task) = tokio::join!(world.doors.open(&ask), start);
@@ -348,7 +349,7 @@ async fn a_disk_that_fails_before_the_first_byte_stops_no_client_of_the_mirror()
             let Some(Command::Open { reply, spec, .. }) = world.commands.recv().await else {
                 panic!("the task is opened first");
             };
-            drop(reply.send(Ok((failing(&store, spec), ReaderNo(0)))));
+            drop(reply.send(Ok((failing(&store, spec), ReaderNo(0), Begun::default()))));
         };
         let (opened, ()) = tokio::join!(world.doors.open(&ask), begin);
         let mut opened = opened.expect("a task");
