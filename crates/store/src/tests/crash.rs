@@ -1,7 +1,7 @@
 //! Killed processes, lost machines, rotten disks, and what is believed afterwards.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     process::{Command, Stdio},
 };
 
@@ -27,6 +27,13 @@ fn a_child_writes_until_it_is_killed() {
         boot: boot(1),
         ..StoreConfig::new(dir)
     });
+    // Nothing is taken back that the parent has not yet read of, since it may kill us on its word. It answers all lines but
+    // the last.
+    let mut said = 0;
+    let heard = |said: usize| {
+        let mut answers = vec![0; said];
+        std::io::stdin().read_exact(&mut answers).expect("answered");
+    };
     for round in 0.. {
         for number in [1, 2] {
             let content = store
@@ -43,18 +50,23 @@ fn a_child_writes_until_it_is_killed() {
                 if piece.0 % 16 == 15 {
                     store.commit().expect("committed");
                     println!("\ncommitted {number} {}", piece.0);
+                    said += 1;
                 }
                 if piece.0 % 7 == 3 {
                     content.forget(PieceIndex(piece.0 - 1)).expect("committed");
                 }
             }
             if round % 2 == 1 {
+                heard(std::mem::take(&mut said));
                 content.void_all().expect("committed");
                 println!("\nvoided {number}");
+                said += 1;
             }
             drop(content);
             if round % 3 == 2 {
+                heard(std::mem::take(&mut said));
                 println!("\nremoving {number}");
+                said += 1;
                 store.remove(task(number)).expect("removed");
             }
         }
@@ -70,12 +82,14 @@ fn run_and_kill(dir: &tempfile::TempDir, lines: usize) -> Option<String> {
             "--nocapture",
         ])
         .env(CHILD, dir.path().join("data"))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("started");
     let progress = BufReader::new(child.stdout.take().expect("piped"));
-    let last = progress
+    let mut answers = child.stdin.take().expect("piped");
+    let progress = progress
         .lines()
         .map_while(Result::ok)
         .filter(|line| {
@@ -83,8 +97,14 @@ fn run_and_kill(dir: &tempfile::TempDir, lines: usize) -> Option<String> {
                 .iter()
                 .any(|word| line.starts_with(word))
         })
-        .take(lines)
-        .last();
+        .take(lines);
+    let mut last = None;
+    for (at, line) in progress.enumerate() {
+        if at + 1 < lines {
+            answers.write_all(&[0]).expect("it lives");
+        }
+        last = Some(line);
+    }
     child.kill().expect("killed");
     child.wait().expect("gone");
     last

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::FileExt, path::Path};
 use wire::{Link, LinkEnd, codec::GoodbyeReason};
 
 use super::{
-    remote::{fetch, remote},
+    remote::{fetch, join, remote},
     *,
 };
 use crate::{metrics::Now, scrub::Scrub};
@@ -38,6 +38,8 @@ async fn the_idle_link_makes_room_and_a_busy_one_does_not() {
     read_all(reader, &web).await;
 
     let mut idle = remote(&cluster, &host, None).await;
+    // It has its place before the next one comes.
+    join(&mut idle, of).await;
     let mut busy = remote(&cluster, &host, Some(ByteCount(1 << 20))).await;
     let left = end(&mut idle).await;
     assert!(

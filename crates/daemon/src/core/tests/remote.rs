@@ -38,6 +38,21 @@ pub(super) async fn dial(
     Ok(Greeting::new(links, 1, config).start(link).await?)
 }
 
+/// Takes part in a task, with nothing, and waits until the host answers.
+pub(super) async fn join(link: &mut Link, (task, layout): (TaskId, Layout)) {
+    open(link, (task, layout), &PieceSet::empty(layout.piece_count()));
+    let is_answer = |event: &_| {
+        matches!(
+            event,
+            wire::Event::Message {
+                message: Message::Open { .. },
+                ..
+            }
+        )
+    };
+    while !is_answer(&link.receiver.next().await.expect("the link stays")) {}
+}
+
 /// Asks for all pieces and waits until the first bytes come.
 pub(super) async fn fetch(link: &mut Link, (task, layout): (TaskId, Layout)) {
     open(link, (task, layout), &PieceSet::empty(layout.piece_count()));

@@ -50,8 +50,8 @@ async fn a_seeds_word_reaches_who_never_met_it_and_ends_what_verifies_itself() {
     );
     let hosts = [
         Host::seed(&cluster, &web).await,
-        Host::new(&cluster, &web, true).await,
-        Host::new(&cluster, &web, true).await,
+        Host::within(&cluster, &web, (true, patient())).await,
+        Host::within(&cluster, &web, (true, patient())).await,
     ];
     name_seed(&hosts).await;
     let mut readers = Vec::new();
@@ -59,6 +59,7 @@ async fn a_seeds_word_reaches_who_never_met_it_and_ends_what_verifies_itself() {
         let spec = host.spec(&web, Some(digest_of(&web))).await;
         readers.push(host.open(spec).await);
     }
+    let imported = imported(&readers);
     let task = readers[0].task().spec.task;
     meet(&hosts, (0, 1), task).await;
     meet(&hosts, (1, 2), task).await;
@@ -77,7 +78,7 @@ async fn a_seeds_word_reaches_who_never_met_it_and_ends_what_verifies_itself() {
         assert_eq!((seal.signer, seal.root), (hosts[0].id, root_of(&web)));
         read_all(reader, &web).await;
     }
-    assert_eq!(sent(&web), web.content.len() as u64);
+    assert_eq!(imported(), web.content.len() as u64);
     hosts.iter().for_each(|host| host.stop.cancel());
 }
 
@@ -105,7 +106,7 @@ async fn what_is_no_seeds_word_is_not_kept() {
     let (cluster, web) = (Cluster::new("forged"), Web::serving(content(3 << 20)).await);
     let hosts = [
         Host::seed(&cluster, &web).await,
-        Host::new(&cluster, &web, true).await,
+        Host::within(&cluster, &web, (true, patient())).await,
     ];
     name_seed(&hosts).await;
     let spec = hosts[1].spec(&web, Some(digest_of(&web))).await;
@@ -141,7 +142,7 @@ async fn a_seal_that_the_pieces_do_not_make_is_settled_by_the_own_hash() {
     let (cluster, web) = (Cluster::new("astray"), Web::serving(content(3 << 20)).await);
     let hosts = [
         Host::seed(&cluster, &web).await,
-        Host::new(&cluster, &web, true).await,
+        Host::within(&cluster, &web, (true, patient())).await,
     ];
     name_seed(&hosts).await;
     let spec = hosts[1].spec(&web, Some(digest_of(&web))).await;
