@@ -51,7 +51,7 @@ importer_killed() {
         at_most "$(sent_bytes nginx.sh "$nginx")" $(((1024 + 32) * mib + piece + 2 * (receives + sends)))
     [ "${#others[@]}" = "${#readers[@]}" ] || wait "${fetches[$killed]}" || true
     restart "$killed"
-    rm "$work/www/$what" "$work"/*/$what
+    rm -- "$work"/*/$what
 }
 
 # ---- parents ----------------------------------------------------------------

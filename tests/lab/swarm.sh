@@ -322,8 +322,9 @@ ends_with() { # CODE WORDS COMMAND...: it ends with that code and says that on s
 
 # For a trap on EXIT: ends everything, keeps the folder if a check failed, and prints the sum.
 swarm_finish() {
-    local node
+    local code=$? node
     trap - EXIT
+    if [ $code != 0 ] && [ $failed = 0 ]; then fail "the script ended early, with $code"; fi
     swarm_end
     for node in "$work"/*/data; do
         if mountpoint -q "$node"; then umount -l "$node"; fi
