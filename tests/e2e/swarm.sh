@@ -88,6 +88,13 @@ image_by_skopeo() { skopeo_from "$1" $plain test/app:v1; }
 image_by_containerd() { containerd_from "$1" $plain test/other:v1; }
 
 # ---- checks -----------------------------------------------------------------
+measured() {
+    local node count=0
+    for node in "${nodes[@]}"; do count=$((count + $(metric "$node" pantala_task_efficiency_count))); done
+    echo "$count tasks measured"
+    [ "$count" -gt 0 ] && grep -h '% of the best' "$work"/*/fetch.log
+}
+
 same_files() {
     local node digest
     digest=$(sha256sum <"$work/www/file")
@@ -150,6 +157,7 @@ files() {
     verdict "every host has the same file" "a digest differs" same_files
     verdict "the origin sent the file once" "too much" at_most "$(sent_bytes nginx.sh "$nginx")" $((file_bytes * 101 / 100))
     verdict "peers sent the rest" "no bytes from peers" test "$(metric 4 pantala_body_bytes_total peer)" -gt 0
+    verdict "hosts tell how near they came to what is possible" "no pantala_task_efficiency" measured
 }
 
 images() {

@@ -10,7 +10,7 @@
 //! * `join`, `keeper`: becoming one of them, and staying one.
 //! * `access`: how this host reads a task's content at its origin.
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
-//! * `metrics`: what is counted.
+//! * `metrics`: what is counted; `pace`: how near a task came to what is possible.
 
 #![cfg_attr(
     test,
@@ -34,6 +34,7 @@ mod keeper;
 mod link;
 mod metrics;
 mod near;
+mod pace;
 mod prove;
 mod reader;
 mod reception;

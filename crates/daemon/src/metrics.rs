@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use gateway::{Bound, Efficiency};
 use origin::OriginStats;
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -73,6 +74,7 @@ struct Inner {
     piece_failures: Family<Label, Counter>,
     first_byte: Family<Label, Histogram, Buckets>,
     throughput: Family<Label, Histogram, Buckets>,
+    efficiency: Family<Label, Histogram, Buckets>,
     origin_requests: Family<Label, Counter>,
     origin_body: Counter,
     store: Family<Label, Gauge>,
@@ -107,6 +109,9 @@ impl Default for Metrics {
             })),
             throughput: Family::new_with_constructor(Buckets(|| {
                 Histogram::new(exponential_buckets(65_536.0, 2.0, 20))
+            })),
+            efficiency: Family::new_with_constructor(Buckets(|| {
+                Histogram::new([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
             })),
             origin_requests: Family::default(),
             origin_body: Counter::default(),
@@ -150,6 +155,11 @@ impl Inner {
             "pantala_throughput_bytes_per_second",
             "Speed of whole reads",
             self.throughput.clone(),
+        );
+        registry.register(
+            "pantala_task_efficiency",
+            "The least time that this host knows of by the time a whole task took, by what bounds it",
+            self.efficiency.clone(),
         );
         registry.register(
             "pantala_origin_requests",
@@ -228,6 +238,19 @@ impl Metrics {
         let speed = bytes.0 as f64 / took.as_secs_f64().max(1e-6);
         let family = &self.0.throughput;
         family.get_or_create(&source(from)).observe(speed);
+    }
+
+    /// Notes how near a task came to its bound.
+    pub fn efficiency(&self, told: Efficiency) {
+        let bound = match told.bound {
+            Bound::Link => "link",
+            Bound::Limit => "limit",
+            Bound::Origin => "origin",
+        };
+        let family = &self.0.efficiency;
+        family
+            .get_or_create(&[("bound", bound)])
+            .observe(told.share);
     }
 
     /// Counts stored bytes that were checked again, and the pieces that failed.
@@ -319,6 +342,10 @@ mod tests {
         metrics.unleased(ByteCount(3));
         metrics.first_byte(From::Store, Duration::from_millis(3));
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
+        metrics.efficiency(Efficiency {
+            share: 0.5,
+            bound: Bound::Link,
+        });
         metrics.connections(5);
         metrics.scrubbed(ByteCount(9), 1);
         metrics.certificate(SystemTime::UNIX_EPOCH + Duration::from_secs(12));
@@ -343,6 +370,7 @@ mod tests {
             "pantala_origin_body_bytes_total 22",
             "pantala_scrubbed_bytes_total 9",
             "pantala_decayed_pieces_total 1",
+            "pantala_task_efficiency_bucket{le=\"0.5\",bound=\"link\"} 1",
             "pantala_connections 5",
             "pantala_tasks 4",
             "pantala_certificate_expiry_timestamp_seconds 12",

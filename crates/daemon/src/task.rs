@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use gateway::Efficiency;
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
@@ -136,6 +137,7 @@ pub struct Task {
     unnamed: Mutex<VecDeque<(Arc<Segment>, HostId)>>,
     /// What the origin said when it refused last, unless a piece came since.
     refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
+    efficiency: Mutex<Option<Efficiency>>,
     news: watch::Sender<News>,
     is_by_digest: bool,
     is_unshared: AtomicBool,
@@ -167,6 +169,7 @@ impl Task {
             importers: RwLock::default(),
             unnamed: Mutex::default(),
             refusal: Mutex::default(),
+            efficiency: Mutex::default(),
             news: watch::Sender::new(News::default()),
             local: AtomicU64::new(local),
             peer: AtomicU64::new(0),
@@ -184,8 +187,8 @@ impl Task {
         self.news.send_modify(change);
     }
 
-    /// Counts a verified piece and tells those who wait.
-    pub(crate) fn verified(&self, piece: PieceIndex, from: From) {
+    /// Counts a verified piece.
+    pub(crate) fn counted(&self, piece: PieceIndex, from: From) {
         let bytes = self.spec.layout.length_of(piece).0;
         let counter = match from {
             From::Store => &self.local,
@@ -193,6 +196,20 @@ impl Task {
             From::Origin => &self.origin,
         };
         counter.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how near it came to its bound, which is known when the last piece is.
+    pub(crate) fn measured(&self, told: Efficiency) {
+        *self.efficiency.lock() = Some(told);
+    }
+
+    /// How near it came to its bound, if it was measured.
+    pub(crate) fn efficiency(&self) -> Option<Efficiency> {
+        *self.efficiency.lock()
+    }
+
+    /// A piece came: tells those who wait.
+    pub(crate) fn verified(&self) {
         // Whatever the origin said, it goes on.
         *self.refusal.lock() = None;
         self.tell(|news| news.pieces = news.pieces.wrapping_add(1));

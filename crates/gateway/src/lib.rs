@@ -34,7 +34,8 @@ pub use http::{Limits, ServeError, bind};
 pub use image::{ImageName, ParseImageError};
 pub use range::AskedRange;
 pub use reader::{
-    ContentReader, Description, OpenError, Opened, Proof, ReadError, SourceBytes, VerifiedReader,
+    Bound, ContentReader, Description, Efficiency, OpenError, Opened, Proof, ReadError,
+    SourceBytes, VerifiedReader,
 };
 pub use upstream::{
     HeldManifest, ManifestAsk, ManifestName, Manifests, OriginAnswer, StaleManifest, Upstream,

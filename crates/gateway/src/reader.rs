@@ -68,6 +68,32 @@ pub trait VerifiedReader: Send {
 
     /// Where the bytes that this reader waited for came from, so far.
     fn sources(&self) -> SourceBytes;
+
+    /// Once it is whole: how near it came to the least possible time, if that is known.
+    fn efficiency(&self) -> Option<Efficiency> {
+        None
+    }
+}
+
+/// How near a finished task came to the least time that this host knows of.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Efficiency {
+    /// The least time by the time it took, 1 at most.
+    pub share: f64,
+    /// What sets that least time.
+    pub bound: Bound,
+}
+
+/// What bounds the speed of a task on one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The best that this host ever received at.
+    Link,
+    /// What an operator allows from other hosts.
+    Limit,
+    /// The best that origins ever gave to this host.
+    Origin,
 }
 
 /// What a consumer of the whole content needs before it ends.

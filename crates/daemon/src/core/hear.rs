@@ -120,12 +120,7 @@ impl Core {
         if self.is_void(task, piece) {
             return;
         }
-        if let Some(job) = self.jobs.get(&task) {
-            job.task.verified(piece, From::Peer);
-            self.parts
-                .metrics
-                .body(From::Peer, job.task.spec.layout.length_of(piece));
-        }
+        self.came(task, piece, From::Peer);
         let from = self.peers.of(link).map_or(Supplier::Origin, Supplier::Host);
         self.drive(task, Swarm::Verified { piece, from });
         self.yield_to_newer(task);
@@ -153,14 +148,13 @@ impl Core {
             return;
         }
         let from = self.supplier_of(task, piece);
-        if let Some(job) = self.jobs.get(&task) {
+        if let Some(job) = self.jobs.get(&task)
+            && (!leased || job.download.is_caretaker())
+        {
             let bytes = job.task.spec.layout.length_of(piece);
-            job.task.verified(piece, From::Origin);
-            self.parts.metrics.body(From::Origin, bytes);
-            if !leased || job.download.is_caretaker() {
-                self.parts.metrics.unleased(bytes);
-            }
+            self.parts.metrics.unleased(bytes);
         }
+        self.came(task, piece, From::Origin);
         self.drive(task, Swarm::Verified { piece, from });
     }
 

@@ -9,7 +9,7 @@ use swarm::{
 use types::{Chance, Epoch, Moment, PieceIndex};
 
 use super::lanes::Lanes;
-use crate::task::Task;
+use crate::{pace::Course, task::Task};
 
 /// A task, its brain, and what runs for it.
 pub(super) struct Job {
@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub(super) is_sealed: bool,
     /// Whether the whole is being hashed, or will be.
     pub(super) is_proving: bool,
+    /// Since when all of it is wanted, and what it lacked then; none once that was measured.
+    pub(super) course: Option<Course>,
     pub(super) began: Moment,
     /// When anybody last had a use for it, here or elsewhere.
     pub(super) used_at: Moment,
@@ -69,6 +71,7 @@ impl Job {
             is_proven: false,
             is_sealed: false,
             is_proving: false,
+            course: None,
             began: now,
             used_at: now,
         }

@@ -30,6 +30,7 @@ mod lanes;
 mod leave;
 mod links;
 mod looks;
+mod measure;
 mod open;
 mod peers;
 mod plan;
@@ -82,6 +83,7 @@ use crate::{
     handle::Command,
     import::Signer,
     metrics::{Metrics, PieceFailure},
+    pace::Pace,
     tasks::Tasks,
 };
 
@@ -131,6 +133,7 @@ pub(crate) struct Core {
     io: Io,
     chance: Chance,
     readers: u32,
+    pace: Pace,
 }
 
 impl Core {
@@ -152,6 +155,7 @@ impl Core {
             io: Io::default(),
             chance: Chance::seeded(parts.seed),
             readers: 0,
+            pace: Pace::default(),
             parts,
         }
     }

@@ -96,6 +96,7 @@ impl Core {
             },
         );
         if demand.whole {
+            self.whole_wanted(id);
             self.drive(id, Swarm::WantAll(true));
         }
         self.ask_scheduler(id);

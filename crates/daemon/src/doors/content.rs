@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
-    Caller, Class, ContentAsk, ContentReader, Description, OpenError, Opened, Proof, ReadError,
-    SourceBytes, VerifiedReader,
+    Caller, Class, ContentAsk, ContentReader, Description, Efficiency, OpenError, Opened, Proof,
+    ReadError, SourceBytes, VerifiedReader,
 };
 use tokio::time::timeout;
 use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
@@ -375,5 +375,12 @@ impl VerifiedReader for SwarmReader {
             origin,
             unshared: origin > 0 && self.reader.task().is_unshared(),
         }
+    }
+
+    /// Only who waited for bytes is told: what was here already was another's task.
+    fn efficiency(&self) -> Option<Efficiency> {
+        let (_, peer, origin) = self.reader.bytes();
+        let told = self.reader.task().efficiency();
+        told.filter(|_| peer + origin > 0)
     }
 }

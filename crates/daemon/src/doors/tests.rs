@@ -267,7 +267,8 @@ async fn a_task_is_read_as_its_pieces_are_verified_and_ends_with_its_proof() {
         let mut writer = task.content.writer(piece).expect("free");
         writer.write(&bytes[part.clone()]).expect("written");
         writer.finish(None).expect("marked");
-        task.verified(piece, From::Peer);
+        task.counted(piece, From::Peer);
+        task.verified();
         assert_eq!(read(&mut opened, range).await, bytes[part]);
         let told = world
             .commands

@@ -93,6 +93,7 @@ async fn follow(
                 let done = Reply::Done {
                     digest: digest.map(|digest| digest.to_string()),
                     sources: reader.sources(),
+                    efficiency: reader.efficiency(),
                 };
                 return Ok(frame::write(stream, &done).await?);
             }

@@ -8,7 +8,7 @@ use std::{error::Error, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use types::Secret;
 
-use crate::{OpenError, ReadError, SourceBytes};
+use crate::{Efficiency, OpenError, ReadError, SourceBytes};
 
 /// The version that this code speaks. A daemon refuses others, saying which it knows.
 pub(crate) const VERSION: u32 = 1;
@@ -166,6 +166,9 @@ pub(crate) enum Reply {
     Done {
         digest: Option<String>,
         sources: SourceBytes,
+        /// How near the task came to what is possible.
+        #[serde(default)]
+        efficiency: Option<Efficiency>,
     },
     /// A manifest; so many bytes follow this frame.
     Manifest {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use gateway::{
-    AskedRange, ImageName, SourceBytes, Wanted,
+    AskedRange, Bound, Efficiency, ImageName, SourceBytes, Wanted,
     local::{
         GetRequest, HeaderLine,
         client::{Finished, Output, Progress},
@@ -44,6 +44,8 @@ struct Report {
     digest: Option<String>,
     sources: SourceBytes,
     seconds: f64,
+    /// How near the task came to what this host's link, an operator's limit or the origin allow.
+    efficiency: Option<Efficiency>,
 }
 
 /// What is named.
@@ -250,6 +252,16 @@ fn sources(from: SourceBytes) -> String {
     format!("{local} from here, {peer} from peers, {origin} from the origin")
 }
 
+/// How near it came to what is possible, in words.
+fn of_bound(told: Efficiency) -> String {
+    let bound = match told.bound {
+        Bound::Link => "the best of this host's link",
+        Bound::Limit => "peer.download_rate",
+        Bound::Origin => "the best of its origins",
+    };
+    format!("; {:.0} % of {bound}", told.share * 100.0)
+}
+
 fn tell(
     finished: Finished,
     took: Duration,
@@ -261,6 +273,7 @@ fn tell(
         content_type,
         digest,
         sources: from,
+        efficiency,
     } = finished;
     if as_json {
         let seconds = took.as_secs_f64();
@@ -271,15 +284,17 @@ fn tell(
             digest,
             sources: from,
             seconds,
+            efficiency,
         };
         return print_json(&report, to_stdout);
     }
     // Nothing on standard output: it may be the content.
     eprintln!(
-        "{} in {:.1} s: {}",
+        "{} in {:.1} s: {}{}",
         size(length),
         took.as_secs_f64(),
         sources(from),
+        efficiency.map_or_else(String::new, of_bound),
     );
     if let Some(digest) = digest {
         eprintln!("{digest}");

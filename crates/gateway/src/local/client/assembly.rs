@@ -33,7 +33,7 @@ impl Client {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Held, ClientError> {
         let (_, mut copying, mut stream) = self.open(request, progress).await?;
-        let (_, sources) = copying.run(&mut stream, &mut Sink::None).await?;
+        let sources = copying.run(&mut stream, &mut Sink::None).await?.sources;
         Ok(Held {
             content: copying.content,
             range: copying.whole,

@@ -36,7 +36,7 @@ use super::{
         Reply, Request, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
-use crate::SourceBytes;
+use crate::{Efficiency, SourceBytes};
 
 /// Asks the daemon of this host. Each call is one connection.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ pub struct Progress {
 }
 
 /// What a `get` ended with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// The task that brought it.
     pub task: String,
@@ -110,6 +110,8 @@ pub struct Finished {
     pub digest: Option<String>,
     /// Where the bytes came from.
     pub sources: SourceBytes,
+    /// How near the task came to what is possible, if that is known.
+    pub efficiency: Option<Efficiency>,
 }
 
 impl Client {
@@ -129,7 +131,11 @@ impl Client {
     ) -> Result<Finished, ClientError> {
         let mut sink = Sink::begin(output).await?;
         let (opened, mut copying, mut stream) = self.open(request, progress).await?;
-        let (digest, sources) = copying.run(&mut stream, &mut sink).await?;
+        let End {
+            digest,
+            sources,
+            efficiency,
+        } = copying.run(&mut stream, &mut sink).await?;
         sink.publish(copying.whole.length().0).await?;
         let OpenedReply {
             task,
@@ -143,6 +149,7 @@ impl Client {
             content_type,
             digest,
             sources,
+            efficiency,
         })
     }
 
@@ -334,6 +341,13 @@ const STEP: u64 = 32 << 20;
 /// Bytes of one read for a stream.
 const STREAM_STEP: u64 = 1 << 20;
 
+/// What the daemon says last.
+struct End {
+    digest: Option<String>,
+    sources: SourceBytes,
+    efficiency: Option<Efficiency>,
+}
+
 struct Copying<'a> {
     content: Arc<OwnedFd>,
     whole: ByteRange,
@@ -348,7 +362,7 @@ impl Copying<'_> {
         &mut self,
         stream: &mut UnixStream,
         sink: &mut Sink<'_>,
-    ) -> Result<(Option<String>, SourceBytes), ClientError> {
+    ) -> Result<End, ClientError> {
         let mut verified = self.whole.start();
         loop {
             match next(stream).await? {
@@ -376,10 +390,18 @@ impl Copying<'_> {
                     }
                     (verified, self.copied) = (self.whole.start(), 0);
                 }
-                Reply::Done { digest, sources } if verified == self.whole.end() => {
+                Reply::Done {
+                    digest,
+                    sources,
+                    efficiency,
+                } if verified == self.whole.end() => {
                     self.sources = sources;
                     self.copy_to(verified, sink).await?;
-                    return Ok((digest, sources));
+                    return Ok(End {
+                        digest,
+                        sources,
+                        efficiency,
+                    });
                 }
                 _ => return Err(FrameError::Unexpected("an end before the end").into()),
             }

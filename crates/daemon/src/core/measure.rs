@@ -1,0 +1,51 @@
+//! What comes in is counted, and with the last piece of a task how near that came to its bound.
+
+use types::{ByteCount, PieceIndex, TaskId};
+
+use super::Core;
+use crate::{pace::Course, task::From};
+
+impl Core {
+    /// Somebody wants all of `task`: from the first time on, it is measured.
+    pub(super) fn whole_wanted(&mut self, task: TaskId) {
+        let now = self.parts.clock.now();
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        let (have, layout) = (job.task.content.have(), &job.task.spec.layout);
+        if job.course.is_some() || have.is_full() {
+            return;
+        }
+        let held: u64 = have.iter().map(|piece| layout.length_of(piece).0).sum();
+        let (_, peer, origin) = job.task.bytes();
+        job.course = Some(Course {
+            began: now,
+            missing: ByteCount(layout.length().0.saturating_sub(held)),
+            had: (peer, origin),
+        });
+    }
+
+    /// A verified piece of `task` is in the file: it is counted, and who waits is told.
+    pub(super) fn came(&mut self, task: TaskId, piece: PieceIndex, from: From) {
+        let now = self.parts.clock.now();
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        let bytes = job.task.spec.layout.length_of(piece);
+        self.pace.came(now, (bytes, from));
+        self.parts.metrics.body(from, bytes);
+        job.task.counted(piece, from);
+        if job.task.content.have().is_full()
+            && let Some(course) = job.course.take()
+        {
+            let (_, peer, origin) = job.task.bytes();
+            let limit = self.parts.limits.download_rate;
+            let whole = (now, (peer, origin));
+            if let Some(told) = self.pace.efficiency(&course, whole, limit) {
+                self.parts.metrics.efficiency(told);
+                job.task.measured(told);
+            }
+        }
+        job.task.verified();
+    }
+}
