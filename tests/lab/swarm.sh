@@ -261,7 +261,9 @@ sum_of() { # FILE of the web server: its digest, worked out once
     [ -s "$work/$1.sha256" ] || sha256sum <"$work/www/$1" | cut -d ' ' -f 1 >"$work/$1.sha256"
     echo "sha256:$(cat "$work/$1.sha256")"
 }
-fetch() { get "$1" "$origin/$what" "$work/$1/$what" --digest "$(sum_of "$what")"; }
+fetch() { # NODE [options of get]
+    get "$1" "$origin/$what" "$work/$1/$what" --digest "$(sum_of "$what")" "${@:2}"
+}
 same() { # NODE...
     local node digest
     digest=$(sha256sum <"$work/www/$what")
