@@ -31,6 +31,9 @@ use crate::problem::{Exit, Problem};
 /// Blobs that are brought at once: what container runtimes do by default is three to five.
 const BLOBS_MAX: usize = 4;
 
+/// Bytes of a configuration that is looked into: usual ones have some KiB.
+const CONFIG_MAX: u64 = 8 << 20;
+
 /// What is asked, beside the image.
 pub(super) struct Ask<'a> {
     pub(super) client: &'a Client,
@@ -159,7 +162,11 @@ impl Ask<'_> {
             )
             .next("if it is a file and no image, give its URL")
         })?;
-        plan.add(manifest.digest, &manifest.bytes, &document);
+        let added = plan.add(manifest.digest, &manifest.bytes, &document);
+        added.map_err(|cause| {
+            Problem::new(Exit::Failed, format!("the image is refused: {cause}"))
+                .next("look at it with its publisher: no image tool makes such a one")
+        })?;
         let root = Root {
             digest: manifest.digest,
             media_type: match manifest.media_type.split(';').next() {
@@ -176,6 +183,10 @@ impl Ask<'_> {
         let Some(Platforms::One(asked)) = &self.platforms else {
             return Ok(());
         };
+        if config.size > CONFIG_MAX {
+            let message = format!("the image's configuration has {} bytes", config.size);
+            return Err(Problem::new(Exit::Failed, message).next("leave out --platform"));
+        }
         let held = self.hold((config.digest, config.size), &mut |_| {}).await?;
         let mut bytes = Vec::new();
         let output = Output::Stream(&mut bytes);

@@ -27,6 +27,10 @@ fn failed(path: &Path, cause: io::Error) -> Problem {
         .next("check the folder, its permissions and the space left")
 }
 
+fn is_layout(path: &Path) -> bool {
+    path.join("oci-layout").is_file()
+}
+
 /// Whether a layout may be written at `path`: early, before anything is fetched.
 pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), Problem> {
     let exists = |next: &str| {
@@ -39,10 +43,9 @@ pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), Problem> {
         Ok(found) if !found.is_dir() => exists("choose another name"),
         Ok(_) => {
             let mut entries = fs::read_dir(path).map_err(|cause| failed(path, cause))?;
-            let is_layout = path.join("oci-layout").is_file();
             match (entries.next().is_none(), overwrite) {
                 (true, _) => Ok(()),
-                (false, true) if is_layout => Ok(()),
+                (false, true) if is_layout(path) => Ok(()),
                 (false, true) => {
                     exists("it is no image layout and is not replaced: choose another name")
                 }
@@ -113,8 +116,14 @@ impl Folder {
                 Err(cause)
                     if cause.kind() == io::ErrorKind::DirectoryNotEmpty && self.overwrite =>
                 {
-                    // The old one takes the temporary name, and goes with it.
-                    renameat_with(CWD, made, CWD, &self.path, RenameFlags::EXCHANGE)?;
+                    // The old one takes the temporary name, and goes with it: unless what came there since is no layout.
+                    let exchange =
+                        || renameat_with(CWD, made, CWD, &self.path, RenameFlags::EXCHANGE);
+                    exchange()?;
+                    if !is_layout(made) {
+                        exchange()?;
+                        return Err(io::Error::other("what is there is no image layout"));
+                    }
                 }
                 other => other?,
             }
@@ -154,6 +163,19 @@ mod tests {
         assert!(write(&other, true, "four").is_err(), "it may be anything");
         fs::write(home.path().join("file"), "").expect("a file");
         assert!(write(&home.path().join("file"), true, "five").is_err());
+
+        let late = home.path().join("late");
+        let folder = Folder::begin(&late, true).expect("nothing is there yet");
+        folder.write("oci-layout", b"{}").expect("written");
+        folder.place_of(&Digest::sha256([1; 32])).expect("a place");
+        fs::create_dir(&late).expect("a folder");
+        fs::write(late.join("photo"), "mine").expect("a file");
+        assert!(folder.publish().is_err(), "it came while blobs did");
+        assert_eq!(
+            fs::read_to_string(late.join("photo")).expect("kept"),
+            "mine"
+        );
+        fs::remove_dir_all(&late).expect("removed");
 
         drop(Folder::begin(&home.path().join("left"), false).expect("begun"));
         let mut names: Vec<_> = fs::read_dir(home.path())

@@ -173,12 +173,33 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Takes a manifest in, and the blobs it names.
-    pub(super) fn add(&mut self, digest: Digest, bytes: &[u8], document: &Document) {
+    /// Manifests of one image, together: they are held in memory. 1,000 platforms of usual ones take some MB.
+    const DOCUMENTS_MAX: usize = 64 << 20;
+
+    /// Takes a manifest in, and the blobs it names. Refused is what no honest image is.
+    pub(super) fn add(
+        &mut self,
+        digest: Digest,
+        bytes: &[u8],
+        document: &Document,
+    ) -> Result<(), String> {
         self.documents.insert(digest, bytes.to_vec());
+        let held: usize = self.documents.values().map(Vec::len).sum();
+        if held > Self::DOCUMENTS_MAX {
+            return Err(format!(
+                "its manifests take more than {} MiB",
+                Self::DOCUMENTS_MAX >> 20
+            ));
+        }
         if let Document::Image { config, layers } = document {
             let named = std::iter::once(config).chain(layers);
             self.blobs.extend(named.map(|one| (one.digest, one.size)));
+        }
+        let mut sizes = self.blobs.values();
+        let total = sizes.try_fold(0_u64, |sum, size| sum.checked_add(*size));
+        match total.filter(|total| i64::try_from(*total).is_ok()) {
+            Some(_) => Ok(()),
+            None => Err("it names more bytes than a file can have".into()),
         }
     }
 
@@ -292,8 +313,8 @@ mod tests {
         let (document, kind) = read(image.as_bytes()).expect("an image");
         assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");
         let mut plan = Plan::default();
-        plan.add(digest(1), image.as_bytes(), &document);
-        assert_eq!((plan.blobs.len(), plan.total()), (1, 7));
+        let added = plan.add(digest(1), image.as_bytes(), &document);
+        assert_eq!((added, plan.blobs.len(), plan.total()), (Ok(()), 1, 7));
         let index = format!(r#"{{"schemaVersion":2,"mediaType":"x","manifests":[{one}]}}"#);
         let (document, kind) = read(index.as_bytes()).expect("an index");
         assert!(matches!(document, Document::Index(of) if of.len() == 1) && kind == "x");
@@ -306,6 +327,28 @@ mod tests {
         ] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_no_image_is_is_refused_before_it_is_fetched() {
+        let sized = |n: u8, size| Descriptor {
+            size,
+            ..of(n, "linux", "amd64", None)
+        };
+        let image = |sizes: [u64; 2]| Document::Image {
+            config: sized(1, sizes[0]),
+            layers: vec![sized(2, sizes[1])],
+        };
+        let mut plan = Plan::default();
+        assert!(plan.add(digest(3), b"{}", &image([u64::MAX; 2])).is_err());
+        let mut plan = Plan::default();
+        assert!(plan.add(digest(3), b"{}", &image([1, u64::MAX])).is_err());
+        let mut plan = Plan::default();
+        let large = vec![b' '; 8 << 20];
+        let added: Vec<bool> = (0..9)
+            .map(|n| plan.add(digest(n), &large, &image([1, 1])).is_ok())
+            .collect();
+        assert_eq!(added, [[true; 8].as_slice(), &[false]].concat());
     }
 
     #[test]
