@@ -2,9 +2,10 @@
 //!
 //! Kept beyond the lease, since what an importer signed is passed on long after. Forgotten with a restart: then hosts tell
 //! whose word they accepted. That is believed where a digest names the content, so that whoever reads it holds the whole
-//! against that, and kept apart, so that nobody's talk drives out what this scheduler has decided.
+//! against that, of a host that was met since or that two hosts tell of, and kept apart, so that nobody's talk drives out what
+//! this scheduler has decided.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use types::{HostId, TaskId};
 
@@ -41,25 +42,107 @@ impl Lists {
     }
 }
 
+/// What single hosts said of ids that this scheduler has never met: anybody can make keys, so each waits for a second voice.
+#[derive(Default)]
+struct Claims {
+    /// By task: the id, and who said so.
+    of: BTreeMap<TaskId, Vec<(HostId, HostId)>>,
+    order: VecDeque<TaskId>,
+    /// The same by id, for when it is met.
+    by_id: BTreeSet<(HostId, TaskId)>,
+}
+
+impl Claims {
+    const TASKS_MAX: usize = 4_096;
+    const IDS_MAX: usize = 16;
+    const IDS_PER_TELLER_MAX: usize = 2;
+
+    /// `by` says that `host` was an importer of `task`. Whether another said so before.
+    fn is_second(&mut self, (task, host): (TaskId, HostId), by: HostId) -> bool {
+        if !self.of.contains_key(&task) {
+            self.order.push_back(task);
+            if self.order.len() > Self::TASKS_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                for (id, _) in self.of.remove(&oldest).unwrap_or_default() {
+                    self.by_id.remove(&(id, oldest));
+                }
+            }
+        }
+        let claims = self.of.entry(task).or_default();
+        if let Some((_, teller)) = claims.iter().find(|(id, _)| *id == host) {
+            let is_second = *teller != by;
+            if is_second {
+                claims.retain(|(id, _)| *id != host);
+                self.by_id.remove(&(host, task));
+            }
+            return is_second;
+        }
+        let told = claims.iter().filter(|(_, teller)| *teller == by).count();
+        if claims.len() < Self::IDS_MAX && told < Self::IDS_PER_TELLER_MAX {
+            claims.push((host, by));
+            self.by_id.insert((host, task));
+        }
+        false
+    }
+
+    /// `host` is met: the tasks that it was said to have imported, and by whom.
+    fn take(&mut self, host: HostId) -> Vec<(TaskId, HostId)> {
+        let (least, most) = (
+            TaskId::from_bytes([0; 32]),
+            TaskId::from_bytes([u8::MAX; 32]),
+        );
+        let tasks = self.by_id.range((host, least)..=(host, most));
+        let tasks: Vec<TaskId> = tasks.map(|(_, task)| *task).collect();
+        let mut taken = Vec::new();
+        for task in tasks {
+            self.by_id.remove(&(host, task));
+            if let Some(claims) = self.of.get_mut(&task) {
+                let tellers = claims.iter().filter(|(id, _)| *id == host);
+                taken.extend(tellers.map(|(_, by)| (task, *by)));
+                claims.retain(|(id, _)| *id != host);
+            }
+        }
+        taken
+    }
+}
+
 /// Importers that this scheduler named, and those of an earlier one that it was told of.
 #[derive(Default)]
 pub(crate) struct Named {
     own: Lists,
     told: Lists,
+    claims: Claims,
+    /// Hosts whose certificate was seen since the start. Bounded: of further ones two others have to tell.
+    met: BTreeSet<HostId>,
 }
 
 impl Named {
     const OWN_MAX: usize = 64;
     const TOLD_MAX: usize = 16;
+    const MET_MAX: usize = 65_536;
 
     /// `host` is the importer of `task`. Whether that is news.
     pub(crate) fn name(&mut self, task: TaskId, host: HostId) -> bool {
         self.own.note(task, host, Self::OWN_MAX) && !self.told.of(&task).contains(&host)
     }
 
-    /// A host says that `host` was an importer of `task`. Whether that is news.
-    pub(crate) fn told(&mut self, task: TaskId, host: HostId) -> bool {
-        !self.own.of(&task).contains(&host) && self.told.note(task, host, Self::TOLD_MAX)
+    /// `by` says that `host` was an importer of `task`. Whether that is news and believed: `host` was met, or another said
+    /// the same.
+    pub(crate) fn told(&mut self, (task, host): (TaskId, HostId), by: HostId) -> bool {
+        if self.of(&task).any(|named| named == host) {
+            return false;
+        }
+        let is_believed = self.met.contains(&host) || self.claims.is_second((task, host), by);
+        is_believed && self.told.note(task, host, Self::TOLD_MAX)
+    }
+
+    /// `host` has shown a certificate of the cluster. What was said of it before: tasks that it imported, and by whom.
+    pub(crate) fn met(&mut self, host: HostId) -> Vec<(TaskId, HostId)> {
+        if self.met.len() < Self::MET_MAX {
+            self.met.insert(host);
+        }
+        self.claims.take(host)
     }
 
     /// Who was named for `task`, in order.
@@ -87,11 +170,15 @@ mod tests {
         }
         let of = |named: &Named, number| named.of(&task(number)).collect::<Vec<_>>();
         assert_eq!(of(&named, 0), [host(1), host(2)]);
-        assert!(named.told(task(0), host(7)) && !named.told(task(0), host(2)));
+        named.met(host(7));
+        let teller = host(99);
+        assert!(named.told((task(0), host(7)), teller));
+        assert!(!named.told((task(0), host(2)), teller));
         assert_eq!(of(&named, 0), [host(1), host(2), host(7)]);
         assert!(!named.name(task(0), host(7)), "it was told of");
         for byte in 0..=255 {
-            named.told(task(0), host(byte));
+            named.met(host(byte));
+            named.told((task(0), host(byte)), teller);
         }
         assert_eq!(of(&named, 0).len(), 3 + Named::TOLD_MAX);
         (1..=16_384).for_each(|number| assert!(named.name(task(number), host(3))));
@@ -101,5 +188,27 @@ mod tests {
             named.name(task(5), host(byte));
         }
         assert_eq!(of(&named, 5).len(), Named::OWN_MAX);
+    }
+
+    #[test]
+    fn an_id_that_was_never_met_needs_two_tellers_and_one_teller_names_few() {
+        let task = TaskId::from_bytes([0; 32]);
+        let host = |byte| HostId::from_bytes([byte; 32]);
+        let mut named = Named::default();
+        for made in 100..120 {
+            assert!(!named.told((task, host(made)), host(1)));
+            assert!(!named.told((task, host(made)), host(1)), "the same again");
+        }
+        assert!(named.told((task, host(100)), host(2)));
+        assert!(!named.told((task, host(100)), host(3)), "it is no news");
+        // The third of one teller was not even kept.
+        assert!(!named.told((task, host(102)), host(2)));
+        assert_eq!(named.met(host(101)), [(task, host(1))]);
+        assert!(named.told((task, host(101)), host(1)));
+        for byte in 0..200 {
+            named.told((task, host(byte)), host(byte / 2));
+        }
+        assert!(named.claims.of[&task].len() <= Claims::IDS_MAX);
+        assert_eq!(named.claims.by_id.len(), named.claims.of[&task].len());
     }
 }

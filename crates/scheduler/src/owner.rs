@@ -171,6 +171,9 @@ impl Desk {
                 };
                 self.seats.insert(caller.host, seat);
                 self.count();
+                for (task, by) in self.named.met(caller.host) {
+                    self.told_of(by, task, &[caller.host]);
+                }
             }
             Input::Said {
                 host,
@@ -430,6 +433,7 @@ impl Desk {
             Action::Introduce { host: to, task, .. } => {
                 let named = self.named.of(&task);
                 named
+                    .filter(|host| self.owner.brain.may_have_imported(&to, &task, host))
                     .map(|host| (to, SchedulerMessage::Importer { task, host }))
                     .collect()
             }
@@ -450,7 +454,8 @@ impl Desk {
     fn told_of(&mut self, by: HostId, task: TaskId, importers: &[HostId]) {
         for host in importers {
             let may_be = self.owner.brain.may_have_imported(&by, &task, host);
-            if may_be && self.named.told(task, *host) {
+            let is_revoked = self.owner.links.is_revoked(*host);
+            if may_be && !is_revoked && self.named.told((task, *host), by) {
                 for (to, message) in self.to_members(task, *host) {
                     self.send(to, message);
                 }

@@ -17,6 +17,8 @@ use types::{
 
 use crate::{Scheduler, SchedulerConfig};
 
+mod told;
+
 /// What names the content of [`task`].
 const DIGEST: Digest = Digest::sha256([7; 32]);
 

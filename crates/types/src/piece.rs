@@ -60,6 +60,9 @@ impl fmt::Display for PieceRun {
 pub struct Epoch(pub u64);
 
 impl Epoch {
+    /// Claims beyond are lies: no brain gets there in the life of a cluster. Believing them could use up all epochs.
+    pub const CLAIM_MAX: Self = Self(1 << 62);
+
     /// The next generation.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

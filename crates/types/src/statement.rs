@@ -42,9 +42,10 @@ impl Segment {
         }
     }
 
-    /// Whether it speaks of at least one piece, of none outside its layout, and is not too long.
+    /// Whether it speaks of at least one piece, of none outside its layout, is not too long, and of an epoch that can be.
     pub fn is_well_formed(&self) -> bool {
-        (1..=Self::DIGESTS_MAX).contains(&self.digests.len())
+        self.epoch <= Epoch::CLAIM_MAX
+            && (1..=Self::DIGESTS_MAX).contains(&self.digests.len())
             && self.run().end() <= u64::from(self.layout.piece_count())
     }
 
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_outside_its_layout_is_not_well_formed() {
+    fn a_segment_outside_its_layout_or_of_an_impossible_epoch_is_not_well_formed() {
         assert!(segment().is_well_formed());
         assert!(
             !Segment {
@@ -176,5 +177,10 @@ mod tests {
             }
             .is_well_formed()
         );
+        for (epoch, is_fit) in [(1 << 62, true), ((1 << 62) + 1, false), (u64::MAX, false)] {
+            let epoch = Epoch(epoch);
+            let claimed = Segment { epoch, ..segment() };
+            assert_eq!(claimed.is_well_formed(), is_fit);
+        }
     }
 }

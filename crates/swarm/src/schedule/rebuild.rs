@@ -9,9 +9,6 @@ use super::{
     task::Spot,
 };
 
-/// Claims beyond are lies: no brain gets there in the life of a cluster. Believing them could use up all epochs.
-const EPOCH_CLAIM_MAX: Epoch = Epoch(1 << 62);
-
 impl Ask {
     /// What a complete holding looks like as an ask.
     pub(super) const fn holding(task: TaskId) -> Self {
@@ -67,7 +64,7 @@ impl Schedule {
 
     /// A lease that a host says it holds stays its own, unless another host has the task's lease by now.
     fn take_claim(&mut self, now: Moment, host: &HostId, claim: &LeaseClaim) {
-        if claim.epoch > EPOCH_CLAIM_MAX {
+        if claim.epoch > Epoch::CLAIM_MAX {
             return;
         }
         self.last_epoch = self.last_epoch.max(claim.epoch);

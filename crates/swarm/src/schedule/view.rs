@@ -95,8 +95,8 @@ impl Schedule {
         self.tasks.cells(task).map(|task| self.view(task)).collect()
     }
 
-    /// Whether `by`, who says that `host` was an importer of `task` before a restart, may be believed: it takes part, and what
-    /// `host` vouched for was not found wrong since.
+    /// Whether `by`, who tells or is told that `host` was an importer of `task`, takes part in it, and what `host` vouched for
+    /// was not found wrong.
     pub fn may_have_imported(&self, by: &HostId, task: &TaskId, host: &HostId) -> bool {
         self.spot(by, task)
             .is_some_and(|spot| !self.tasks.at(spot.task).is_doubted(host))

@@ -117,7 +117,7 @@ fn messages() -> impl Strategy<Value = Message> {
             segment: Segment {
                 task: TASK,
                 layout: layout(),
-                epoch: Epoch(epoch),
+                epoch: Epoch(epoch.min(Epoch::CLAIM_MAX.0)),
                 first: PieceIndex(first),
                 digests: digests.into_iter().map(PieceDigest::from_bytes).collect(),
                 signer: HostId::from_bytes(signer),
