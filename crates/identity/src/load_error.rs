@@ -101,7 +101,7 @@ impl LoadFault {
                 "remove the certificate and join the cluster again with a new token"
             }
             Self::OtherCluster(_) => {
-                "name that cluster in the configuration, or use another directory"
+                "name that cluster with --cluster or in the configuration, or use another directory"
             }
         }
     }

@@ -77,6 +77,10 @@ impl Problem {
         }
     }
 
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// With what to do about it.
     #[must_use]
     pub(crate) fn next(mut self, step: impl Into<String>) -> Self {
@@ -114,7 +118,7 @@ impl Problem {
             }
         };
         let exit = match &error {
-            ClientError::Connect { .. } => Exit::NoDaemon,
+            ClientError::Connect { .. } | ClientError::Ended => Exit::NoDaemon,
             _ => Exit::Failed,
         };
         Self::of(exit, doing, error).next(next)

@@ -341,8 +341,12 @@ impl FailureCode {
             Self::NotFound => "check the name and the spelling",
             Self::Denied => "pass credentials for the origin with --header",
             Self::OriginBusy => "try again later",
-            Self::Unavailable => "check the origin and the network; `pantala doctor` looks at both",
-            Self::Policy => "ask whoever runs the cluster",
+            Self::Unavailable => {
+                "check the URL, the origin and the network; the daemon's log says more"
+            }
+            Self::Policy => {
+                "if it is meant, restart the daemon with that flag, or put it into its configuration; else ask whoever runs the cluster"
+            }
             Self::Corrupt => "check the digest; if it is right, the origin's content is wrong",
             Self::NoRoom => {
                 "free the disk of the daemon's data directory; `pantala store ls` shows what it holds"

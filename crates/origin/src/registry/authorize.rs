@@ -34,7 +34,7 @@ pub enum AuthError {
     /// The registry wants its stored credentials sent to somebody else.
     #[error(
         "{registry} asks to send its stored credentials to {host}; \
-         if that is meant, add it: --realm {registry}={host}"
+         if that is meant, add it to origin.realms in the daemon's configuration: {registry}={host}"
     )]
     ForeignRealm {
         /// The registry.

@@ -190,9 +190,9 @@ async fn stored_credentials_go_to_the_listed_realm_and_nowhere_else() {
         "{error:?}"
     );
     assert!(
-        error
-            .to_string()
-            .ends_with(&format!("add it: --realm {name}=auth.test")),
+        error.to_string().ends_with(&format!(
+            "origin.realms in the daemon's configuration: {name}=auth.test"
+        )),
         "{error}"
     );
     assert!(!format!("{error:?}").contains("s3cret"));

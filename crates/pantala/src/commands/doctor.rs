@@ -11,7 +11,7 @@ use std::{
 };
 
 use gateway::local::{StatusReport, client::Client};
-use identity::Identity;
+use identity::{Identity, LoadError, LoadFault};
 use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -245,6 +245,14 @@ fn certificate(config: &Config) -> Finding {
     let bad = |told: String| Finding::new("certificate", Health::Bad, told);
     match Identity::load(&dir) {
         Ok(None) => Finding::new("certificate", Health::Skipped, "this host has none yet"),
+        Err(LoadError {
+            fault: LoadFault::CertificateMissing,
+            ..
+        }) => Finding::new(
+            "certificate",
+            Health::Skipped,
+            "none is kept: `pantala up` makes one at each start, a daemon gets one when it joins",
+        ),
         Err(error) => {
             let chain = anyhow::Error::from(error);
             bad(format!("{chain:#}")).next(

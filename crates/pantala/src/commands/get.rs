@@ -166,7 +166,15 @@ fn get_file(file: Option<PathBuf>, args: GetArgs, wanted: &Wanted) -> Result<(),
     };
     let finished = block_on(async {
         let finished = client.get(request, output, &mut progress).await;
-        finished.map_err(|error| Problem::of_daemon("getting the content failed", error))
+        finished.map_err(|error| {
+            let problem = Problem::of_daemon("getting the content failed", error);
+            match problem.exit() {
+                Exit::NotFound if args.content.contains("@sha256:") => problem.next(
+                    "check the name; if it is an image's digest and not a blob's, add --platform",
+                ),
+                _ => problem,
+            }
+        })
     });
     bar.finish_and_clear();
     tell(finished?, began.elapsed(), (args.json, to_stdout))
