@@ -84,7 +84,7 @@ mod tests {
             let segment = Segment {
                 task: TaskId::from_bytes([fill; 32]),
                 layout: Layout::of(ByteCount::mib(32)).expect("a layout"),
-                epoch: Epoch(epoch),
+                epoch: Epoch(epoch.min(Epoch::CLAIM_MAX.0)),
                 first: PieceIndex(first),
                 digests: vec![PieceDigest::from_bytes([fill; 32]); count],
                 signer: HostId::from_bytes([fill; 32]),
