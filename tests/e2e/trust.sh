@@ -29,7 +29,9 @@ waits() { # NODE: its status page is up, and says what is missing
 standing() { host list --scheduler "$scheduler" --json | jq -r --arg host "$1" '.[] | select(.host == $host).standing'; }
 stands() { [ "$(standing "$1")" = "$2" ] || { echo "it is $(standing "$1")"; return 1; }; }
 fetch() { get "$1" "$url/$2" "$work/$1/$2"; }
-linked() { [ "$(metric "$1" pantala_connections)" -ge 1 ]; }
+linked() { # NODE COUNT
+    [ "$(metric "$1" pantala_connections)" -ge "$2" ]
+}
 # What a server says to a handshake with these papers; the last line is the alert, if there was one.
 shake() { # ADDRESS PROTOCOL FOLDER
     echo | timeout 5 openssl s_client -connect "$1" -alpn "$2" -tls1_3 -cert "$3/host.crt" -key "$3/host.key" -quiet 2>&1 || true
@@ -77,9 +79,10 @@ ok "and joins when it comes"
 two=$(host_id 2) three=$(host_id 3) four=$(host_id 4)
 
 # ---- revocation -------------------------------------------------------------
-for node in 2 3 4; do fetch $node one >"$work/$node/fetch" 2>&1; done
-verdict "the hosts are linked" "$work/2/log" linked 2
+for host in "$two" "$three" "$four"; do wait_for 10 stands "$host" connected >/dev/null || true; done
 verdict "the list of hosts names them" "" stands "$four" connected
+for node in 2 3 4; do fetch $node one >"$work/$node/fetch" 2>&1; done
+verdict "the hosts are linked" "$work/2/log" wait_for 10 linked 2 2
 verdict "a host is thrown out" "" host revoke "$four"
 verdict "the running scheduler cuts it off at once" "$work/scheduler/log" wait_for 10 stands "$four" revoked
 verdict "the scheduler tells the other hosts" "$work/2/log" wait_for 10 test -s "$work/2/data/identity/revocations"
