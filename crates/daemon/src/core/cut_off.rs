@@ -6,8 +6,9 @@ use wire::codec::GoodbyeReason;
 use super::Core;
 
 impl Core {
-    /// Ends the links to all hosts that are known to be revoked.
+    /// Ends the links to all hosts that are known to be revoked, whose word counts no more.
     pub(super) fn cut_off_revoked(&mut self) {
+        self.tasks.forget_revoked();
         let links = &self.parts.links;
         let connected = self.peers.connected();
         let revoked: Vec<HostNo> = connected

@@ -140,7 +140,7 @@ impl Core {
     pub(crate) fn new(parts: Parts, events: Events) -> Self {
         let now = parts.clock.now();
         Self {
-            tasks: Arc::default(),
+            tasks: Arc::new(Tasks::new(parts.links.clone())),
             jobs: BTreeMap::new(),
             timers: BTreeSet::new(),
             peers: Peers::default(),

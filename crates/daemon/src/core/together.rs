@@ -41,8 +41,8 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.is_seed = is_seed;
         }
+        self.tasks.prove_seed(id, is_seed);
         if is_seed {
-            self.tasks.prove_seed(id);
             self.believe_all();
         }
         if !self.is_uncoordinated() {
