@@ -89,7 +89,7 @@ unit() {
         bad=$(($(sum_before "$of" failed) + $(sum_before "$of" 'timed out') + $(sum_before "$of" 'exec failed')))
         record "$code" "$(sum_before "$of" passed)" "$bad"
         mapfile -t -O ${#flaky[@]} flaky < <(sed -nE 's/^ *FLAKY [^]]*\] *//p' "$log" | sort -u)
-        [ "$code" = 0 ] || name unit '^ *(FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL) \['
+        [ "$code" = 0 ] || name unit '^ *(TRY [0-9]+ )?(FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL) \['
     else
         say "cargo test"
         watch cargo test "${locked[@]}" --workspace --all-targets --no-fail-fast
