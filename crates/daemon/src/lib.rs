@@ -34,16 +34,17 @@ mod keeper;
 mod link;
 mod metrics;
 mod near;
-mod pace;
 mod prove;
 mod reader;
 mod reception;
 mod scheduler;
 mod scrub;
 mod seal;
+mod speeds;
 mod table;
 mod task;
 mod tasks;
+mod unnamed;
 mod watched;
 
 pub use access::{Access, AccessError, Accesses};

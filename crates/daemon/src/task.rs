@@ -4,7 +4,7 @@
 //! short locks over plain data, never held while waiting.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,6 +22,7 @@ use types::{
 use crate::{
     reception::Awaited,
     table::{Accepted, Table},
+    unnamed::Unnamed,
 };
 
 /// What a task is about: enough to start it anywhere.
@@ -133,8 +134,8 @@ pub struct Task {
     pub(crate) awaited: Awaited,
     /// Hosts that the scheduler named importers of it: their word counts for its pieces.
     importers: RwLock<BTreeSet<HostId>>,
-    /// Words of hosts that nobody named yet, and who passed each on. Their names may be on the way. Bounded.
-    unnamed: Mutex<VecDeque<(Arc<Segment>, HostId)>>,
+    /// Words of hosts that nobody named yet.
+    unnamed: Mutex<Unnamed>,
     /// What the origin said when it refused last, unless a piece came since.
     refusal: Mutex<Option<Arc<dyn std::error::Error + Send + Sync>>>,
     efficiency: Mutex<Option<Efficiency>>,
@@ -149,8 +150,6 @@ pub struct Task {
 impl Task {
     /// Importers that one task may have had.
     const IMPORTERS_MAX: usize = 256;
-    /// Words that wait for a name: several times what is asked of parents at once.
-    const UNNAMED_MAX: usize = 64;
 
     /// A task over `content`, whose held pieces count as local.
     pub fn new(spec: TaskSpec, content: Content, table: Table) -> Self {
@@ -233,25 +232,14 @@ impl Task {
         }
     }
 
-    /// Sets aside a well-signed segment that `from` passed on: its signer may be named yet. The oldest makes room.
+    /// Sets aside a well-signed segment that `from` passed on: its signer may be named yet.
     pub(crate) fn set_aside(&self, segment: Arc<Segment>, from: HostId) {
-        let mut unnamed = self.unnamed.lock();
-        unnamed.retain(|(held, by)| *by != from || held.run() != segment.run());
-        if unnamed.len() >= Self::UNNAMED_MAX {
-            unnamed.pop_front();
-        }
-        unnamed.push_back((segment, from));
+        self.unnamed.lock().keep(segment, from);
     }
 
     /// Keeps what was set aside of signers that may sign by now. Returns who has which pieces of it.
     pub(crate) fn take_back(&self, may_sign: impl Fn(&HostId) -> bool) -> Vec<(HostId, PieceRun)> {
-        let mut unnamed = self.unnamed.lock();
-        let (named, rest) = std::mem::take(&mut *unnamed)
-            .into_iter()
-            .partition(|(segment, _)| may_sign(&segment.signer));
-        *unnamed = rest;
-        drop(unnamed);
-        let named: VecDeque<(Arc<Segment>, HostId)> = named;
+        let named = self.unnamed.lock().take(may_sign);
         let keep = |(segment, from): (Arc<Segment>, HostId)| {
             let run = segment.run();
             self.keep_segment(segment);

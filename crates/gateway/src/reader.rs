@@ -69,6 +69,12 @@ pub trait VerifiedReader: Send {
     /// Where the bytes that this reader waited for came from, so far.
     fn sources(&self) -> SourceBytes;
 
+    /// Whether some of what came from the origin is of use to this host alone: no digest names it, and no seed vouches for
+    /// it.
+    fn is_unshared(&self) -> bool {
+        false
+    }
+
     /// Once it is whole: how near it came to the least possible time, if that is known.
     fn efficiency(&self) -> Option<Efficiency> {
         None
@@ -114,9 +120,6 @@ pub struct SourceBytes {
     pub peer: u64,
     /// From the origin.
     pub origin: u64,
-    /// Whether some of the latter is of use to this host alone: no digest names it, and no seed vouches for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unshared: bool,
 }
 
 /// Why content could not be opened.

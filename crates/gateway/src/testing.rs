@@ -206,7 +206,6 @@ impl VerifiedReader for TestReader {
             local: 1,
             peer: 2,
             origin: 3,
-            unshared: false,
         }
     }
 }

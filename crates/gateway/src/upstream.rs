@@ -5,9 +5,21 @@ use std::{error::Error, io, time::Duration};
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use types::{Digest, RegistryHost, RepoName, Tag};
+use sha2::{Digest as _, Sha256};
+use types::{Digest, DigestAlgorithm, RegistryHost, RepoName, Tag};
 
 use crate::ask::{Caller, OriginHeaders};
+
+/// The largest manifest that is passed on. The spec asks for at least 4 MiB; containerd takes no more than 8 MiB.
+pub(crate) const MANIFEST_MAX: usize = 8 << 20;
+
+/// What a manifest's bytes hash to.
+pub(crate) fn digest_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
+    match algorithm {
+        DigestAlgorithm::Sha256 => Digest::sha256(Sha256::digest(bytes).into()),
+        DigestAlgorithm::Blake3 => Digest::blake3(*blake3::hash(bytes).as_bytes()),
+    }
+}
 
 /// Passes a request on to a registry and its answer back, both unchanged.
 pub trait Upstream: Send + Sync {

@@ -64,7 +64,6 @@ impl VerifiedReader for Reader {
             local: 1,
             peer: LENGTH - 1,
             origin: 0,
-            unshared: false,
         }
     }
 }
@@ -126,7 +125,6 @@ impl LocalService for Service {
                 local: 0,
                 peer: 1000,
                 origin: 24,
-                unshared: false,
             },
             state: "fetching from 3 hosts".to_owned(),
             waits: vec![WaitReport {

@@ -9,27 +9,49 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use types::{HostId, TaskId};
 
-/// Importers by task. The task named longest ago is forgotten first.
-#[derive(Default)]
-struct Lists {
-    importers: BTreeMap<TaskId, Vec<HostId>>,
+/// What is known by task. The one known longest is forgotten first.
+struct ByTask<T> {
+    of: BTreeMap<TaskId, T>,
     order: VecDeque<TaskId>,
+    most: usize,
+}
+
+impl<T: Default> ByTask<T> {
+    const fn new(most: usize) -> Self {
+        Self {
+            of: BTreeMap::new(),
+            order: VecDeque::new(),
+            most,
+        }
+    }
+
+    /// What is known of `task`, and what is forgotten for it.
+    fn entry(&mut self, task: TaskId) -> (&mut T, Option<(TaskId, T)>) {
+        let mut forgotten = None;
+        if !self.of.contains_key(&task) {
+            self.order.push_back(task);
+            if self.order.len() > self.most {
+                let oldest = self.order.pop_front();
+                forgotten = oldest.and_then(|oldest| self.of.remove_entry(&oldest));
+            }
+        }
+        (self.of.entry(task).or_default(), forgotten)
+    }
+}
+
+/// Importers by task.
+struct Lists(ByTask<Vec<HostId>>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(ByTask::new(16_384))
+    }
 }
 
 impl Lists {
-    const TASKS_MAX: usize = 16_384;
-
     /// Whether that is news: at most `most` are remembered for a task.
     fn note(&mut self, task: TaskId, host: HostId, most: usize) -> bool {
-        if !self.importers.contains_key(&task) {
-            self.order.push_back(task);
-            if self.order.len() > Self::TASKS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.importers.remove(&oldest);
-            }
-        }
-        let hosts = self.importers.entry(task).or_default();
+        let (hosts, _) = self.0.entry(task);
         let is_news = !hosts.contains(&host) && hosts.len() < most;
         if is_news {
             hosts.push(host);
@@ -38,42 +60,43 @@ impl Lists {
     }
 
     fn of(&self, task: &TaskId) -> &[HostId] {
-        self.importers.get(task).map_or(&[], Vec::as_slice)
+        self.0.of.get(task).map_or(&[], Vec::as_slice)
     }
 }
 
 /// What single hosts said of ids that this scheduler has never met: anybody can make keys, so each waits for a second voice.
-#[derive(Default)]
 struct Claims {
     /// By task: the id, and who said so.
-    of: BTreeMap<TaskId, Vec<(HostId, HostId)>>,
-    order: VecDeque<TaskId>,
+    by_task: ByTask<Vec<(HostId, HostId)>>,
     /// The same by id, for when it is met.
     by_id: BTreeSet<(HostId, TaskId)>,
 }
 
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            by_task: ByTask::new(4_096),
+            by_id: BTreeSet::new(),
+        }
+    }
+}
+
 impl Claims {
-    const TASKS_MAX: usize = 4_096;
     const IDS_MAX: usize = 16;
     const IDS_PER_TELLER_MAX: usize = 2;
 
     /// `by` says that `host` was an importer of `task`. Whether another said so before.
     fn is_second(&mut self, (task, host): (TaskId, HostId), by: HostId) -> bool {
-        if !self.of.contains_key(&task) {
-            self.order.push_back(task);
-            if self.order.len() > Self::TASKS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                for (id, _) in self.of.remove(&oldest).unwrap_or_default() {
-                    self.by_id.remove(&(id, oldest));
-                }
+        let (claims, forgotten) = self.by_task.entry(task);
+        if let Some((oldest, claims)) = forgotten {
+            for (id, _) in claims {
+                self.by_id.remove(&(id, oldest));
             }
         }
-        let claims = self.of.entry(task).or_default();
-        if let Some((_, teller)) = claims.iter().find(|(id, _)| *id == host) {
-            let is_second = *teller != by;
+        if let Some(at) = claims.iter().position(|(id, _)| *id == host) {
+            let is_second = claims[at].1 != by;
             if is_second {
-                claims.retain(|(id, _)| *id != host);
+                claims.remove(at);
                 self.by_id.remove(&(host, task));
             }
             return is_second;
@@ -97,10 +120,10 @@ impl Claims {
         let mut taken = Vec::new();
         for task in tasks {
             self.by_id.remove(&(host, task));
-            if let Some(claims) = self.of.get_mut(&task) {
-                let tellers = claims.iter().filter(|(id, _)| *id == host);
-                taken.extend(tellers.map(|(_, by)| (task, *by)));
-                claims.retain(|(id, _)| *id != host);
+            if let Some(claims) = self.by_task.of.get_mut(&task)
+                && let Some(at) = claims.iter().position(|(id, _)| *id == host)
+            {
+                taken.push((task, claims.remove(at).1));
             }
         }
         taken
@@ -208,7 +231,10 @@ mod tests {
         for byte in 0..200 {
             named.told((task, host(byte)), host(byte / 2));
         }
-        assert!(named.claims.of[&task].len() <= Claims::IDS_MAX);
-        assert_eq!(named.claims.by_id.len(), named.claims.of[&task].len());
+        assert!(named.claims.by_task.of[&task].len() <= Claims::IDS_MAX);
+        assert_eq!(
+            named.claims.by_id.len(),
+            named.claims.by_task.of[&task].len()
+        );
     }
 }

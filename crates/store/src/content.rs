@@ -74,6 +74,11 @@ impl Content {
         self.live.state.lock().marks.have().clone()
     }
 
+    /// Whether every piece is marked.
+    pub fn has_all(&self) -> bool {
+        self.live.state.lock().marks.have().is_full()
+    }
+
     /// Whether every marked piece is believed: each was written or hashed since the last unclean boot.
     pub fn is_sound(&self) -> bool {
         self.live.state.lock().marks.is_all_sound()

@@ -9,7 +9,7 @@ use swarm::{
 use types::{Chance, Epoch, Moment, PieceIndex};
 
 use super::lanes::Lanes;
-use crate::{pace::Course, task::Task};
+use crate::{speeds::Course, task::Task};
 
 /// A task, its brain, and what runs for it.
 pub(super) struct Job {

@@ -3,7 +3,7 @@
 use types::{ByteCount, PieceIndex, TaskId};
 
 use super::Core;
-use crate::{pace::Course, task::From};
+use crate::{speeds::Course, task::From};
 
 impl Core {
     /// Somebody wants all of `task`: from the first time on, it is measured.
@@ -32,16 +32,17 @@ impl Core {
             return;
         };
         let bytes = job.task.spec.layout.length_of(piece);
-        self.pace.came(now, (bytes, from));
+        self.speeds.came(now, (bytes, from));
         self.parts.metrics.body(from, bytes);
         job.task.counted(piece, from);
-        if job.task.content.have().is_full()
+        if job.course.is_some()
+            && job.task.content.has_all()
             && let Some(course) = job.course.take()
         {
             let (_, peer, origin) = job.task.bytes();
             let limit = self.parts.limits.download_rate;
             let whole = (now, (peer, origin));
-            if let Some(told) = self.pace.efficiency(&course, whole, limit) {
+            if let Some(told) = self.speeds.efficiency(&course, whole, limit) {
                 self.parts.metrics.efficiency(told);
                 job.task.measured(told);
             }

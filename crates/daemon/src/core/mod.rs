@@ -83,7 +83,7 @@ use crate::{
     handle::Command,
     import::Signer,
     metrics::{Metrics, PieceFailure},
-    pace::Pace,
+    speeds::Speeds,
     tasks::Tasks,
 };
 
@@ -133,7 +133,7 @@ pub(crate) struct Core {
     io: Io,
     chance: Chance,
     readers: u32,
-    pace: Pace,
+    speeds: Speeds,
 }
 
 impl Core {
@@ -155,7 +155,7 @@ impl Core {
             io: Io::default(),
             chance: Chance::seeded(parts.seed),
             readers: 0,
-            pace: Pace::default(),
+            speeds: Speeds::default(),
             parts,
         }
     }

@@ -60,7 +60,7 @@ impl Core {
             source: Some(spec.source.clone()),
             layout: Some(spec.layout),
             digest: spec.digest,
-            can_import: match job.may_import && (spec.is_by_digest() || self.parts.is_seed) {
+            can_import: match job.may_import && (job.task.is_by_digest() || self.parts.is_seed) {
                 true => CanImport::Anonymous,
                 false => CanImport::No,
             },

@@ -417,6 +417,11 @@ fn join(peer: SocketAddr) -> control::Join {
     }
 }
 
+/// What the content's SHA-256 is.
+fn digest_of(web: &Web) -> Digest {
+    Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into())
+}
+
 pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 % 251) as u8).collect()
 }
@@ -475,7 +480,7 @@ async fn a_swarm_takes_each_byte_from_the_origin_once() {
     for _ in 0..4 {
         hosts.push(Host::within(&cluster, &web, (true, patient())).await);
     }
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(&web);
     let mut readers = Vec::new();
     for host in &hosts {
         let spec = host.spec(&web, Some(digest)).await;

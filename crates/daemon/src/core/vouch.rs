@@ -73,7 +73,7 @@ impl Core {
         let Some(job) = self.jobs.get(&task) else {
             return;
         };
-        let Some(digest) = job.task.spec.digest.filter(|digest| digest.names(&task)) else {
+        let Some(digest) = job.task.spec.digest.filter(|_| job.task.is_by_digest()) else {
             return;
         };
         let mut importers: Vec<HostId> = job.task.table.read().signers().into_iter().collect();

@@ -373,8 +373,12 @@ impl VerifiedReader for SwarmReader {
             local,
             peer,
             origin,
-            unshared: origin > 0 && self.reader.task().is_unshared(),
         }
+    }
+
+    fn is_unshared(&self) -> bool {
+        let (.., origin) = self.reader.bytes();
+        origin > 0 && self.reader.task().is_unshared()
     }
 
     /// Only who waited for bytes is told: what was here already was another's task.

@@ -200,7 +200,6 @@ fn report(status: TaskStatus) -> TaskReport {
             local: status.local,
             peer: status.peer,
             origin: status.origin,
-            unshared: false,
         },
         state,
         waits,

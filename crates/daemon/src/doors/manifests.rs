@@ -20,7 +20,7 @@ use super::{
     Doors,
     closure::{self, Holds},
     refusal,
-    resolve::may_be_private,
+    resolve::{may_be_private, of_caller},
 };
 
 /// What a manifest takes beside its bytes: names, nodes of two trees.
@@ -238,12 +238,7 @@ impl Doors {
                 Err(error) => return Err(refusal::of_manifest(error)),
             }
         }
-        let headers = SecretHeaders::new(ask.headers.to_map());
-        let client = if headers.identifies_somebody() {
-            registry.with_headers(headers)
-        } else {
-            registry
-        };
+        let client = of_caller(registry, &SecretHeaders::new(ask.headers.to_map()));
         let read = client.manifest(&ask.repository, &reference, &KINDS).await;
         read.map(told).map_err(refusal::of_manifest)
     }

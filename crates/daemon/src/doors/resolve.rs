@@ -228,12 +228,7 @@ impl Resolver {
         name: &BlobName<'_>,
         headers: SecretHeaders,
     ) -> Result<Found, OpenError> {
-        let registry = self.origins.registry(name.registry);
-        let client = if headers.identifies_somebody() {
-            registry.with_headers(headers.clone())
-        } else {
-            registry
-        };
+        let client = of_caller(self.origins.registry(name.registry), &headers);
         match client.blob_head(name.repository, &name.digest).await {
             Ok(head) => {
                 let access = Arc::new(name.access(client, head.length));
@@ -403,6 +398,15 @@ fn layout_of(length: ByteCount) -> Result<Layout, OpenError> {
 }
 
 /// Whether the same question with credentials may have another answer. Registries hide private content behind 404 too.
+/// The way to a registry with the caller's own lines; who has none gets what this host's own credentials give.
+pub(super) fn of_caller(registry: RegistryClient, headers: &SecretHeaders) -> RegistryClient {
+    if headers.identifies_somebody() {
+        registry.with_headers(headers.clone())
+    } else {
+        registry
+    }
+}
+
 pub(super) fn may_be_private(error: &AskError) -> bool {
     matches!(error, AskError::Auth(_))
         || matches!(error.status().map(|s| s.as_u16()), Some(401 | 403 | 404))

@@ -94,6 +94,7 @@ async fn follow(
                     digest: digest.map(|digest| digest.to_string()),
                     sources: reader.sources(),
                     efficiency: reader.efficiency(),
+                    unshared: reader.is_unshared(),
                 };
                 return Ok(frame::write(stream, &done).await?);
             }

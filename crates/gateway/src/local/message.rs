@@ -169,6 +169,9 @@ pub(crate) enum Reply {
         /// How near the task came to what is possible.
         #[serde(default)]
         efficiency: Option<Efficiency>,
+        /// Whether some of it is of use to this host alone.
+        #[serde(default)]
+        unshared: bool,
     },
     /// A manifest; so many bytes follow this frame.
     Manifest {
@@ -345,7 +348,7 @@ impl FailureCode {
                 "check the URL, the origin and the network; the daemon's log says more"
             }
             Self::Policy => {
-                "if it is meant, restart the daemon with that flag, or put it into its configuration; else ask whoever runs the cluster"
+                "if it is meant, allow it to the daemon, by flag or in its configuration, and restart that; else ask whoever runs the cluster"
             }
             Self::Corrupt => "check the digest; if it is right, the origin's content is wrong",
             Self::NoRoom => {

@@ -6,7 +6,6 @@
 use ::http::{HeaderValue, Response, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 use types::{Digest, DigestAlgorithm, RegistryHost, RepoName};
 
@@ -19,10 +18,8 @@ use crate::{
     HeldManifest, ManifestAsk, ManifestName, OriginHeaders, StaleManifest, UpstreamError,
     UpstreamResponse,
     http::{Answer, full},
+    upstream::{MANIFEST_MAX, digest_of},
 };
-
-/// The largest manifest that is passed on. The spec asks for at least 4 MiB; containerd takes no more than 8 MiB.
-const MANIFEST_MAX: usize = 8 << 20;
 
 /// A request for a manifest.
 pub(super) struct Ask<'a> {
@@ -153,13 +150,6 @@ async fn collect(response: UpstreamResponse) -> Result<(Bytes, Option<Digest>), 
         return Err(ManifestError::Broken(short));
     }
     Ok((bytes.freeze(), said))
-}
-
-fn digest_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
-    match algorithm {
-        DigestAlgorithm::Sha256 => Digest::sha256(Sha256::digest(bytes).into()),
-        DigestAlgorithm::Blake3 => Digest::blake3(*blake3::hash(bytes).as_bytes()),
-    }
 }
 
 fn send(held: &HeldManifest) -> Answer {

@@ -46,6 +46,9 @@ struct Report {
     seconds: f64,
     /// How near the task came to what this host's link, an operator's limit or the origin allow.
     efficiency: Option<Efficiency>,
+    /// Said only where other hosts must read it at the origin again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unshared: bool,
 }
 
 /// What is named.
@@ -169,7 +172,7 @@ fn get_file(file: Option<PathBuf>, args: GetArgs, wanted: &Wanted) -> Result<(),
         finished.map_err(|error| {
             let problem = Problem::of_daemon("getting the content failed", error);
             match problem.exit() {
-                Exit::NotFound if args.content.contains("@sha256:") => problem.next(
+                Exit::NotFound if matches!(wanted, Wanted::Blob { .. }) => problem.next(
                     "check the name; if it is an image's digest and not a blob's, add --platform",
                 ),
                 _ => problem,
@@ -254,7 +257,6 @@ fn sources(from: SourceBytes) -> String {
         local,
         peer,
         origin,
-        ..
     } = from;
     let (local, peer, origin) = (size(local), size(peer), size(origin));
     format!("{local} from here, {peer} from peers, {origin} from the origin")
@@ -282,6 +284,7 @@ fn tell(
         digest,
         sources: from,
         efficiency,
+        unshared,
     } = finished;
     if as_json {
         let seconds = took.as_secs_f64();
@@ -293,6 +296,7 @@ fn tell(
             sources: from,
             seconds,
             efficiency,
+            unshared,
         };
         return print_json(&report, to_stdout);
     }
@@ -307,7 +311,7 @@ fn tell(
     if let Some(digest) = digest {
         eprintln!("{digest}");
     }
-    if from.unshared {
+    if unshared {
         eprintln!("{UNSHARED}");
     }
     Ok(())

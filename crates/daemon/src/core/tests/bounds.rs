@@ -30,7 +30,7 @@ async fn the_idle_link_makes_room_and_a_busy_one_does_not() {
         ..Limits::default()
     };
     let host = Host::within(&cluster, &web, (true, limits)).await;
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(&web);
     let spec = host.spec(&web, Some(digest)).await;
     let of = (spec.task, spec.layout);
     let reader = host.open(spec).await;
@@ -112,7 +112,7 @@ async fn the_background_gives_way_and_goes_on_by_itself() {
         Web::serving(content(12 << 20)).await,
     );
     let host = Host::new(&cluster, &web, false).await;
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(&web);
     let (one, other) = (
         host.spec(&web, None).await,
         host.spec(&web, Some(digest)).await,

@@ -55,7 +55,7 @@ fn by_descriptor(reader: &TaskReader, range: types::ByteRange) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_gets_no_byte_that_was_not_hashed_again() {
     let (cluster, web) = (Cluster::new("boot"), Web::serving(content(3 << 20)).await);
-    let sha = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let sha = digest_of(&web);
     for digest in [None, Some(sha)] {
         let host = after_power_loss(&cluster, &web, digest).await;
         let before = sent(&web);

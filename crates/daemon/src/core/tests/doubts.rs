@@ -5,10 +5,6 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::task::{Task, TaskError};
 
-fn digest_of(web: &Web) -> Digest {
-    Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into())
-}
-
 /// Reads as `get` does: from the start again whenever it is told that what it read is void. How often that was.
 async fn read(mut reader: TaskReader, length: u64) -> Result<usize, Arc<TaskError>> {
     let (mut voided, mut at) = (0, 0);

@@ -23,7 +23,7 @@ async fn stalled(
         ..Limits::default()
     };
     let host = Host::within(cluster, web, (true, limits)).await;
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(web);
     let spec = host.spec(web, Some(digest)).await;
     let of = (spec.task, spec.layout);
     let reader = host.open(spec).await;
@@ -81,7 +81,7 @@ async fn pieces_that_came_before_their_signers_name_come_again_when_it_is_known(
         ..Limits::default()
     };
     let host = Host::within(&cluster, &web, (true, limits)).await;
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(&web);
     let spec = host.spec(&web, Some(digest)).await;
     let of = (spec.task, spec.layout);
     let reader = host.open(spec).await;

@@ -79,7 +79,7 @@ async fn what_is_read_stays_and_goes_once_it_was() {
 async fn what_left_memory_is_taken_up_for_a_neighbour_that_asks() {
     let (cluster, web) = (Cluster::new("again"), Web::serving(content(2 << 20)).await);
     let host = Host::new(&cluster, &web, true).await;
-    let digest = Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into());
+    let digest = digest_of(&web);
     let spec = host.spec(&web, Some(digest)).await;
     let of = (spec.task, spec.layout);
     let reader = host.open(spec).await;

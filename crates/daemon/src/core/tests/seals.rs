@@ -5,10 +5,6 @@ use wire::{Inventory, Link, Message, TaskNo};
 
 use super::{remote::remote, *};
 
-fn digest_of(web: &Web) -> Digest {
-    Digest::sha256(<sha2::Sha256 as sha2::Digest>::digest(&*web.content).into())
-}
-
 /// What the content really folds to.
 fn root_of(web: &Web) -> Digest {
     Digest::blake3(*blake3::hash(&web.content).as_bytes())

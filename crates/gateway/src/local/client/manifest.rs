@@ -1,8 +1,7 @@
 //! Asking the daemon for an image's manifest.
 
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
-use types::{Digest, DigestAlgorithm};
+use types::Digest;
 
 use super::{Client, ClientError, next};
 use crate::{
@@ -11,10 +10,8 @@ use crate::{
         frame::FrameError,
         message::{Failure, FailureCode, ManifestRequest, Reply, Request},
     },
+    upstream::{MANIFEST_MAX, digest_of},
 };
-
-/// The most that a manifest may have: what the mirror passes on.
-const MANIFEST_MAX: u64 = 8 << 20;
 
 impl Client {
     /// The manifest of an image, or the index of its platforms, checked against its digest.
@@ -30,17 +27,13 @@ impl Client {
         };
         let digest = digest.parse::<Digest>();
         let digest = digest.map_err(|_| FrameError::Unexpected("a malformed digest"))?;
-        let capacity = usize::try_from(length)
-            .ok()
-            .filter(|_| length <= MANIFEST_MAX);
+        let capacity = usize::try_from(length).ok();
+        let capacity = capacity.filter(|length| *length <= MANIFEST_MAX);
         let capacity = capacity.ok_or(FrameError::Unexpected("a manifest that is too long"))?;
         let mut bytes = vec![0; capacity];
         let read = stream.read_exact(&mut bytes).await;
         read.map_err(FrameError::Io)?;
-        let found = match digest.algorithm() {
-            DigestAlgorithm::Sha256 => Digest::sha256(Sha256::digest(&bytes).into()),
-            DigestAlgorithm::Blake3 => Digest::blake3(*blake3::hash(&bytes).as_bytes()),
-        };
+        let found = digest_of(digest.algorithm(), &bytes);
         if found != digest {
             let message = format!("the manifest is {found}, not {digest}");
             let failure = Failure::new(FailureCode::Corrupt, message);

@@ -112,6 +112,8 @@ pub struct Finished {
     pub sources: SourceBytes,
     /// How near the task came to what is possible, if that is known.
     pub efficiency: Option<Efficiency>,
+    /// Whether other hosts must read what came from the origin there again: no digest names it, and no seed vouches for it.
+    pub unshared: bool,
 }
 
 impl Client {
@@ -135,6 +137,7 @@ impl Client {
             digest,
             sources,
             efficiency,
+            unshared,
         } = copying.run(&mut stream, &mut sink).await?;
         sink.publish(copying.whole.length().0).await?;
         let OpenedReply {
@@ -150,6 +153,7 @@ impl Client {
             digest,
             sources,
             efficiency,
+            unshared,
         })
     }
 
@@ -346,6 +350,7 @@ struct End {
     digest: Option<String>,
     sources: SourceBytes,
     efficiency: Option<Efficiency>,
+    unshared: bool,
 }
 
 struct Copying<'a> {
@@ -394,6 +399,7 @@ impl Copying<'_> {
                     digest,
                     sources,
                     efficiency,
+                    unshared,
                 } if verified == self.whole.end() => {
                     self.sources = sources;
                     self.copy_to(verified, sink).await?;
@@ -401,6 +407,7 @@ impl Copying<'_> {
                         digest,
                         sources,
                         efficiency,
+                        unshared,
                     });
                 }
                 _ => return Err(FrameError::Unexpected("an end before the end").into()),

@@ -59,7 +59,7 @@ impl Best {
 
 /// What this host received, at its best.
 #[derive(Default)]
-pub(crate) struct Pace {
+pub(crate) struct Speeds {
     all: Best,
     origins: Best,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Course {
     pub(crate) had: (u64, u64),
 }
 
-impl Pace {
+impl Speeds {
     /// Verified bytes came from outside.
     pub(crate) fn came(&mut self, now: Moment, (bytes, from): (ByteCount, From)) {
         self.all.came(now, bytes);
@@ -124,16 +124,16 @@ mod tests {
     }
 
     /// A host that gets one piece of 1 MiB each `every` ms until `until`.
-    fn paced(from: From, every: u64, until: u64) -> Pace {
-        let mut pace = Pace::default();
+    fn paced(from: From, every: u64, until: u64) -> Speeds {
+        let mut speeds = Speeds::default();
         for ms in (0..=until).step_by(usize::try_from(every).expect("small")) {
-            pace.came(at(ms), (ByteCount(MIB), from));
+            speeds.came(at(ms), (ByteCount(MIB), from));
         }
-        pace
+        speeds
     }
 
     #[track_caller]
-    fn check(pace: &Pace, (mib, took): (u64, u64), from: From, limit: Option<u64>) -> String {
+    fn check(speeds: &Speeds, (mib, took): (u64, u64), from: From, limit: Option<u64>) -> String {
         let course = Course {
             began: at(500),
             missing: ByteCount(mib * MIB),
@@ -144,7 +144,7 @@ mod tests {
             _ => (7 + mib * MIB, 9),
         };
         let limit = limit.map(|mib| ByteCount(mib * MIB));
-        let told = pace.efficiency(&course, (at(500 + took), has), limit);
+        let told = speeds.efficiency(&course, (at(500 + took), has), limit);
         told.map_or("none".into(), |one| {
             format!("{:.2} of {:?}", one.share, one.bound)
         })
@@ -153,36 +153,36 @@ mod tests {
     #[test]
     fn a_task_is_measured_against_the_best_that_its_link_did() {
         // Ten a second.
-        let pace = paced(From::Peer, 100, 3000);
-        assert_eq!(check(&pace, (40, 4000), From::Peer, None), "1.00 of Link");
-        assert_eq!(check(&pace, (40, 8000), From::Peer, None), "0.50 of Link");
+        let speeds = paced(From::Peer, 100, 3000);
+        assert_eq!(check(&speeds, (40, 4000), From::Peer, None), "1.00 of Link");
+        assert_eq!(check(&speeds, (40, 8000), From::Peer, None), "0.50 of Link");
         assert_eq!(
-            check(&pace, (40, 8000), From::Peer, Some(5)),
+            check(&speeds, (40, 8000), From::Peer, Some(5)),
             "1.00 of Limit"
         );
         assert_eq!(
-            check(&pace, (40, 16_000), From::Peer, Some(5)),
+            check(&speeds, (40, 16_000), From::Peer, Some(5)),
             "0.50 of Limit"
         );
     }
 
     #[test]
     fn what_is_imported_is_measured_against_origins() {
-        let mut pace = paced(From::Origin, 200, 4000);
+        let mut speeds = paced(From::Origin, 200, 4000);
         for ms in (5000..8000).step_by(50) {
-            pace.came(at(ms), (ByteCount(MIB), From::Peer));
+            speeds.came(at(ms), (ByteCount(MIB), From::Peer));
         }
         assert_eq!(
-            check(&pace, (40, 16_000), From::Origin, None),
+            check(&speeds, (40, 16_000), From::Origin, None),
             "0.50 of Origin"
         );
-        assert_eq!(check(&pace, (40, 4000), From::Peer, None), "0.50 of Link");
+        assert_eq!(check(&speeds, (40, 4000), From::Peer, None), "0.50 of Link");
     }
 
     #[test]
     fn what_shows_round_trips_and_not_links_is_not_measured() {
-        let pace = paced(From::Peer, 100, 3000);
-        assert_eq!(check(&pace, (1, 999), From::Peer, None), "none");
+        let speeds = paced(From::Peer, 100, 3000);
+        assert_eq!(check(&speeds, (1, 999), From::Peer, None), "none");
         let short = paced(From::Peer, 100, 900);
         assert_eq!(check(&short, (10, 4000), From::Peer, None), "none");
     }
