@@ -9,7 +9,7 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// The default as it stands in a file; none means unset.
     pub(crate) default: Option<&'static str>,
-    /// A value to show where there is no default.
+    /// A value to show where there is no default, or an empty one.
     pub(crate) example: &'static str,
     /// What it does, in sentences.
     pub(crate) doc: &'static str,
@@ -48,13 +48,13 @@ impl Kind {
     /// What is expected, for people.
     pub(crate) const fn told(self) -> &'static str {
         match self {
-            Self::Text => "a text in quotes",
-            Self::Path => "a path in quotes",
+            Self::Text => "a text",
+            Self::Path => "a path",
             Self::Address => "\"ADDRESS:PORT\"",
             Self::Listener => "\"ADDRESS:PORT\" or \"off\"",
-            Self::Duration => "a duration in quotes, such as \"30s\"",
-            Self::Size => "a size in quotes, such as \"4MiB\"",
-            Self::Rate => "a rate in quotes, such as \"100MB/s\"",
+            Self::Duration => "a duration, such as \"30s\"",
+            Self::Size => "a size, such as \"4MiB\"",
+            Self::Rate => "a rate, such as \"100MB/s\"",
             Self::Whole => "a whole number",
             Self::Flag => "true or false",
             Self::Texts => "a list of texts: [\"...\", \"...\"]",
@@ -88,6 +88,15 @@ impl Key {
             "PANTALA_{}",
             self.name.replace('.', "_").to_ascii_uppercase()
         )
+    }
+
+    /// What stands here to show what a value looks like.
+    pub(crate) fn illustration(&self) -> &'static str {
+        if self.example.is_empty() {
+            self.default.unwrap_or_default()
+        } else {
+            self.example
+        }
     }
 
     /// The default, or else the example, as it stands in a file.

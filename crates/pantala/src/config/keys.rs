@@ -56,6 +56,17 @@ const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'sta
     }
 }
 
+const fn list(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
+    let default = Some("[]");
+    Key {
+        name,
+        kind,
+        default,
+        example,
+        doc,
+    }
+}
+
 /// Every key, by section, in the order of the reference.
 pub(crate) const KEYS: &[Key] = &[
     key(
@@ -124,10 +135,10 @@ pub(crate) const KEYS: &[Key] = &[
         "\"1Gbit\"",
         "Bytes of content fetched from other hosts per second at most, over all of them. Unset: no limit.",
     ),
-    key(
+    list(
         "control.schedulers",
         Kind::Texts,
-        "[]",
+        "[\"scheduler.corp:7480\", \"10.0.0.2:7480\"]",
         "The cluster's schedulers as HOST:PORT, the preferred one first.",
     ),
     unset(
@@ -136,10 +147,10 @@ pub(crate) const KEYS: &[Key] = &[
         "\"/etc/pantala/join-token\"",
         "A file with the join token (`pantala token create`). Needed once, until the host has its certificate.",
     ),
-    key(
+    list(
         "control.peers",
         Kind::Texts,
-        "[]",
+        "[\"10.0.0.17:7470\", \"10.0.0.18:7470\"]",
         "Hosts of the cluster as HOST:PORT, to ask while no scheduler answers.",
     ),
     key(
@@ -166,10 +177,10 @@ pub(crate) const KEYS: &[Key] = &[
         "\"10MB/s\"",
         "How fast stored content is checked again in the background; 0MB/s turns it off.",
     ),
-    key(
+    list(
         "origin.allow",
         Kind::Texts,
-        "[]",
+        "[\"registry.corp:5000\", \"http://files.corp:8080\"]",
         "Origins listed by name: HOST[:PORT] for https, http://HOST[:PORT] for plain text. Only listed origins may be private addresses or plain text.",
     ),
     key(
@@ -178,16 +189,16 @@ pub(crate) const KEYS: &[Key] = &[
         "false",
         "Whether nothing but `origin.allow` may be asked.",
     ),
-    key(
+    list(
         "origin.service_ranges",
         Kind::Texts,
-        "[]",
+        "[\"10.96.0.0/12\"]",
         "Where the cluster has its inner services, such as 10.96.0.0/12: an origin at such an address is refused unless the address with its port is itself in `origin.allow`.",
     ),
-    key(
+    list(
         "origin.ca_files",
         Kind::Paths,
-        "[]",
+        "[\"/etc/pantala/corp-ca.pem\"]",
         "PEM files with certificate authorities to trust beside the system's.",
     ),
     unset(
@@ -196,16 +207,16 @@ pub(crate) const KEYS: &[Key] = &[
         "\"/etc/pantala/docker.json\"",
         "A docker config.json with registry credentials. They never leave this host.",
     ),
-    key(
+    list(
         "origin.realms",
         Kind::Texts,
-        "[]",
+        "[\"registry.corp=auth.corp\"]",
         "Hosts beside the registries themselves that their stored credentials may be sent to for a token: REGISTRY=REALM-HOST.",
     ),
-    key(
+    list(
         "origin.dropped_parameters",
         Kind::Texts,
-        "[]",
+        "[\"session\"]",
         "URL parameters that only prove who asks and do not tell contents apart, beside the known ones of S3, GCS and Azure.",
     ),
     key(
@@ -244,10 +255,10 @@ pub(crate) const KEYS: &[Key] = &[
         "\"127.0.0.1:7472\"",
         "Where container runtimes reach the mirror. Plain HTTP: keep it on loopback. `off`: no mirror.",
     ),
-    key(
+    list(
         "mirror.registries",
         Kind::Texts,
-        "[]",
+        "[\"registry.corp:5000\", \"quay.io\"]",
         "Registries that a path may begin with: /v2/HOST/NAME/..., for clients that cannot say `?ns=`.",
     ),
     key(
@@ -280,16 +291,16 @@ pub(crate) const KEYS: &[Key] = &[
         "\"pantala\"",
         "The group, by name or number, that may connect. Unset: the daemon's own.",
     ),
-    key(
+    list(
         "local.allow_uids",
         Kind::Wholes,
-        "[]",
+        "[1000, 1001]",
         "Users that may read content. Empty: whoever can connect.",
     ),
-    key(
+    list(
         "local.manage_uids",
         Kind::Wholes,
-        "[]",
+        "[1000]",
         "Users beside root and the daemon's own that may remove content and change the bypass.",
     ),
     key(

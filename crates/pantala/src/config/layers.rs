@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::{
     fault::{Fault, Place},
     file, hint,
-    key::Key,
+    key::{Key, Kind},
     keys::{KEYS, find},
 };
 
@@ -22,7 +22,8 @@ pub(crate) const DEFAULT_FILE: &str = "/etc/pantala/pantala.toml";
 const OTHER_VARIABLES: [&str; 1] = ["PANTALA_CONFIG"];
 
 /// A value as it was written, before it is understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub(crate) enum Value {
     /// A single one.
     One(String),
@@ -155,30 +156,39 @@ impl Settings {
             .push(format!("environment variable {name} sets no key{hint}"));
     }
 
-    /// Takes `text` for the key `name`, as variables and flags give it: lists with commas.
+    /// Takes `text` for the key `name`, as variables and flags give it.
     fn write(&mut self, name: &str, text: &str, place: Place) {
         let Some(key) = find(name) else {
             let (key, told) = (name.to_owned(), file::unknown(name));
             return self.faults.push(Fault { place, key, told });
         };
-        let value = if key.kind.is_list() {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            let items: Vec<String> = items.map(str::to_owned).collect();
-            match (&place, self.values.get(key.name)) {
-                // A flag that is given twice adds to the list.
-                (Place::Flag(_), Some((Value::Many(before), Place::Flag(_)))) => {
-                    Value::Many(before.iter().cloned().chain(items).collect())
-                }
-                _ => Value::Many(items),
+        let value = match (
+            understood(key.kind, text),
+            &place,
+            self.values.get(key.name),
+        ) {
+            // A flag that is given twice adds to the list.
+            (Value::Many(items), Place::Flag(_), Some((Value::Many(before), Place::Flag(_)))) => {
+                Value::Many([before.clone(), items].concat())
             }
-        } else {
-            Value::One(text.to_owned())
+            (value, ..) => value,
         };
         self.put(Given { key, value, place });
     }
+}
+
+/// `text` as a file would say it, or bare: without quotes, and a list with commas.
+fn understood(kind: Kind, text: &str) -> Value {
+    let written = DeValue::parse(text).ok();
+    if let Some(value) = written.and_then(|value| file::value_of(kind, value.get_ref())) {
+        return value;
+    }
+    if !kind.is_list() {
+        return Value::One(text.to_owned());
+    }
+    let items = text.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    Value::Many(items.map(str::to_owned).collect())
 }
 
 fn defaults() -> BTreeMap<&'static str, (Value, Place)> {

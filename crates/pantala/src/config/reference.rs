@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     Place, Settings, Value,
-    key::Key,
+    key::{Key, Kind},
     keys::{KEYS, SECTIONS},
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn markdown() -> String {
         );
         for key in KEYS.iter().filter(|key| key.section() == section) {
             let default = match key.default {
+                Some(default) if key.kind.is_list() => {
+                    format!("`{default}`; e.g. `{}`", key.example)
+                }
                 Some(default) => format!("`{default}`"),
                 None => format!("unset; e.g. `{}`", key.example),
             };
@@ -44,10 +47,11 @@ const HEAD: &str = "\
 One TOML file, `/etc/pantala/pantala.toml` unless `--config` or `PANTALA_CONFIG` names another. Without a file the
 defaults hold. A value counts in this order: flags, environment, file, default.
 
-- Each key has a variable: `peer.upload_rate` is `PANTALA_PEER_UPLOAD_RATE`. Lists have commas. An empty variable counts
-  as unset.
+- Each key has a variable: `peer.upload_rate` is `PANTALA_PEER_UPLOAD_RATE`. An empty variable counts as unset.
 - Each key has a flag: `--set peer.upload_rate=100MB/s`, on every command that reads the configuration. Often used ones
   have a flag of their own; see [cli.md](cli.md).
+- Variables and flags take values as the file does, `--set 'origin.allow=[\"a.corp\", \"b.corp\"]'`, and without quotes and
+  brackets, `--set origin.allow=a.corp,b.corp`. A flag of a list that is given again adds to it.
 - Durations are `250ms`, `30s`, `5min`, `72h`, `7d`; sizes `4MiB`, `10GB`; rates `100MB/s` or `1Gbit`.
 - `pantala config check` reports everything that is wrong at once, `pantala config explain KEY` tells where a value
   comes from, `pantala config default` prints a file to begin with.
@@ -67,10 +71,10 @@ pub(crate) fn default_file() -> String {
             file.push('\n');
             comment(&mut file, key.doc);
             let off = if section.is_empty() { "" } else { "# " };
-            let unset = if key.default.is_some() {
-                ""
-            } else {
-                "   # unset by default"
+            let unset = match key.default {
+                Some(_) if key.kind.is_list() => format!("   # e.g. {}", key.example),
+                Some(_) => String::new(),
+                None => "   # unset by default".to_owned(),
             };
             put(
                 &mut file,
@@ -102,48 +106,85 @@ pub(crate) struct Explanation {
     kind: &'static str,
     default: Option<&'static str>,
     variable: String,
-    value: Option<String>,
+    /// As a file, `--set` and the variable take it.
+    example: &'static str,
+    value: Option<Value>,
     from: String,
+    #[serde(skip)]
+    written: String,
 }
 
 impl Explanation {
     /// Of `key`, with the value that `settings` give it.
     pub(crate) fn of(key: &'static Key, settings: &Settings) -> Self {
-        let (value, from) = match settings.get(key.name) {
-            Some((value, place)) => (Some(written(value)), place.to_string()),
+        let given = settings.get(key.name);
+        let (value, from) = match given {
+            Some((value, place)) => (Some(value.clone()), place.to_string()),
             None => (None, Place::Default.to_string()),
         };
+        let written = value.as_ref().map(|value| written(key.kind, value));
         Self {
             key: key.name,
             meaning: key.doc,
             kind: key.kind.told(),
             default: key.default,
             variable: key.variable(),
+            example: key.illustration(),
             value,
             from,
+            written: written.unwrap_or_else(|| UNSET.to_owned()),
         }
     }
 
     /// For people.
     pub(crate) fn to_text(&self) -> String {
-        let unset = "unset";
-        format!(
-            "{}\n  {}\n\n  value     {} (from {})\n  default   {}\n  takes     {}\n  variable  {}\n",
-            self.key,
+        let Self { key, example, .. } = self;
+        let mut text = format!(
+            "{key}\n  {}\n\n  value     {} (from {})\n  default   {}\n  takes     {}\n",
             self.meaning,
-            self.value.as_deref().unwrap_or(unset),
+            self.written,
             self.from,
-            self.default.unwrap_or(unset),
+            self.default.unwrap_or(UNSET),
             self.kind,
-            self.variable,
-        )
+        );
+        put(
+            &mut text,
+            format_args!("  file      {}\n", in_file(key, example)),
+        );
+        put(
+            &mut text,
+            format_args!("  flag      --set '{key}={example}'\n"),
+        );
+        put(
+            &mut text,
+            format_args!("  variable  {}='{example}'\n", self.variable),
+        );
+        text
     }
 }
 
-fn written(value: &Value) -> String {
+const UNSET: &str = "unset";
+
+fn in_file(key: &str, value: &str) -> String {
+    match key.split_once('.') {
+        Some((section, leaf)) => format!("[{section}] {leaf} = {value}"),
+        None => format!("{key} = {value}"),
+    }
+}
+
+/// As it would stand in a file.
+fn written(kind: Kind, value: &Value) -> String {
+    let quoted = |text: &String| match kind {
+        Kind::Whole | Kind::Wholes | Kind::Flag => text.clone(),
+        // Of a text, JSON makes what TOML reads.
+        _ => serde_json::Value::from(text.as_str()).to_string(),
+    };
     match value {
-        Value::One(text) => text.clone(),
-        Value::Many(texts) => format!("[{}]", texts.join(", ")),
+        Value::One(text) => quoted(text),
+        Value::Many(texts) => {
+            let texts: Vec<String> = texts.iter().map(quoted).collect();
+            format!("[{}]", texts.join(", "))
+        }
     }
 }
 

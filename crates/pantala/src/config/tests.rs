@@ -209,6 +209,69 @@ fn lists_come_from_variables_with_commas_and_from_repeated_flags() {
     assert_eq!(shown(&control.schedulers), ["c:3", "[fd00::1]:4"]);
 }
 
+/// What `key` is by a file's line, a variable and a flag that say `value`.
+fn everywhere(key: &key::Key, value: &str) -> [Option<Value>; 3] {
+    let section = key.section();
+    let line = format!("{} = {value}\n", key.leaf());
+    let (_folder, in_file) = sources(&if section.is_empty() {
+        line
+    } else {
+        format!("[{section}]\n{line}")
+    });
+    let (_other, mut by_variable) = sources("");
+    let mut by_flag = by_variable.clone();
+    by_variable.variables = vec![(key.variable(), value.to_owned())];
+    by_flag.flags = vec![(key.name.to_owned(), value.to_owned(), "--set".to_owned())];
+    [in_file, by_variable, by_flag].map(|sources| {
+        let settings = Settings::gather(&sources).expect("readable");
+        assert!(settings.faults.is_empty(), "{value}: {:?}", settings.faults);
+        let (value, place) = settings.get(key.name)?;
+        assert_ne!(*place, Place::Default);
+        Some(value.clone())
+    })
+}
+
+#[test]
+fn every_key_takes_one_syntax_in_the_file_in_variables_and_in_flags() {
+    for key in keys::KEYS {
+        for shown in [key.shown(), key.illustration()] {
+            let [in_file, by_variable, by_flag] = everywhere(key, shown);
+            assert_eq!(in_file, by_variable, "{} {shown}", key.name);
+            assert_eq!(in_file, by_flag, "{} {shown}", key.name);
+            // And without the quotes and brackets.
+            let bare = shown.replace('"', "");
+            let bare = match key.kind.is_list() {
+                true => bare.trim_matches(['[', ']']),
+                false => &bare,
+            };
+            let (_folder, mut sources) = sources("");
+            sources.flags = vec![(key.name.to_owned(), bare.to_owned(), "--set".to_owned())];
+            let settings = Settings::gather(&sources).expect("readable");
+            let by_bare = settings.get(key.name).map(|(value, _)| value.clone());
+            assert_eq!(in_file, by_bare, "{} {bare}", key.name);
+            // What is explained can be given back.
+            let explained = reference::Explanation::of(key, &settings).to_text();
+            let told = explained
+                .lines()
+                .find_map(|line| line.strip_prefix("  value     "));
+            let told = told.and_then(|told| told.rsplit_once(" (from "));
+            let [again, ..] = everywhere(key, told.expect("a value").0);
+            assert_eq!(in_file, again, "{explained}");
+        }
+    }
+}
+
+#[test]
+fn every_example_is_a_value_that_is_taken() {
+    // Of a group that this machine may not have.
+    for key in keys::KEYS.iter().filter(|key| key.name != "local.group") {
+        let (_folder, mut sources) = sources("");
+        let value = key.illustration().to_owned();
+        sources.flags = vec![(key.name.to_owned(), value, "--set".to_owned())];
+        load(&sources);
+    }
+}
+
 #[test]
 fn a_strange_variable_is_a_warning_and_a_wrong_one_a_fault() {
     let (_folder, mut sources) = sources("");
