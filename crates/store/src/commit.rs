@@ -21,6 +21,15 @@ impl Shared {
         self.commit_batch(Batch::default())
     }
 
+    /// Removes contents that nobody holds and that have nothing: what was asked for and never came.
+    pub(crate) fn forget_empty(&self) -> Result<(), DiskError> {
+        let mut entries = self.entries();
+        let empty = entries.iter_mut().filter(|(_, entry)| entry.is_empty());
+        let empty: Vec<TaskId> = empty.map(|(task, _)| task).collect();
+        drop(entries);
+        self.remove(&empty).map(drop)
+    }
+
     /// The same with more to write. The caller holds `committing`.
     fn commit_batch(&self, mut batch: Batch) -> Result<(), DiskError> {
         let mut settled = Vec::new();

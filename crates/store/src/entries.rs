@@ -152,6 +152,14 @@ impl Entry {
             .is_some_and(|live| live.leases.load(Ordering::Acquire) > 0)
     }
 
+    /// Whether it is of no use: nobody holds it, nobody asked to keep it, and not one byte of it came.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_leased()
+            && !self.record.pinned
+            && self.record.layout.length() > ByteCount::ZERO
+            && self.held() == ByteCount::ZERO
+    }
+
     /// Forgets what is in memory beside the record, if nobody needs it.
     pub(crate) fn unload_if_idle(&mut self) {
         let Some(live) = &self.live else { return };

@@ -174,7 +174,7 @@ fn ticker(shared: &Arc<Shared>, every: Duration) -> Result<Ticker, DiskError> {
     let shared = Arc::clone(shared);
     let mut failing = false;
     Ticker::start(every, move || {
-        let committed = shared.commit();
+        let committed = shared.commit().and_then(|()| shared.forget_empty());
         match &committed {
             Ok(()) if failing => tracing::info!("the index of the store takes marks again"),
             Err(error) if !failing && !matches!(error, DiskError::Closed) => {

@@ -308,10 +308,11 @@ impl Store {
         Ok(freed)
     }
 
-    /// Writes all marks and records that changed to the index, durably. Called about each second by the store's own
-    /// thread, unless that was switched off.
+    /// Writes all marks and records that changed to the index, durably, and forgets contents that have nothing. Called about
+    /// each second by the store's own thread, unless that was switched off.
     pub fn commit(&self) -> Result<(), DiskError> {
-        self.shared.commit()
+        self.shared.commit()?;
+        self.shared.forget_empty()
     }
 
     /// What was done so far.

@@ -44,7 +44,8 @@ impl LocalService for Doors {
 
     fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
         async move {
-            self.with_store(|store| Ok(store.list().into_iter().map(entry).collect()))
+            let list = |store: &Store| store.list().into_iter().filter(is_something);
+            self.with_store(move |store| Ok(list(store).map(entry).collect()))
                 .await
         }
         .boxed()
@@ -165,6 +166,12 @@ fn sweep(store: &Store) -> (Freed, Vec<TaskId>) {
         }
     }
     (freed, gone)
+}
+
+/// Whether it is worth a row: what never came goes with the store's next commit.
+fn is_something(info: &ContentInfo) -> bool {
+    let has_bytes = info.held > ByteCount::ZERO || info.layout.length() == ByteCount::ZERO;
+    has_bytes || info.leased || info.pinned
 }
 
 fn unused(info: &ContentInfo, now: SystemTime) -> Duration {

@@ -456,3 +456,37 @@ fn handles_hand_out_what_a_range_needs() {
         .collect();
     assert_eq!(across, whole[PIECE as usize - 3..PIECE as usize + 3]);
 }
+
+#[test]
+fn what_was_asked_for_and_never_came_is_forgotten() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    let other = store.create(new(2)).expect("created");
+    let kept = NewContent {
+        pinned: true,
+        ..new(3)
+    };
+    drop(store.create(kept).expect("created"));
+    put(&other, 2, 0);
+    drop(other);
+    let listed = || {
+        store
+            .list()
+            .iter()
+            .map(|info| info.task)
+            .collect::<Vec<_>>()
+    };
+    store.commit().expect("committed");
+    assert_eq!(
+        listed(),
+        [task(1), task(2), task(3)],
+        "somebody holds the first"
+    );
+    drop(content);
+    store.commit().expect("committed");
+    assert_eq!(listed(), [task(2), task(3)]);
+    let again = store.create(new(1)).expect("created anew");
+    put(&again, 1, 0);
+    assert_eq!(holds(&again), [0]);
+}
