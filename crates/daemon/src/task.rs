@@ -94,6 +94,8 @@ pub enum TaskError {
     Corrupt {
         /// What it was asked by.
         expected: Digest,
+        /// What the whole hashed to here, if it did.
+        found: Option<Digest>,
         /// The source, without secrets.
         origin: String,
     },

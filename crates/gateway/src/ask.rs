@@ -54,9 +54,18 @@ pub enum ParseWantedError {
     /// Neither form.
     #[error("content is named by a URL or as REGISTRY/REPOSITORY@sha256:DIGEST")]
     Shape,
-    /// A URL that names no host, or is none.
-    #[error("the URL is malformed or names no host")]
+    /// A URL that is none.
+    #[error("the URL is malformed: write it as https://HOST/PATH")]
     Url,
+    /// A URL without a host.
+    #[error("the URL names no host: write it as https://HOST/PATH")]
+    Host,
+    /// A URL of another scheme.
+    #[error("URLs begin with http:// or https://, not with {0}:")]
+    Scheme(String),
+    /// A file of this machine.
+    #[error("this is a path on this machine; content comes from a web server or a registry")]
+    Path,
     /// A password in a URL ends up in logs and process lists.
     #[error("the URL holds a user name or password: pass them in a header instead")]
     Credentials,
@@ -66,11 +75,22 @@ impl FromStr for Wanted {
     type Err = ParseWantedError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains("://") {
-            let url = Url::parse(text).map_err(|_| ParseWantedError::Url)?;
-            if url.host_str().is_none_or(str::is_empty) {
-                return Err(ParseWantedError::Url);
+        if ["/", "./", "../", "~", "file:"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            return Err(ParseWantedError::Path);
+        }
+        if let Some((scheme, rest)) = scheme_of(text) {
+            if !["http", "https"].contains(&&*scheme.to_ascii_lowercase()) {
+                return Err(ParseWantedError::Scheme(scheme.to_owned()));
             }
+            let named = rest.strip_prefix("//").ok_or(ParseWantedError::Url)?;
+            // Browsers skip further slashes and take the first folder for the host; nobody means that.
+            if named.is_empty() || named.starts_with(['/', '?', '#', ':']) {
+                return Err(ParseWantedError::Host);
+            }
+            let url = Url::parse(text).map_err(|_| ParseWantedError::Url)?;
             if !url.username().is_empty() || url.password().is_some() {
                 return Err(ParseWantedError::Credentials);
             }
@@ -88,6 +108,16 @@ impl FromStr for Wanted {
             digest: digest.parse().map_err(|_| ParseWantedError::Shape)?,
         })
     }
+}
+
+/// The scheme of what is meant to be a URL, and what follows its colon. A registry's port has a colon before it, too.
+fn scheme_of(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_url = rest.starts_with("//") || ["http", "https"].contains(&scheme);
+    let is_scheme = scheme
+        .bytes()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'));
+    (is_url && is_scheme && !scheme.is_empty()).then_some((scheme, rest))
 }
 
 /// Who asks. For logs, quotas and the policy of a door; the right to private content is proved by [`OriginHeaders`].
@@ -181,9 +211,18 @@ mod tests {
         for (bad, why) in [
             ("alpine", ParseWantedError::Shape),
             ("alpine@sha256:00", ParseWantedError::Shape),
-            ("/etc/passwd", ParseWantedError::Shape),
-            ("https://", ParseWantedError::Url),
-            ("file:///etc/passwd", ParseWantedError::Url),
+            ("/etc/passwd", ParseWantedError::Path),
+            ("./model.bin", ParseWantedError::Path),
+            ("file:///etc/passwd", ParseWantedError::Path),
+            ("https://", ParseWantedError::Host),
+            ("https:///f", ParseWantedError::Host),
+            ("http://:8080/f", ParseWantedError::Host),
+            ("http:/h/f", ParseWantedError::Url),
+            ("https:h/f", ParseWantedError::Url),
+            ("https://h:port/f", ParseWantedError::Url),
+            ("htp://h/f", ParseWantedError::Scheme("htp".into())),
+            ("s3://bucket/f", ParseWantedError::Scheme("s3".into())),
+            ("://h/f", ParseWantedError::Shape),
             ("https://u:p@h/f", ParseWantedError::Credentials),
             ("https://u@h/f", ParseWantedError::Credentials),
         ] {

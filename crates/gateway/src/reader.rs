@@ -127,7 +127,7 @@ pub struct SourceBytes {
 pub enum OpenError {
     /// The origin says that it does not exist, and nobody holds it.
     #[error("the origin does not have it")]
-    NotFound,
+    NotFound(#[source] Box<dyn Error + Send + Sync>),
     /// The origin wants credentials, or refuses those it was shown. Its answer is relayed as it came.
     #[error("the origin answered {}", .0.status)]
     Denied(Box<OriginAnswer>),
@@ -158,10 +158,15 @@ pub enum ReadError {
     #[error("no source is left")]
     NoSource(#[source] Box<dyn Error + Send + Sync>),
     /// The whole does not have the digest it was asked by.
-    #[error("what {} gives does not match {expected}", origin.as_deref().unwrap_or("the origin"))]
+    #[error(
+        "what {} gives does not match {expected}{}",
+        origin.as_deref().unwrap_or("the origin"), found_instead(found)
+    )]
     Corrupt {
         /// What was asked for.
         expected: Digest,
+        /// What the whole is, if this host had all of it.
+        found: Option<Digest>,
         /// Where it was read, without secrets.
         origin: Option<String>,
     },
@@ -174,4 +179,8 @@ pub enum ReadError {
     /// The daemon is going away.
     #[error("the daemon is stopping")]
     Stopping,
+}
+
+fn found_instead(found: &Option<Digest>) -> String {
+    found.map_or_else(String::new, |found| format!(": found {found}"))
 }

@@ -95,7 +95,7 @@ impl TestContent {
             return Err(refusal);
         }
         if matches!(&ask.wanted, Wanted::Blob { digest, .. } if *digest != self.digest) {
-            return Err(OpenError::NotFound);
+            return Err(OpenError::NotFound("/f answered 404".into()));
         }
         Ok(Description {
             task: TaskId::from_bytes([7; 32]),
@@ -184,6 +184,7 @@ impl VerifiedReader for TestReader {
                 Some(true) => Ok(Some(expected)),
                 _ => Err(ReadError::Corrupt {
                     expected,
+                    found: None,
                     origin: None,
                 }),
             }

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 not found at the origin, 5 denied,\n\
-6 daemon not reachable, 7 digest mismatch."
+6 daemon not reachable, 7 digest mismatch, 141 output closed."
 )]
 pub(crate) struct Cli {
     /// The configuration file [default: /etc/pantala/pantala.toml, if there is one].
@@ -133,9 +133,9 @@ pub(crate) struct ListArgs {
 /// Flags of `get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "CONTENT is a URL (http, https), an image REGISTRY/REPOSITORY:TAG, or a blob REGISTRY/REPOSITORY@sha256:DIGEST.\n\
-An image becomes an OCI image layout: in a folder, or an archive if PATH ends in .tar or is `-`. Interrupted, it goes on\n\
-where it was. With --platform a digest, too, names an image.\n\n\
+    after_help = "CONTENT is a URL (http, https), an image REGISTRY/REPOSITORY:TAG, or a blob or image REGISTRY/REPOSITORY@sha256:DIGEST.\n\
+An image becomes an OCI image layout: an archive if PATH ends in .tar or is `-`, else a folder. Interrupted, it goes on\n\
+where it was.\n\n\
 Examples:\n  pantala get https://example.com/model.safetensors -o model.safetensors\n  \
 pantala get https://example.com/data.tar -o - | tar -x\n  \
 pantala get https://example.com/f -o f --digest sha256:9f86... --header 'Cookie: ...'\n  \

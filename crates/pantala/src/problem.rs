@@ -26,11 +26,13 @@ pub(crate) enum Exit {
     NoDaemon = 6,
     /// The bytes are not what their digest says.
     Mismatch = 7,
+    /// Whoever read standard output went away: what a shell shows of a program that SIGPIPE ended.
+    PipeClosed = 141,
 }
 
 impl Exit {
     /// Every one, and what it means.
-    pub(crate) const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Failed, "failed"),
         (Self::Usage, "usage"),
         (Self::Configuration, "configuration"),
@@ -38,6 +40,7 @@ impl Exit {
         (Self::Denied, "denied"),
         (Self::NoDaemon, "daemon not reachable"),
         (Self::Mismatch, "digest mismatch"),
+        (Self::PipeClosed, "output closed"),
     ];
 }
 
@@ -81,6 +84,17 @@ impl Problem {
         self.exit
     }
 
+    /// With the causes of another try, which failed too.
+    #[must_use]
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        for cause in other.causes.iter().skip(1) {
+            if !self.causes.contains(cause) {
+                self.causes.push(cause.clone());
+            }
+        }
+        self
+    }
+
     /// With what to do about it.
     #[must_use]
     pub(crate) fn next(mut self, step: impl Into<String>) -> Self {
@@ -119,6 +133,9 @@ impl Problem {
         };
         let exit = match &error {
             ClientError::Connect { .. } | ClientError::Ended => Exit::NoDaemon,
+            ClientError::Copy(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
+                Exit::PipeClosed
+            }
             _ => Exit::Failed,
         };
         Self::of(exit, doing, error).next(next)
@@ -126,6 +143,10 @@ impl Problem {
 
     /// Prints it to standard error.
     pub(crate) fn report(&self) -> ExitCode {
+        // `get -o - | head` has what it wanted: nothing to tell.
+        if self.exit == Exit::PipeClosed {
+            return ExitCode::from(self.exit as u8);
+        }
         let mut causes = self.causes.iter();
         eprintln!("error: {}", causes.next().map_or("failed", String::as_str));
         causes.for_each(|cause| eprintln!("  because: {cause}"));

@@ -82,6 +82,12 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         &["nothing"][..],
         &["get", "https://h/f"],
         &["get", "alpine", "-o", "f"],
+        &["get", "htp://h/f", "-o", "f"],
+        &["get", "https:///f", "-o", "f"],
+        &["get", "https://", "-o", "f"],
+        &["get", "/etc/passwd", "-o", "f"],
+        &["get", "file:///etc/passwd", "-o", "f"],
+        &["get", "h.test/a:b", "-o", "f.tgz"],
         &["get", "https://u:p@h/f", "-o", "f"],
         &["get", "https://h/f", "-o", "f", "--digest", "sha256:00"],
         &["get", "https://h/f", "-o", "f", "--range", "x"],
@@ -98,6 +104,19 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
             told.starts_with("error: ") && !told.contains("hunter2"),
             "{args:?}\n{told}"
         );
+    }
+}
+
+#[test]
+fn content_that_is_no_content_says_what_would_be_some() {
+    for (content, words) in [
+        ("htp://h/f", "http:// or https://, not with htp:"),
+        ("https:///f", "names no host"),
+        ("./model.bin", "a path on this machine"),
+        ("alpine", "such as docker.io/library/alpine"),
+    ] {
+        let told = err(&run(&["get", content, "-o", "f"]).code(2));
+        assert!(told.contains(words) && told.contains("next: "), "{told}");
     }
 }
 

@@ -47,6 +47,7 @@ impl VerifiedReader for Reader {
         let result = if self.1 {
             Err(ReadError::Corrupt {
                 expected,
+                found: Some(Digest::sha256([8; 32])),
                 origin: None,
             })
         } else {
@@ -70,11 +71,17 @@ impl VerifiedReader for Reader {
 
 impl Service {
     fn describe(ask: &ContentAsk) -> Result<Description, OpenError> {
-        let gateway::Wanted::Url { url, .. } = &ask.wanted else {
-            return Err(OpenError::Policy("no blobs here".to_owned()));
+        let url = match &ask.wanted {
+            gateway::Wanted::Url { url, .. } => url,
+            gateway::Wanted::Blob { registry, .. } if registry.to_string() == "gone.test" => {
+                return Err(OpenError::NotFound("/v2/a/blobs/b answered 404".into()));
+            }
+            gateway::Wanted::Blob { .. } => {
+                return Err(OpenError::Policy("no blobs here".to_owned()));
+            }
         };
         if url.expose().ends_with("missing") {
-            return Err(OpenError::NotFound);
+            return Err(OpenError::NotFound("https://h/missing answered 404".into()));
         }
         let (task, length) = (TaskId::from_bytes([5; 32]), ByteCount(LENGTH));
         Ok(Description {
@@ -112,7 +119,11 @@ impl LocalService for Service {
         &'a self,
         _ask: &'a ManifestAsk,
     ) -> BoxFuture<'a, Result<HeldManifest, OpenError>> {
-        Box::pin(async { Err(OpenError::NotFound) })
+        Box::pin(async {
+            Err(OpenError::NotFound(
+                "https://r/v2/a/manifests/b answered 404".into(),
+            ))
+        })
     }
 
     fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
@@ -295,10 +306,52 @@ fn content_and_ranges_go_into_a_pipe_without_a_word_between() {
         .success();
     assert!(got.get_output().stdout == bytes());
     assert_eq!(json(&err(&got))["length"], LENGTH);
-    let got = daemon
-        .run(&["get", "https://h/f", "-o", "-", "--range", "-10"])
-        .success();
+    let part = ["get", "https://h/f", "-o", "-", "--range", "-10"];
+    let got = daemon.run(&part).success();
     assert!(got.get_output().stdout == bytes()[99_990..]);
+    let told = err(&got);
+    assert!(
+        told.starts_with("10 B (bytes 99990-99999 of 100000) in "),
+        "{told}"
+    );
+    let told = json(&err(&daemon
+        .run(&[&part[..], &["--json"]].concat())
+        .success()));
+    assert_eq!(told["length"], 10);
+    assert_eq!(
+        told["range"],
+        serde_json::json!({ "first": 99_990, "last": 99_999, "of": LENGTH })
+    );
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure_worth_a_word() {
+    let daemon = Daemon::start();
+    let mut get = std::process::Command::new(assert_cmd::cargo::cargo_bin!("pantala"))
+        .args(["get", "https://h/f", "-o", "-", "--socket"])
+        .arg(daemon.path("run/s"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    drop(get.stdout.take());
+    let ended = get.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
+
+#[test]
+fn a_digest_that_is_no_blob_is_asked_for_as_an_image() {
+    let daemon = Daemon::start();
+    let name = format!("gone.test/a@sha256:{}", "ab".repeat(32));
+    let file = daemon.path("f");
+    let told = err(&daemon.run(&["get", &name, "-o", shown(&file)]).code(4));
+    assert!(
+        told.contains("/v2/a/blobs/b answered 404")
+            && told.contains("/v2/a/manifests/b answered 404")
+            && told.contains("neither a blob nor an image"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -306,15 +359,21 @@ fn failures_have_codes_of_their_own_and_leave_no_file() {
     let daemon = Daemon::start();
     let file = daemon.path("f");
     let blob = format!("h/r@sha256:{}", "ab".repeat(32));
-    for (content, header, code) in [
-        ("https://h/missing", "x: y", 4),
-        (&blob, "x: y", 5),
-        ("https://h/f", "X-Corrupt: hunter2", 7),
+    for (content, header, code, words) in [
+        (
+            "https://h/missing",
+            "x: y",
+            4,
+            "https://h/missing answered 404",
+        ),
+        ("h.test/a:b", "x: y", 4, "/v2/a/manifests/b answered 404"),
+        (&blob, "x: y", 5, "no blobs here"),
+        ("https://h/f", "X-Corrupt: hunter2", 7, "found sha256:0808"),
     ] {
         let args = ["get", content, "-o", shown(&file), "--header", header];
         let told = err(&daemon.run(&args).code(code));
         assert!(
-            told.contains("next: ") && !told.contains("hunter2"),
+            told.contains("next: ") && told.contains(words) && !told.contains("hunter2"),
             "{told}"
         );
         assert!(!file.exists());

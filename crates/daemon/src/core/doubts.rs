@@ -123,7 +123,7 @@ impl Core {
             return;
         };
         tracing::error!(task = ?task, %expected, %found, ?suspects, "the whole does not match the digest it was asked by: it is void");
-        self.read_again(task, expected, (void, &suspects));
+        self.read_again(task, (expected, Some(found)), (void, &suspects));
     }
 
     /// The origin gave this host other bytes than somebody vouched for. Which are right, only a whole can tell: what
@@ -133,7 +133,7 @@ impl Core {
             return;
         };
         tracing::error!(task = ?task, %expected, ?suspects, "the origin gives other bytes than an importer vouched for: what came is void");
-        self.read_again(task, expected, (void, &suspects));
+        self.read_again(task, (expected, None), (void, &suspects));
     }
 
     /// Takes back everything of a live task: its table, with whose word each piece was, and who is suspected now.
@@ -170,7 +170,7 @@ impl Core {
     fn read_again(
         &mut self,
         task: TaskId,
-        expected: Digest,
+        (expected, found): (Digest, Option<Digest>),
         (void, suspects): (Void, &BTreeSet<HostId>),
     ) {
         let (now, me) = (self.parts.clock.now(), self.parts.signer.key.host_id());
@@ -186,7 +186,12 @@ impl Core {
             .get(&task)
             .map(|job| job.task.spec.source.to_string());
         let origin = origin.unwrap_or_default();
-        self.fail(task, TaskError::Corrupt { expected, origin });
+        let wrong = TaskError::Corrupt {
+            expected,
+            found,
+            origin,
+        };
+        self.fail(task, wrong);
     }
 
     /// Begins a live task anew. Its readers stay, and those that were given bytes are told; its neighbours are told that

@@ -125,6 +125,7 @@ impl Hasher {
         match expected {
             Some(expected) if expected != found => Err(ReadError::Corrupt {
                 expected,
+                found: Some(found),
                 origin: None,
             }),
             _ => Ok(found),

@@ -19,7 +19,7 @@ pub(super) fn of_ask(error: AskError) -> OpenError {
         return OpenError::Policy(refused.to_string());
     }
     match (error.status().map(|status| status.as_u16()), &error) {
-        (Some(404 | 410), _) => OpenError::NotFound,
+        (Some(404 | 410), _) => OpenError::NotFound(error.into()),
         (Some(401 | 403), _) => {
             let status = error.status().unwrap_or(StatusCode::FORBIDDEN);
             OpenError::Denied(Box::new(OriginAnswer {
@@ -73,8 +73,13 @@ pub(crate) fn of_task(error: &Arc<TaskError>) -> OpenError {
 /// What a task's failure means to who reads it.
 pub(super) fn while_reading(error: Arc<TaskError>) -> ReadError {
     match &*error {
-        TaskError::Corrupt { expected, origin } => ReadError::Corrupt {
+        TaskError::Corrupt {
+            expected,
+            found,
+            origin,
+        } => ReadError::Corrupt {
             expected: *expected,
+            found: *found,
             origin: Some(origin.clone()),
         },
         TaskError::Voided => ReadError::Voided,

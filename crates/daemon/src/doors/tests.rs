@@ -170,22 +170,31 @@ async fn a_refusal_is_relayed_with_its_challenge() {
 
 #[tokio::test]
 async fn a_stream_that_hashes_to_something_else_is_never_proved() {
-    let (bytes, _) = content(LENGTH);
+    let (bytes, digest) = content(LENGTH);
     let (_, other) = content(10);
     let world = private(bytes).await;
     let ask = world.blob(other, ANN);
     let mut opened = world.doors.open(&ask).await.expect("ann may");
     let proof = opened.reader.finish(Proof::OwnDigest).await;
-    assert!(matches!(proof, Err(ReadError::Corrupt { expected, .. }) if expected == other));
+    assert!(
+        matches!(proof, Err(ReadError::Corrupt { expected, found, .. }) if expected == other && found == Some(digest))
+    );
 }
 
 #[tokio::test]
 async fn missing_content_is_not_found() {
     let world = World::new(|_| (404, Vec::new(), Vec::new())).await;
     let (_, digest) = content(1);
-    for ask in [world.blob(digest, ANN), world.url("/f", None)] {
+    for (ask, asked) in [
+        (world.blob(digest, ANN), format!("/blobs/{digest}")),
+        (world.url("/f", None), "/f".to_owned()),
+    ] {
         let opened = world.doors.open(&ask).await;
-        assert!(matches!(opened, Err(OpenError::NotFound)), "{opened:?}");
+        let Err(error @ OpenError::NotFound(_)) = opened else {
+            panic!("it is not there: {opened:?}");
+        };
+        let told = format!("{:#}", anyhow::Error::from(error));
+        assert!(told.contains(&asked) && told.contains("404"), "{told}");
     }
 }
 

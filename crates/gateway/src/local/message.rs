@@ -393,7 +393,7 @@ impl Failure {
 impl From<&OpenError> for Failure {
     fn from(error: &OpenError) -> Self {
         let code = match error {
-            OpenError::NotFound => FailureCode::NotFound,
+            OpenError::NotFound(_) => FailureCode::NotFound,
             OpenError::Denied(_) => FailureCode::Denied,
             OpenError::OriginBusy { .. } => FailureCode::OriginBusy,
             OpenError::Unavailable(_) => FailureCode::Unavailable,

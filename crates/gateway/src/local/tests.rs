@@ -297,7 +297,7 @@ async fn a_failure_leaves_no_file_and_no_old_one_changed() {
 async fn refusals_keep_their_kind() {
     let local = Harness::of(10);
     for (error, kind) in [
-        (OpenError::NotFound, FailureCode::NotFound),
+        (OpenError::NotFound("404".into()), FailureCode::NotFound),
         (
             OpenError::OriginBusy {
                 retry_after: None,

@@ -115,7 +115,7 @@ pub(crate) fn route(error: &RouteError) -> Answer {
 pub(crate) fn open(error: OpenError) -> Answer {
     match error {
         OpenError::Denied(answer) => relay(*answer),
-        OpenError::NotFound => refuse(
+        OpenError::NotFound(_) => refuse(
             StatusCode::NOT_FOUND,
             Code::BlobUnknown,
             "the registry does not have this blob",

@@ -1,55 +1,34 @@
 //! `pantala get`: content through the daemon into a file or a pipe; a whole image (`image`) into a folder or an archive.
 
+mod bar;
 mod image;
 mod layout;
 mod plan;
+mod report;
 mod tar;
 
 use std::{
-    io::IsTerminal,
     os::fd::AsFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use gateway::{
-    AskedRange, Bound, Efficiency, ImageName, SourceBytes, Wanted,
+    AskedRange, ImageName, ParseWantedError, Wanted,
     local::{
         GetRequest, HeaderLine,
-        client::{Finished, Output, Progress},
+        client::{Client, Output, Progress},
     },
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 use types::Digest;
 
 pub(crate) use self::plan::Platforms;
-use super::{block_on, client, local::size};
+use self::report::{sources, tell};
+use super::{block_on, client};
 use crate::{
     cli::GetArgs,
     problem::{Exit, Problem},
-    show,
 };
-
-/// Why a file that other hosts may want too came from the origin.
-const UNSHARED: &str = "hint: no seed reads this for the cluster, so that each host reads it from the origin; --digest sha256:... lets hosts \
-    share it";
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    task: String,
-    length: u64,
-    content_type: Option<String>,
-    digest: Option<String>,
-    sources: SourceBytes,
-    seconds: f64,
-    /// How near the task came to what this host's link, an operator's limit or the origin allow.
-    efficiency: Option<Efficiency>,
-    /// Said only where other hosts must read it at the origin again.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unshared: bool,
-}
 
 /// What is named.
 enum Named {
@@ -64,55 +43,100 @@ enum Place<'a> {
 }
 
 pub(super) fn run(file: Option<PathBuf>, args: GetArgs) -> Result<(), Problem> {
-    match named(&args)? {
-        Named::File(wanted) => get_file(file, args, &wanted),
-        Named::Image(image) => get_image(file, args, &image),
+    let named = named(&args)?;
+    let client = client(file, &args.socket)?;
+    match named {
+        Named::Image(image) => get_image(&client, &args, &image),
+        Named::File(wanted) => match get_file(&client, &args, &wanted) {
+            // A digest may be an image's as well as a blob's: its registry knows which.
+            Err(problem) if problem.exit() == Exit::NotFound && may_be_image(&args, &wanted) => {
+                let image = args.content.parse().map_err(unnamed)?;
+                get_image(&client, &args, &image).map_err(|other| match other.exit() {
+                    Exit::NotFound => problem.and(&other).next(
+                        "check the repository and the digest: it is neither a blob nor an image there",
+                    ),
+                    _ => other,
+                })
+            }
+            got => got,
+        },
     }
 }
 
-/// A digest alone names a blob, unless a platform says that it is an image's.
+/// A digest alone names a blob first, unless a platform says that it is an image's.
 fn named(args: &GetArgs) -> Result<Named, Problem> {
     match args.content.parse::<Wanted>() {
         Ok(Wanted::Blob { .. }) if args.platform.is_some() => {}
         Ok(wanted) => return Ok(Named::File(wanted)),
-        Err(error) if args.content.contains("://") => return Err(unnamed(error)),
-        Err(_) => {}
+        Err(ParseWantedError::Shape) => {}
+        Err(error) => return Err(unnamed(error)),
     }
     args.content.parse().map(Named::Image).map_err(unnamed)
 }
 
-fn unnamed(error: impl Into<anyhow::Error>) -> Problem {
-    Problem::of(Exit::Usage, "the content cannot be named so", error)
-        .next("give a URL, an image as REGISTRY/REPOSITORY:TAG, or a blob as REGISTRY/REPOSITORY@sha256:DIGEST")
+fn may_be_image(args: &GetArgs, wanted: &Wanted) -> bool {
+    matches!(wanted, Wanted::Blob { .. }) && args.range.is_none() && args.tag.is_empty()
 }
 
-fn get_image(file: Option<PathBuf>, args: GetArgs, image: &ImageName) -> Result<(), Problem> {
+fn unnamed(error: impl Into<anyhow::Error>) -> Problem {
+    Problem::of(Exit::Usage, "the content cannot be named so", error)
+        .next("give a URL, an image as REGISTRY/REPOSITORY:TAG, or a blob or image as REGISTRY/REPOSITORY@sha256:DIGEST")
+}
+
+/// Endings of archives that an image is not written as. In a folder's name they would only mislead.
+const OTHER_ARCHIVES: [&str; 8] = ["tgz", "gz", "bz2", "xz", "zst", "zip", "tbz2", "txz"];
+
+/// What an image becomes, by the end of its path: `.tar` is an archive, a slash or anything else a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Folder,
+    Archive,
+}
+
+fn form(path: &Path) -> Result<Form, Problem> {
+    let text = path.to_string_lossy();
+    let ending = path.extension().map(|ending| ending.to_string_lossy());
+    let ending = ending.map(|ending| ending.to_ascii_lowercase());
+    match ending.as_deref() {
+        _ if text == "-" => Ok(Form::Archive),
+        _ if text.ends_with('/') => Ok(Form::Folder),
+        Some("tar") => Ok(Form::Archive),
+        Some(other) if OTHER_ARCHIVES.contains(&other) => {
+            let message = format!("an image is not written as .{other}");
+            Err(Problem::new(Exit::Usage, message).next(format!(
+                "name a .tar file, pack it yourself (`-o - | gzip > {text}`), or end a folder's name with a slash"
+            )))
+        }
+        _ => Ok(Form::Folder),
+    }
+}
+
+fn get_image(client: &Client, args: &GetArgs, image: &ImageName) -> Result<(), Problem> {
     if args.range.is_some() || !args.tag.is_empty() {
         let message = "--range and --tag are for files, not for images";
         return Err(Problem::new(Exit::Usage, message).next("leave them out"));
     }
-    let headers = headers(&args)?;
-    let client = client(file, args.socket)?;
+    let form = form(&args.output)?;
     let ask = image::Ask {
-        client: &client,
+        client,
         image,
-        platforms: args.platform,
+        platforms: args.platform.clone(),
         digest: args.digest,
-        headers,
+        headers: headers(args)?,
         background: args.background,
         overwrite: args.overwrite,
     };
     let to_stdout = args.output == Path::new("-");
     let mut stdout = stdout()?;
-    let place = match args.output.extension() {
-        _ if to_stdout => Place::Archive(Output::Stream(&mut stdout)),
-        Some(extension) if extension == "tar" => Place::Archive(Output::File {
+    let place = match form {
+        Form::Archive if to_stdout => Place::Archive(Output::Stream(&mut stdout)),
+        Form::Archive => Place::Archive(Output::File {
             path: &args.output,
             overwrite: args.overwrite,
         }),
-        _ => Place::Folder(&args.output),
+        Form::Folder => Place::Folder(&args.output),
     };
-    let bar = bar();
+    let bar = bar::begin();
     let got = block_on(async {
         tokio::select! {
             got = image::get(&ask, place, &bar) => got,
@@ -123,7 +147,7 @@ fn get_image(file: Option<PathBuf>, args: GetArgs, image: &ImageName) -> Result<
     bar.finish_and_clear();
     let report = got?;
     if args.json {
-        return print_json(&report, to_stdout);
+        return report::print_json(&report, to_stdout);
     }
     eprint!("{}", image::words(&report));
     Ok(())
@@ -147,12 +171,12 @@ async fn interrupted() -> Problem {
     }
 }
 
-fn get_file(file: Option<PathBuf>, args: GetArgs, wanted: &Wanted) -> Result<(), Problem> {
-    let request = request(&args, wanted)?;
+fn get_file(client: &Client, args: &GetArgs, wanted: &Wanted) -> Result<(), Problem> {
+    let request = request(args, wanted)?;
+    let is_part = request.range.is_some();
     let to_stdout = args.output == Path::new("-");
-    let client = client(file, args.socket)?;
     let began = Instant::now();
-    let bar = bar();
+    let bar = bar::begin();
     let mut stdout = stdout()?;
     let output = if to_stdout {
         Output::Stream(&mut stdout)
@@ -163,24 +187,21 @@ fn get_file(file: Option<PathBuf>, args: GetArgs, wanted: &Wanted) -> Result<(),
         }
     };
     let mut progress = |now: Progress| {
-        bar.set_length(now.total);
+        bar::length(&bar, now.total);
         bar.set_position(now.copied);
         bar.set_message(sources(now.sources));
     };
     let finished = block_on(async {
         let finished = client.get(request, output, &mut progress).await;
-        finished.map_err(|error| {
-            let problem = Problem::of_daemon("getting the content failed", error);
-            match problem.exit() {
-                Exit::NotFound if matches!(wanted, Wanted::Blob { .. }) => problem.next(
-                    "check the name; if it is an image's digest and not a blob's, add --platform",
-                ),
-                _ => problem,
-            }
-        })
+        finished.map_err(|error| Problem::of_daemon("getting the content failed", error))
     });
     bar.finish_and_clear();
-    tell(finished?, began.elapsed(), (args.json, to_stdout))
+    let how = report::How {
+        is_part,
+        as_json: args.json,
+        to_stdout,
+    };
+    tell(finished?, began.elapsed(), how)
 }
 
 fn request(args: &GetArgs, wanted: &Wanted) -> Result<GetRequest, Problem> {
@@ -237,92 +258,22 @@ fn stdout() -> Result<tokio::fs::File, Problem> {
     Ok(tokio::fs::File::from_std(stdout.into()))
 }
 
-/// A bar on a terminal; nothing elsewhere.
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template(
-        "{bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}",
-    );
-    let style = style.expect("a constant template is well formed");
-    let bar = ProgressBar::new(0).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Where bytes came from, in words.
-fn sources(from: SourceBytes) -> String {
-    let SourceBytes {
-        local,
-        peer,
-        origin,
-    } = from;
-    let (local, peer, origin) = (size(local), size(peer), size(origin));
-    format!("{local} from here, {peer} from peers, {origin} from the origin")
-}
-
-/// How near it came to what is possible, in words.
-fn of_bound(told: Efficiency) -> String {
-    let bound = match told.bound {
-        Bound::Link => "the best of this host's link",
-        Bound::Limit => "peer.download_rate",
-        Bound::Origin => "the best of its origins",
-    };
-    format!("; {:.0} % of {bound}", told.share * 100.0)
-}
-
-fn tell(
-    finished: Finished,
-    took: Duration,
-    (as_json, to_stdout): (bool, bool),
-) -> Result<(), Problem> {
-    let Finished {
-        task,
-        length,
-        content_type,
-        digest,
-        sources: from,
-        efficiency,
-        unshared,
-    } = finished;
-    if as_json {
-        let seconds = took.as_secs_f64();
-        let report = Report {
-            task,
-            length,
-            content_type,
-            digest,
-            sources: from,
-            seconds,
-            efficiency,
-            unshared,
-        };
-        return print_json(&report, to_stdout);
+    #[test]
+    fn an_image_becomes_what_its_path_ends_in() {
+        let of = |path: &str| form(Path::new(path)).ok();
+        for path in ["a.tar", "-", "A.TAR", "/x/y.tar"] {
+            assert_eq!(of(path), Some(Form::Archive), "{path}");
+        }
+        for path in ["a", "a/", "alpine-3.20", "a.tar/", "a.tgz/", ".", "x.tar/y"] {
+            assert_eq!(of(path), Some(Form::Folder), "{path}");
+        }
+        for path in ["a.tgz", "a.tar.gz", "a.tar.zst", "a.TGZ", "a.zip"] {
+            let problem = form(Path::new(path)).expect_err(path);
+            assert_eq!(problem.exit(), Exit::Usage);
+        }
     }
-    // Nothing on standard output: it may be the content.
-    eprintln!(
-        "{} in {:.1} s: {}{}",
-        size(length),
-        took.as_secs_f64(),
-        sources(from),
-        efficiency.map_or_else(String::new, of_bound),
-    );
-    if let Some(digest) = digest {
-        eprintln!("{digest}");
-    }
-    if unshared {
-        eprintln!("{UNSHARED}");
-    }
-    Ok(())
-}
-
-/// On standard output, unless that is the content.
-fn print_json(report: &impl Serialize, to_stdout: bool) -> Result<(), Problem> {
-    let text = show::json(report);
-    if to_stdout {
-        eprint!("{text}");
-        return Ok(());
-    }
-    show::print(&text)
 }

@@ -17,7 +17,7 @@ use crate::{
 
 /// `pantala task`.
 pub(super) fn tasks(file: Option<PathBuf>, args: ListArgs) -> Result<(), Problem> {
-    let client = client(file, args.socket)?;
+    let client = client(file, &args.socket)?;
     let rows = block_on(async {
         let rows = client.tasks().await;
         rows.map_err(|error| Problem::of_daemon("listing tasks failed", error))
@@ -85,7 +85,7 @@ fn task_row(row: &TaskReport) -> Vec<String> {
 pub(super) fn store(file: Option<PathBuf>, command: StoreCommand) -> Result<(), Problem> {
     match command {
         StoreCommand::Ls(args) => {
-            let client = client(file, args.socket)?;
+            let client = client(file, &args.socket)?;
             let rows = block_on(async {
                 let rows = client.store_list().await;
                 rows.map_err(|error| Problem::of_daemon("listing the store failed", error))
@@ -102,12 +102,12 @@ pub(super) fn store(file: Option<PathBuf>, command: StoreCommand) -> Result<(), 
             })
         }
         StoreCommand::Rm { tasks, list } => {
-            let client = client(file, list.socket)?;
+            let client = client(file, &list.socket)?;
             let freed = block_on(remove(&client, &tasks))?;
             tell_freed(freed, list.json)
         }
         StoreCommand::Gc(args) => {
-            let client = client(file, args.socket)?;
+            let client = client(file, &args.socket)?;
             let freed = block_on(async {
                 let freed = client.store_gc().await;
                 freed.map_err(|error| Problem::of_daemon("cleaning the store failed", error))
@@ -192,7 +192,7 @@ pub(super) fn bypass(file: Option<PathBuf>, command: BypassCommand) -> Result<()
         BypassCommand::Off(args) => (args, BypassChange::Off),
         BypassCommand::Status(args) => (args, BypassChange::Show),
     };
-    let client = client(file, args.socket)?;
+    let client = client(file, &args.socket)?;
     let state = block_on(async {
         let state = client.bypass(change).await;
         state.map_err(|error| Problem::of_daemon("asking about the bypass failed", error))

@@ -67,10 +67,10 @@ fn load(file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Result<C
 /// read all of it, and while somebody edits it.
 fn client(
     file: Option<PathBuf>,
-    args: SocketArgs,
+    args: &SocketArgs,
 ) -> Result<gateway::local::client::Client, Problem> {
-    let socket = match args.socket {
-        Some(socket) => socket,
+    let socket = match &args.socket {
+        Some(socket) => socket.clone(),
         None => {
             let is_named = file.is_some();
             match Settings::gather(&Sources::of_process(file)) {

@@ -129,7 +129,10 @@ async fn two_hosts_that_read_the_same_wrong_whole_name_the_origin() {
     name(&hosts, (1, task), Epoch(2)).await;
     while let Some(read) = reading.join_next().await {
         let error = read.expect("it ends").expect_err("the content is another");
-        assert!(matches!(*error, TaskError::Corrupt { .. }), "{error}");
+        let TaskError::Corrupt { found, .. } = *error else {
+            panic!("the origin is wrong: {error}");
+        };
+        assert!(found.is_some_and(|found| Some(found) != tasks[0].spec.digest));
     }
     hosts.iter().for_each(|host| host.stop.cancel());
 }

@@ -104,6 +104,8 @@ pub struct Finished {
     pub task: String,
     /// Bytes of the whole content.
     pub length: u64,
+    /// The bytes that were asked for.
+    pub range: ByteRange,
     /// The media type the origin gave.
     pub content_type: Option<String>,
     /// The digest of the whole, if the whole was asked for and it is known.
@@ -149,6 +151,7 @@ impl Client {
         Ok(Finished {
             task,
             length,
+            range: copying.whole,
             content_type,
             digest,
             sources,

@@ -179,7 +179,7 @@ async fn refusals_say_why_in_the_words_of_the_spec() {
     let mirror = Harness::of(10).await;
     let refuse = |error| *mirror.content.refusal.lock().expect("a lock") = Some(error);
     let cases: Vec<(OpenError, u16, &str)> = vec![
-        (OpenError::NotFound, 404, "BLOB_UNKNOWN"),
+        (OpenError::NotFound("404".into()), 404, "BLOB_UNKNOWN"),
         (
             OpenError::OriginBusy {
                 retry_after: Some(Duration::from_millis(1500)),

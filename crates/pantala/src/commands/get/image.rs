@@ -26,7 +26,10 @@ use super::{
     plan::{self, Descriptor, Document, LAYOUT, Plan, Platform, Platforms, Root, blob_path},
     tar,
 };
-use crate::problem::{Exit, Problem};
+use crate::{
+    commands::local::size,
+    problem::{Exit, Problem},
+};
 
 /// Blobs that are brought at once: what container runtimes do by default is three to five.
 const BLOBS_MAX: usize = 4;
@@ -54,6 +57,9 @@ pub(super) struct Report {
     digest: String,
     media_type: String,
     platform: Option<String>,
+    /// Whether it is this host's, since nobody asked for one.
+    #[serde(skip)]
+    is_by_default: bool,
     pub(super) blobs: usize,
     pub(super) length: u64,
     pub(super) sources: SourceBytes,
@@ -71,7 +77,7 @@ pub(super) async fn get(
         layout::check(path, ask.overwrite)?;
     }
     let (root, plan) = ask.plan().await?;
-    bar.set_length(plan.total());
+    super::bar::length(bar, plan.total());
     let tally = Tally::new(&plan, bar);
     let full = ask.image.to_string();
     let tag = ask.image.tag.as_ref().map(|tag| tag.as_str());
@@ -80,8 +86,10 @@ pub(super) async fn get(
         Place::Folder(path) => ask.to_folder(path, (&plan, index), &tally).await?,
         Place::Archive(output) => ask.to_archive(output, (&plan, index), &tally).await?,
     }
+    let is_by_default = root.platform.is_some() && ask.platforms.is_none();
     Ok(Report {
         image: full,
+        is_by_default,
         digest: root.digest.to_string(),
         media_type: root.media_type,
         platform: root.platform.map(|platform| platform.to_string()),
@@ -376,13 +384,15 @@ impl<'a> Tally<'a> {
 /// Tells it to people.
 pub(super) fn words(report: &Report) -> String {
     let took = Duration::from_secs_f64(report.seconds);
-    let platform = report
-        .platform
-        .as_deref()
-        .map_or_else(String::new, |one| format!(" for {one}"));
+    let by_default = match report.is_by_default {
+        true => " (this host's platform; --platform takes another)",
+        false => "",
+    };
+    let platform = report.platform.as_deref();
+    let platform = platform.map_or_else(String::new, |one| format!(" for {one}{by_default}"));
     format!(
         "{} in {} blobs{platform} in {:.1} s: {}\n{}\n",
-        super::size(report.length),
+        size(report.length),
         report.blobs,
         took.as_secs_f64(),
         super::sources(report.sources),
