@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use gateway::{local::Access, mirror::Registries};
+use gateway::{
+    local::{Access, SettingReport},
+    mirror::Registries,
+};
 use identity::{ExpiryGrace, Identity};
 use origin::OriginConfig;
 use store::StoreConfig;
@@ -51,6 +54,17 @@ pub struct Config {
     pub advertise: Vec<SocketAddr>,
     /// What people call it.
     pub name: String,
+    /// How it was started, for people.
+    pub started: Started,
+}
+
+/// How a daemon was started. It does nothing with it but tell.
+#[derive(Clone, Debug, Default)]
+pub struct Started {
+    /// By which command.
+    pub command: String,
+    /// With what, beyond the defaults.
+    pub settings: Vec<SettingReport>,
 }
 
 impl Config {
@@ -85,6 +99,7 @@ impl Config {
             host: self.name.clone(),
             cluster: self.identity.cluster().to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
+            started: self.started.clone(),
         }
     }
 }

@@ -281,7 +281,7 @@ impl Daemon {
             daemon.around.spawn("the check of the store", scrub);
         }
         let host = config.identity.host();
-        info!(%host, %peer, mirror = ?daemon.mirror, status = ?daemon.status, "the daemon runs");
+        info!(%host, %peer, mirror = daemon.mirror.map(display), status = daemon.status.map(display), "the daemon runs");
         Ok(daemon)
     }
 

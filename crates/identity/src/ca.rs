@@ -105,6 +105,19 @@ impl ClusterCa {
         })
     }
 
+    /// Which cluster the authority in `dir` is of; none if there is no authority. Nothing is made.
+    pub fn cluster_in(dir: &Path) -> Result<Option<ClusterId>, LoadError> {
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let opened = PrivateDir::open_or_create(dir)?;
+        let Some(text) = opened.read(CA_FILE)? else {
+            return Ok(None);
+        };
+        let found = read(&text).map_err(|fault: LoadFault| fault.at(opened.path_of(CA_FILE)));
+        Ok(Some(found?.1.cluster().clone()))
+    }
+
     /// This authority, with certificates that are good for `lifetime` instead of 72 hours, which are the longest.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {

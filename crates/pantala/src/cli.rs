@@ -285,10 +285,11 @@ Examples:\n  pantala host revoke abcdefghijklmnopqrstuvwxyz234567abcdefghijklmno
 /// Which authority.
 #[derive(Debug, Args)]
 pub(crate) struct AuthorityArgs {
-    /// The authority's folder [default: scheduler.ca_dir of the configuration].
+    /// The authority's folder [default: scheduler.ca_dir of the configuration, or of the `pantala up` that runs here].
     #[arg(long, value_name = "DIR")]
     pub(crate) ca_dir: Option<PathBuf>,
-    /// The cluster's name [default: scheduler.cluster of the configuration].
+    /// The cluster's name, to be sure of it [default: that of the authority; for a new one scheduler.cluster of the
+    /// configuration].
     #[arg(long)]
     pub(crate) cluster: Option<types::ClusterId>,
     /// Print JSON.

@@ -268,6 +268,10 @@ fn a_token_is_made_listed_and_revoked() {
         table.contains("USES LEFT") && table.contains(&id),
         "{table}"
     );
+    // The folder names its cluster.
+    let mut short = pantala();
+    short.args(["token", "list", "--ca-dir"]).arg(&dir);
+    assert!(out(&short.assert().success()).contains(&id));
     let secret = made.split('.').nth(1).expect("a secret");
     assert!(!table.contains(secret));
 
@@ -294,6 +298,21 @@ fn completions_and_manual_pages_are_made() {
     run(&["man", shown(folder.path())]).success();
     for page in ["pantala.1", "pantala-get.1", "pantala-config-check.1"] {
         assert!(folder.path().join(page).exists(), "{page}");
+    }
+    let page = fs::read_to_string(folder.path().join("pantala-get.1")).expect("a page");
+    let synopsis = page.split(".SH SYNOPSIS").nth(1).expect("a synopsis");
+    let synopsis = synopsis
+        .split(".SH ")
+        .next()
+        .expect("its lines")
+        .replace('\\', "");
+    for part in [
+        "-o|--output PATH",
+        "[--range RANGE]",
+        "[--header LINE]...",
+        " CONTENT",
+    ] {
+        assert!(synopsis.contains(part), "{part}\n{synopsis}");
     }
     run(&["man", "/nowhere/at-all"]).code(1);
 }

@@ -15,7 +15,7 @@ use gateway::{
     Opened, Proof, ReadError, SourceBytes, VerifiedReader,
     local::{
         Access, BypassChange, BypassState, Failure, FailureCode, Freed, LocalDoor, LocalService,
-        LocalSocket, StatusReport, StoreEntry, TaskReport, WaitReport,
+        LocalSocket, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use tempfile::TempDir;
@@ -186,6 +186,10 @@ impl LocalService for Service {
 
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, Failure>> {
         Box::pin(async { Err(Failure::new(FailureCode::Stopping, "going away")) })
+    }
+
+    fn settings(&self) -> Vec<SettingReport> {
+        Vec::new()
     }
 }
 
@@ -365,6 +369,12 @@ fn failures_have_codes_of_their_own_and_leave_no_file() {
             "x: y",
             4,
             "https://h/missing answered 404",
+        ),
+        (
+            "h.test/file",
+            "x: y",
+            4,
+            "give its URL: https://h.test/file",
         ),
         ("h.test/a:b", "x: y", 4, "/v2/a/manifests/b answered 404"),
         (&blob, "x: y", 5, "no blobs here"),

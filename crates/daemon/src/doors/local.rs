@@ -9,8 +9,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
     ContentReader, HeldManifest, ManifestAsk, OpenError, SourceBytes,
     local::{
-        BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, StatusReport,
-        StoreEntry, TaskReport, WaitReport,
+        BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, SettingReport,
+        StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use store::{ContentInfo, RemoveError, Store};
@@ -117,9 +117,14 @@ impl LocalService for Doors {
                 store_bytes_max: usage.quota.unwrap_or(available).0,
                 bypass: self.bypass_state(),
                 problems,
+                command: self.config.started.command.clone(),
             })
         }
         .boxed()
+    }
+
+    fn settings(&self) -> Vec<SettingReport> {
+        self.config.started.settings.clone()
     }
 }
 

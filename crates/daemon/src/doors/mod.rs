@@ -43,7 +43,7 @@ use store::Store;
 use types::ByteCount;
 pub use vitals::{Health, Severity};
 
-use crate::{access::Accesses, handle::Handle, metrics::Metrics};
+use crate::{access::Accesses, config::Started, handle::Handle, metrics::Metrics};
 
 /// What the doors work with.
 pub struct DoorsParts {
@@ -78,6 +78,8 @@ pub struct DoorsConfig {
     pub cluster: String,
     /// The version of this program.
     pub version: String,
+    /// How it was started.
+    pub started: Started,
 }
 
 /// Everything that the doors of the gateway ask the daemon for.

@@ -178,6 +178,7 @@ impl World {
             host: "host".into(),
             cluster: "cluster".into(),
             version: "0".into(),
+            started: crate::config::Started::default(),
         };
         Self {
             doors: Doors::new(parts, config).expect("doors"),

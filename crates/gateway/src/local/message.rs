@@ -39,6 +39,7 @@ pub(crate) enum Request {
     StoreGc,
     Bypass(BypassChange),
     Status,
+    Settings,
 }
 
 impl Request {
@@ -47,9 +48,12 @@ impl Request {
         match self {
             Self::StoreRemove { .. } | Self::StoreGc => true,
             Self::Bypass(change) => *change != BypassChange::Show,
-            Self::Get(_) | Self::Manifest(_) | Self::Tasks | Self::StoreList | Self::Status => {
-                false
-            }
+            Self::Get(_)
+            | Self::Manifest(_)
+            | Self::Tasks
+            | Self::StoreList
+            | Self::Status
+            | Self::Settings => false,
         }
     }
 }
@@ -184,6 +188,7 @@ pub(crate) enum Reply {
     Freed(Freed),
     Bypass(BypassState),
     Status(StatusReport),
+    Setting(SettingReport),
     End,
     Failed(Failure),
 }
@@ -286,6 +291,21 @@ pub struct StatusReport {
     pub bypass: BypassState,
     /// What a person should look at, one line each.
     pub problems: Vec<String>,
+    /// The command that it was started by: `daemon`, or `up` with the scheduler in the same process.
+    #[serde(default)]
+    pub command: String,
+}
+
+/// A key of the configuration that the daemon runs with, beyond its defaults. No key holds a secret, only the names of
+/// files that do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingReport {
+    /// `section.name`.
+    pub key: String,
+    /// As it would stand in a file.
+    pub value: String,
+    /// Where it came from: a line of a file, a variable or a flag.
+    pub from: String,
 }
 
 /// Why a request failed: a code for programs, a chain of causes and the next step for people.

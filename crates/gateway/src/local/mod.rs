@@ -23,7 +23,7 @@ mod tests;
 pub use frame::FrameError;
 pub use message::{
     BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine,
-    ManifestRequest, SecretText, StatusReport, StoreEntry, TaskReport, WaitReport,
+    ManifestRequest, SecretText, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
 };
 pub use server::{Access, Allowed, LocalDoor, LocalService};
 pub use socket::{LocalSocket, SocketError};

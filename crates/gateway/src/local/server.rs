@@ -19,7 +19,7 @@ use super::{
     get, manifest,
     message::{
         BypassChange, BypassState, Failure, FailureCode, Freed, Hello, HelloVersion, Reply,
-        Request, StatusReport, StoreEntry, TaskReport, VERSION,
+        Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
 use crate::{Caller, ContentReader, HeldManifest, ManifestAsk, OpenError};
@@ -52,6 +52,9 @@ pub trait LocalService: Send + Sync + 'static {
 
     /// How the daemon is.
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, Failure>>;
+
+    /// What it was started with.
+    fn settings(&self) -> Vec<SettingReport>;
 }
 
 /// Which users may do something, beyond what the socket's mode allows.
@@ -226,6 +229,7 @@ impl<S: LocalService> LocalDoor<S> {
             Request::StoreGc => vec![Reply::Freed(service.store_gc().await?)],
             Request::Bypass(change) => vec![Reply::Bypass(service.bypass(change).await?)],
             Request::Status => vec![Reply::Status(service.status().await?)],
+            Request::Settings => list(service.settings(), Reply::Setting),
         };
         for reply in &replies {
             frame::write(stream, reply).await?;

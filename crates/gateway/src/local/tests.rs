@@ -111,6 +111,14 @@ impl LocalService for Daemon {
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, Failure>> {
         Box::pin(async { Err(Failure::new(FailureCode::Stopping, "leaving")) })
     }
+
+    fn settings(&self) -> Vec<super::SettingReport> {
+        vec![super::SettingReport {
+            key: "peer.slots".into(),
+            value: "3".into(),
+            from: "flag --set".into(),
+        }]
+    }
 }
 
 struct Harness {
@@ -415,6 +423,11 @@ async fn lists_of_any_length_and_changes_come_through() {
     let client = local.client();
     assert_eq!(client.tasks().await.expect("rows").len(), 1000);
     assert!(client.store_list().await.expect("rows").is_empty());
+    let settings = client.settings().await.expect("rows");
+    assert_eq!(
+        (&*settings[0].key, &*settings[0].value),
+        ("peer.slots", "3")
+    );
     assert_eq!(client.store_gc().await.expect("freed").entries, 3);
     let task = TaskId::from_bytes([1; 32]).to_string();
     assert_eq!(client.store_remove(&task).await.expect("freed").bytes, 2);

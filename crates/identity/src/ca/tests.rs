@@ -53,6 +53,16 @@ fn another_clusters_directory_is_refused() {
 }
 
 #[test]
+fn an_authority_tells_its_cluster_and_a_look_makes_none() {
+    let cluster = Cluster::new("a");
+    let found = ClusterCa::cluster_in(&cluster.place().join("ca"));
+    assert_eq!(found.expect("readable"), Some(cluster_id("a")));
+    let nowhere = cluster.place().join("nowhere");
+    assert_eq!(ClusterCa::cluster_in(&nowhere).expect("nothing"), None);
+    assert!(!nowhere.exists());
+}
+
+#[test]
 fn damaged_half_or_mixed_authorities_are_refused_and_left_as_they_are() {
     let (cluster, other) = (Cluster::new("a"), Cluster::new("a"));
     let file = cluster.place().join("ca").join(CA_FILE);

@@ -1,4 +1,5 @@
-//! `pantala doctor`: looks at this host the way a daemon would, and says what to do about each finding.
+//! `pantala doctor`: looks at this host the way its daemon would, and says what to do about each finding. A running daemon
+//! is asked what it was started with.
 //!
 //! It changes nothing: ports are tried and let go, folders are looked at, nothing is created.
 
@@ -10,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use gateway::local::{StatusReport, client::Client};
+use gateway::local::StatusReport;
 use identity::{Identity, LoadError, LoadFault};
 use serde::Serialize;
 use tokio::{
@@ -19,10 +20,10 @@ use tokio::{
 };
 use types::ByteCount;
 
-use super::{block_on, load};
+use super::{block_on, load, running::Running};
 use crate::{
     cli::{JsonFlag, RoleArgs},
-    config::Config,
+    config::{Config, Place, Stated},
     dial::{PATIENCE, try_reach},
     problem::{Exit, Problem},
     roles, show,
@@ -101,36 +102,97 @@ fn text(findings: &[Finding]) -> String {
             Health::Bad => "BAD ",
             Health::Skipped => "skip",
         };
-        text += &format!("{mark}  {check:<12}  {told}\n");
+        text += &format!("{mark}  {check:<14}  {told}\n");
         if !next.is_empty() {
-            text += &format!("{:20}next: {next}\n", "");
+            text += &format!("{:22}next: {next}\n", "");
         }
     }
     text
 }
 
-async fn examine(config: &Config) -> Vec<Finding> {
-    let status = Client::new(&config.local.socket);
-    let status = timeout(PATIENCE, status.status()).await.ok();
-    let status = status.and_then(Result::ok);
-    let mut findings = vec![socket(config, status.as_ref())];
+async fn examine(own: &Config) -> Vec<Finding> {
+    let running = Running::find(&own.local.socket).await;
+    let theirs = running.as_ref().and_then(Running::config);
+    let status = running.as_ref().map(|running| &running.status);
+    let mut findings = vec![socket(own, status)];
+    if running.is_some() {
+        findings.push(configuration(&own.stated, theirs.as_ref()));
+    }
+    let config = theirs.as_ref().unwrap_or(own);
     findings.push(data_dir(&config.host.data_dir));
     findings.push(space(config));
     findings.push(certificate(config));
-    let listeners = [
+    let is_up = running.as_ref().is_some_and(Running::is_up);
+    let mut listeners = vec![
         ("peer port", Some(config.peer.listen)),
         ("mirror port", config.mirror.listen),
         ("status port", config.status),
     ];
+    if is_up {
+        listeners.push(("scheduler port", Some(config.scheduler.listen)));
+    }
     for (check, address) in listeners {
         findings.push(port(check, address, status.is_some()));
     }
     findings.push(mirror(config, status.is_some()).await);
-    findings.push(schedulers(config).await);
+    findings.push(if is_up {
+        let at = config.scheduler.listen;
+        let told = format!("none is needed: `pantala up` is one itself, at {at}");
+        Finding::new("scheduler", Health::Good, told)
+    } else {
+        schedulers(config).await
+    });
     for problem in status.iter().flat_map(|status| &status.problems) {
         findings.push(Finding::new("daemon", Health::Warning, problem));
     }
     findings
+}
+
+/// What the daemon was started with, beside what this command would have it started with.
+fn configuration(own: &[Stated], theirs: Option<&Config>) -> Finding {
+    let Some(theirs) = theirs else {
+        return Finding::new(
+            "settings",
+            Health::Warning,
+            "the daemon does not tell what it was started with: what follows goes by this command's configuration",
+        )
+        .next("use the command and the daemon of one release");
+    };
+    let value = |of: &[Stated], key| {
+        let found = of.iter().find(|stated| stated.key == key);
+        found.map(|stated| stated.value.clone())
+    };
+    let (mut told, mut is_of_file) = (Vec::new(), false);
+    for stated in &theirs.stated {
+        if value(own, stated.key).as_ref() != Some(&stated.value) {
+            told.push(format!(
+                "{} = {} ({})",
+                stated.key, stated.value, stated.place
+            ));
+        }
+    }
+    for stated in own {
+        let other = value(&theirs.stated, stated.key);
+        if other.as_ref() != Some(&stated.value) {
+            is_of_file |= matches!(stated.place, Place::File(..));
+            if other.is_none() {
+                told.push(format!("{} at its default", stated.key));
+            }
+        }
+    }
+    let settings = |health, told: String| Finding::new("settings", health, told);
+    match told.is_empty() {
+        true => settings(Health::Good, "the daemon runs with this configuration".into()),
+        false if is_of_file => settings(
+            Health::Warning,
+            format!("the daemon runs with other values than the file: {}", told.join(", ")),
+        )
+        .next("restart the daemon if the file was changed since it started; what follows goes by its own values"),
+        false => settings(
+            Health::Good,
+            format!("the daemon was started with {}", told.join(", ")),
+        ),
+    }
 }
 
 fn socket(config: &Config, status: Option<&StatusReport>) -> Finding {
@@ -308,7 +370,7 @@ fn port(check: &'static str, address: Option<SocketAddr>, is_running: bool) -> F
             Health::Warning,
             format!("nobody listens at {address}, though a daemon runs"),
         )
-        .next("the daemon has another configuration: restart it, or name its file with --config"),
+        .next("the daemon has another configuration: restart it"),
         Ok(_) => Finding::new(check, Health::Good, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => Finding::new(
             check,

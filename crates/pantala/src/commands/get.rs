@@ -46,7 +46,17 @@ pub(super) fn run(file: Option<PathBuf>, args: GetArgs) -> Result<(), Problem> {
     let named = named(&args)?;
     let client = client(file, &args.socket)?;
     match named {
-        Named::Image(image) => get_image(&client, &args, &image),
+        Named::Image(image) => get_image(&client, &args, &image).map_err(|problem| {
+            // A file's address without its scheme looks like an image.
+            let is_bare = image.tag.is_some() && !args.content.ends_with(&tag_of(&image));
+            match problem.exit() {
+                Exit::NotFound if is_bare => problem.next(format!(
+                    "check the name; if it is a file and no image, give its URL: https://{}",
+                    args.content
+                )),
+                _ => problem,
+            }
+        }),
         Named::File(wanted) => match get_file(&client, &args, &wanted) {
             // A digest may be an image's as well as a blob's: its registry knows which.
             Err(problem) if problem.exit() == Exit::NotFound && may_be_image(&args, &wanted) => {
@@ -72,6 +82,13 @@ fn named(args: &GetArgs) -> Result<Named, Problem> {
         Err(error) => return Err(unnamed(error)),
     }
     args.content.parse().map(Named::Image).map_err(unnamed)
+}
+
+fn tag_of(image: &ImageName) -> String {
+    image
+        .tag
+        .as_ref()
+        .map_or_else(String::new, |tag| format!(":{}", tag.as_str()))
 }
 
 fn may_be_image(args: &GetArgs, wanted: &Wanted) -> bool {

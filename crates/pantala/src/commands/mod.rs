@@ -7,6 +7,7 @@ pub(crate) mod get;
 mod host;
 mod local;
 mod pages;
+mod running;
 mod serve;
 pub(crate) mod sim;
 mod token;

@@ -1,13 +1,13 @@
 //! `pantala daemon`, `scheduler` and `up`: logs, runtime, signals around the parts that `roles` starts.
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
     logs,
     problem::{Exit, Problem},
-    roles,
+    roles::{self, reach},
     signals::{Ended, run_until_stopped},
 };
 
@@ -31,6 +31,7 @@ pub(super) fn run(role: Role, config: &Config) -> Result<(), Problem> {
     let runtime =
         runtime.map_err(|error| Problem::of(Exit::Failed, "starting the runtime", error))?;
     info!(role = ?role, version = env!("CARGO_PKG_VERSION"), "starting");
+    tell_doors(role, config);
     let stop = CancellationToken::new();
     let work = async {
         match role {
@@ -48,5 +49,29 @@ pub(super) fn run(role: Role, config: &Config) -> Result<(), Problem> {
             Problem::new(Exit::Failed, "stopped before all was finished")
                 .next("nothing is lost: the store repairs itself at the next start"),
         ),
+    }
+}
+
+/// Among the first lines: who can reach what of it.
+fn tell_doors(role: Role, config: &Config) {
+    let (mut doors, is_up) = (Vec::new(), role == Role::Up);
+    if role != Role::Daemon {
+        doors.extend(reach::of_scheduler(config, !is_up));
+    }
+    if role != Role::Scheduler {
+        doors.extend(reach::of_daemon(config));
+    }
+    for reach::Door {
+        name,
+        at,
+        from,
+        is_wide,
+    } in doors
+    {
+        if is_wide {
+            warn!(door = name, %at, reached_from = from, "listens, and more than need to can reach it");
+        } else {
+            info!(door = name, %at, reached_from = from, "listens");
+        }
     }
 }

@@ -50,6 +50,7 @@ fn config(from: &mut Reader) -> Option<Config> {
     });
     let scheduler = scheduler(from);
     let log = log(from);
+    let stated = from.settings.stated();
     version?;
     Some(Config {
         host: host?,
@@ -63,6 +64,7 @@ fn config(from: &mut Reader) -> Option<Config> {
         memory_budget: memory_budget?,
         scheduler: scheduler?,
         log: log?,
+        stated,
     })
 }
 

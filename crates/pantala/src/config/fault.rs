@@ -13,6 +13,8 @@ pub(crate) enum Place {
     Variable(String),
     /// A flag of the command.
     Flag(String),
+    /// Where a running daemon says.
+    Told(String),
 }
 
 impl fmt::Display for Place {
@@ -22,6 +24,7 @@ impl fmt::Display for Place {
             Self::File(path, line) => write!(to, "{}:{line}", path.display()),
             Self::Variable(name) => write!(to, "environment variable {name}"),
             Self::Flag(name) => write!(to, "flag {name}"),
+            Self::Told(place) => to.write_str(place),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use toml::de::DeValue;
 
 use super::{
+    Stated,
     fault::{Fault, Place},
     file, hint,
     key::{Key, Kind},
@@ -51,6 +52,8 @@ pub(crate) struct Sources {
     pub(crate) variables: Vec<(String, String)>,
     /// `key`, value and flag for each flag given.
     pub(crate) flags: Vec<(String, String, String)>,
+    /// `key`, value and place of what a running daemon was started with.
+    pub(crate) told: Vec<(String, String, String)>,
 }
 
 impl Sources {
@@ -63,7 +66,7 @@ impl Sources {
         Self {
             file,
             variables,
-            flags: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -116,12 +119,28 @@ impl Settings {
         for (name, value, flag) in &sources.flags {
             settings.write(name, value, Place::Flag(flag.clone()));
         }
+        for (name, value, place) in &sources.told {
+            settings.write(name, value, Place::Told(place.clone()));
+        }
         Ok(settings)
     }
 
     /// The value of a key that exists, and where it came from; none if nobody set it.
     pub(crate) fn get(&self, name: &str) -> Option<&(Value, Place)> {
         self.values.get(name)
+    }
+
+    /// Everything that is not a default, in the order of the keys.
+    pub(crate) fn stated(&self) -> Vec<Stated> {
+        let stated = KEYS.iter().filter_map(|key| {
+            let (value, place) = self.get(key.name)?;
+            (*place != Place::Default).then(|| Stated {
+                key: key.name,
+                value: written(key.kind, value),
+                place: place.clone(),
+            })
+        });
+        stated.collect()
     }
 
     /// What to say about a key that does not exist.
@@ -189,6 +208,22 @@ fn understood(kind: Kind, text: &str) -> Value {
     let items = text.split(',').map(str::trim);
     let items = items.filter(|item| !item.is_empty());
     Value::Many(items.map(str::to_owned).collect())
+}
+
+/// As it would stand in a file.
+pub(super) fn written(kind: Kind, value: &Value) -> String {
+    let quoted = |text: &String| match kind {
+        Kind::Whole | Kind::Wholes | Kind::Flag => text.clone(),
+        // Of a text, JSON makes what TOML reads.
+        _ => serde_json::Value::from(text.as_str()).to_string(),
+    };
+    match value {
+        Value::One(text) => quoted(text),
+        Value::Many(texts) => {
+            let texts: Vec<String> = texts.iter().map(quoted).collect();
+            format!("[{}]", texts.join(", "))
+        }
+    }
 }
 
 fn defaults() -> BTreeMap<&'static str, (Value, Place)> {

@@ -52,6 +52,17 @@ pub(crate) struct Config {
     pub(crate) memory_budget: ByteCount,
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) log: LogConfig,
+    /// What somebody set, for people.
+    pub(crate) stated: Vec<Stated>,
+}
+
+/// A key that somebody set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub(crate) key: &'static str,
+    /// As it would stand in a file.
+    pub(crate) value: String,
+    pub(crate) place: Place,
 }
 
 /// This host.
@@ -173,5 +184,10 @@ impl Config {
         let settings = Settings::gather(sources)?;
         let warnings = settings.warnings.clone();
         Ok((check::check(settings)?, warnings))
+    }
+
+    /// What somebody set `key` to, if anybody did.
+    pub(crate) fn stated(&self, key: &str) -> Option<&Stated> {
+        self.stated.iter().find(|stated| stated.key == key)
     }
 }

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::{
     Place, Settings, Value,
-    key::{Key, Kind},
+    key::Key,
     keys::{KEYS, SECTIONS},
+    layers::written,
 };
 
 /// docs/configuration.md.
@@ -169,22 +170,6 @@ fn in_file(key: &str, value: &str) -> String {
     match key.split_once('.') {
         Some((section, leaf)) => format!("[{section}] {leaf} = {value}"),
         None => format!("{key} = {value}"),
-    }
-}
-
-/// As it would stand in a file.
-fn written(kind: Kind, value: &Value) -> String {
-    let quoted = |text: &String| match kind {
-        Kind::Whole | Kind::Wholes | Kind::Flag => text.clone(),
-        // Of a text, JSON makes what TOML reads.
-        _ => serde_json::Value::from(text.as_str()).to_string(),
-    };
-    match value {
-        Value::One(text) => quoted(text),
-        Value::Many(texts) => {
-            let texts: Vec<String> = texts.iter().map(quoted).collect();
-            format!("[{}]", texts.join(", "))
-        }
     }
 }
 

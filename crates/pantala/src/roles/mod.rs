@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod parts;
+pub(crate) mod reach;
 mod standing;
 mod vitals;
 
@@ -162,6 +163,7 @@ pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), P
     let identity = standing::of_member(config, (scheduler.authority(), roles)).map_err(nobody)?;
     let mut parts = parts::daemon(config, identity);
     parts.is_seed = true;
+    parts.started.command = "up".into();
     parts.schedulers =
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), scheduler.address().port()).to_string()];
     let ran = run(parts, (stop.clone(), config.host.stop_timeout));

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use daemon::config::{Config as DaemonConfig, Limits, Local, Memory, Mirror};
+use daemon::config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Started};
 use gateway::{
-    local::{Access, Allowed},
+    local::{Access, Allowed, SettingReport},
     mirror::Registries,
 };
 use identity::Identity;
@@ -45,6 +45,19 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
         limits: limits(config),
         advertise: config.peer.advertise.into_iter().collect(),
         name: name(),
+        started: started(config),
+    }
+}
+
+fn started(config: &Config) -> Started {
+    let settings = config.stated.iter().map(|stated| SettingReport {
+        key: stated.key.to_owned(),
+        value: stated.value.clone(),
+        from: stated.place.to_string(),
+    });
+    Started {
+        command: "daemon".into(),
+        settings: settings.collect(),
     }
 }
 

@@ -175,6 +175,7 @@ impl Misled {
             host: "host".into(),
             cluster: "cluster".into(),
             version: "0".into(),
+            started: crate::config::Started::default(),
         };
         Self {
             doors: Doors::new(parts, config).expect("doors"),

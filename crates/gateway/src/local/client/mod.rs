@@ -33,7 +33,7 @@ use super::{
     frame::{self, FrameError},
     message::{
         BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, Hello, OpenedReply,
-        Reply, Request, StatusReport, StoreEntry, TaskReport, VERSION,
+        Reply, Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
 use crate::{Efficiency, SourceBytes};
@@ -234,6 +234,15 @@ impl Client {
             Reply::Status(report) => Ok(report),
             _ => Err(FrameError::Unexpected("no answer to status").into()),
         }
+    }
+
+    /// What the daemon was started with, beyond the defaults.
+    pub async fn settings(&self) -> Result<Vec<SettingReport>, ClientError> {
+        self.list(Request::Settings, |reply| match reply {
+            Reply::Setting(row) => Some(row),
+            _ => None,
+        })
+        .await
     }
 
     async fn ask(&self, request: Request) -> Result<UnixStream, ClientError> {
