@@ -1,7 +1,7 @@
 //! An OCI image layout in a folder that appears complete and synced, or not at all. Blocking, but for short writes only.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, Permissions, TryLockError},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -14,13 +14,20 @@ use types::Digest;
 use super::plan::blob_path;
 use crate::problem::{Exit, Problem};
 
-/// A layout under way, in a hidden folder beside its place. Dropped, nothing of it remains.
+/// A layout under way, in a hidden folder beside its place. Dropped, nothing of it remains; what remains of one whose
+/// process was killed goes when the same is written again.
 pub(super) struct Folder {
     path: PathBuf,
     parent: PathBuf,
     temporary: TempDir,
+    /// Tells others that somebody writes there.
+    _lock: File,
     overwrite: bool,
 }
+
+/// How the names of such folders end, after six letters of chance.
+const SUFFIX: &str = ".partial";
+const CHANCE: usize = 6;
 
 fn failed(path: &Path, cause: io::Error) -> Problem {
     Problem::of(Exit::Failed, &format!("writing {}", path.display()), cause)
@@ -55,26 +62,62 @@ pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), Problem> {
     }
 }
 
+/// A new hidden folder, and its lock.
+fn hidden(parent: &Path, prefix: &str) -> io::Result<(TempDir, File)> {
+    loop {
+        let mut new = tempfile::Builder::new();
+        new.prefix(prefix).suffix(SUFFIX).rand_bytes(CHANCE);
+        let folder = new.tempdir_in(parent)?;
+        let lock = File::open(folder.path())?;
+        // Who sweeps may take it before it is locked: then there is another. Not every file system has locks.
+        let is_taken = matches!(lock.try_lock(), Err(TryLockError::WouldBlock));
+        if !is_taken && folder.path().exists() {
+            return Ok((folder, lock));
+        }
+    }
+}
+
+/// Removes hidden folders of that name whose writer is gone: nobody holds their lock.
+fn sweep(parent: &Path, prefix: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        let chance = name.and_then(|name| name.strip_suffix(SUFFIX));
+        let is_hidden = chance.is_some_and(|chance| {
+            chance.len() == CHANCE && chance.bytes().all(|c| c.is_ascii_alphanumeric())
+        });
+        if is_hidden
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(folder) = File::open(entry.path())
+            && folder.try_lock().is_ok()
+        {
+            // What cannot be removed does no harm.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Folder {
     pub(super) fn begin(path: &Path, overwrite: bool) -> Result<Self, Problem> {
         check(path, overwrite)?;
         let name = path.file_name().ok_or_else(|| {
             Problem::new(Exit::Usage, format!("{} names no folder", path.display()))
+                .next("name a new one, such as ./image")
         })?;
         let parent = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
             .to_owned();
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!(".{}.", name.to_string_lossy()))
-            .suffix(".partial")
-            .tempdir_in(&parent)
-            .map_err(|cause| failed(path, cause))?;
+        let prefix = format!(".{}.", name.to_string_lossy());
+        sweep(&parent, &prefix);
+        let begun = hidden(&parent, &prefix).map_err(|cause| failed(path, cause));
+        let (temporary, lock) = begun?;
         Ok(Self {
             path: parent.join(name),
             parent,
             temporary,
+            _lock: lock,
             overwrite,
         })
     }
@@ -178,6 +221,14 @@ mod tests {
         fs::remove_dir_all(&late).expect("removed");
 
         drop(Folder::begin(&home.path().join("left"), false).expect("begun"));
+        let killed = home.path().join(".image.aB3dE6.partial");
+        fs::create_dir(&killed).expect("a folder");
+        fs::write(killed.join("blob"), "half").expect("a file");
+        let running = Folder::begin(&path, true).expect("begun");
+        drop(Folder::begin(&path, true).expect("begun"));
+        assert!(!killed.exists(), "its writer is gone");
+        assert!(running.temporary.path().exists(), "its writer is not");
+        drop(running);
         let mut names: Vec<_> = fs::read_dir(home.path())
             .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name())
