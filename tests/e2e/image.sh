@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # needs: base net registry image
-# Whole images by `pantala get`: as a layout and as an archive, for one platform or all, read by skopeo.
+# Whole images by `pantala get`: as a layout and as an archive, for one platform or all, by tag or digest, read by skopeo.
+# One that is broken off, by a signal or by the death of the command or the daemon, goes on where it was.
 set -euo pipefail
 
 PANTALA=$(realpath "${PANTALA:-target/debug/pantala}")
@@ -25,6 +26,30 @@ copies() {
 }
 to_layout() { get "$1" $multi "$work/$1/layout/"; }
 to_stdout() { on 2 "$PANTALA" get $app -o - --socket "$(socket_of 2)" >"$work/2/stdout.tar" && cmp "$work/2/stdout.tar" "$work/2/app.tar"; }
+digest_of() { on origin skopeo inspect --tls-verify=false --raw "docker://$1" | sha256sum | cut -d ' ' -f 1; }
+
+# begin_get IMAGE PATH: in the background; its pid is $getting. Half of it comes.
+begin_get() {
+    "$lab/registry.sh" stats --dir "$registry_dir" --reset >/dev/null
+    (become 2 "$PANTALA" get "$1" -o "$2" --socket "$(socket_of 2)") >"$work/2/broken" 2>&1 &
+    getting=$!
+    reach $((24 * mib)) pantala_origin_body_bytes_total 2
+}
+# breaks_off SIGNAL NAME CODE [WORDS]: what was begun ends so when that is sent to its process, or to the daemon's.
+breaks_off() {
+    local code=0
+    if [ "$2" = daemon ]; then swarm_kill 2 "$1"; else kill "-$1" "$getting"; fi
+    wait "$getting" || code=$?
+    echo "ended with $code: $(tr '\n' ' ' <"$work/2/broken")"
+    [ $code = "$3" ] && grep -q -- "${4:-^}" <(cat "$work/2/broken"; echo)
+}
+# goes_on IMAGE PATH: the same command again brings what was missing, and little more than that.
+goes_on() {
+    [ ! -e "$2" ] || { echo "$2 is there too early"; return 1; }
+    get 2 "$1" "$2" || return 1
+    # 48 MiB in all, 72 if it began anew. Lost are at most a second's marks, 10 MB, and what was under way.
+    at_most "$(sent_bytes registry.sh "$registry_dir")" $((66 * mib))
+}
 nothing_left() { ! find "$work/2" -name '*.partial' | grep .; }
 
 swarm_begin 3
@@ -57,4 +82,38 @@ verdict "a digest that is not the image's" "$work/2/log" \
 verdict "a layout is not replaced unasked" "$work/2/log" ends_with 1 overwrite get 2 $app "$work/2/layout"
 verdict "but on request" "$work/2/log" get 2 $app "$work/2/layout" --overwrite
 verdict "and is then the new one" "$work/2/log" equals "$(jq -r '.manifests[0].annotations["io.containerd.image.name"]' "$work/2/layout/index.json")" $app
+verdict "nothing half written is left" "$work/2/log" nothing_left
+
+index=$(digest_of $multi)
+verdict "an index by its digest is one for this platform" "$work/2/log" get 2 "$registry/test/multi@sha256:$index" "$work/2/digest"
+verdict "and it is" "$work/2/log" is "oci:$work/2/digest" linux/amd64/2
+verdict "it says which it took" "$work/said" ends_with 0 "for linux/amd64 .this host's platform" \
+    get 2 "$registry/test/multi@sha256:$index" "$work/2/told"
+verdict "an image by its digest needs no platform" "$work/2/log" \
+    get 2 "$registry/test/app@sha256:$(digest_of $app)" "$work/2/single.tar"
+verdict "skopeo copies that" "$work/2/log" copies "oci-archive:$work/2/single.tar"
+verdict "what is neither says what was asked" "$work/said" ends_with 4 "/v2/test/app/manifests/sha256:abab" \
+    get 2 "$registry/test/app@sha256:$(printf 'ab%.0s' {1..32})" "$work/2/other"
+verdict "no folder is called an archive" "$work/said" ends_with 2 'name a .tar file' get 2 $app "$work/2/app.tgz"
+
+"$lab/swarm-net.sh" set --dir "$net" origin --rate 80mbit
+for name in signal client daemon; do push --layer-sizes 30M,18M --push $registry/test/$name:v1; done
+begin_get $registry/test/signal:v1 "$work/2/signal"
+verdict "Ctrl-C ends it" "$work/2/broken" breaks_off INT command 130 'give the same command again'
+verdict "nothing half written is left of it" "$work/2/log" nothing_left
+verdict "the same command goes on" "$work/2/log" goes_on $registry/test/signal:v1 "$work/2/signal"
+verdict "to the right end" "$work/2/log" copies "oci:$work/2/signal:v1"
+
+begin_get $registry/test/client:v1 "$work/2/client"
+verdict "a command is killed" "$work/2/broken" breaks_off KILL command 137
+verdict "the same command goes on" "$work/2/log" goes_on $registry/test/client:v1 "$work/2/client"
+verdict "to the right end" "$work/2/log" copies "oci:$work/2/client:v1"
+verdict "and takes away what was left" "$work/2/log" nothing_left
+
+begin_get $registry/test/daemon:v1 "$work/2/daemon.tar"
+verdict "the daemon is killed" "$work/2/broken" breaks_off KILL daemon 6 'next: '
+swarm_daemon 2 daemon
+swarm_ready 2
+verdict "the same command goes on" "$work/2/log" goes_on $registry/test/daemon:v1 "$work/2/daemon.tar"
+verdict "to the right end" "$work/2/log" copies "oci-archive:$work/2/daemon.tar"
 verdict "nothing half written is left" "$work/2/log" nothing_left

@@ -1,10 +1,12 @@
 //! The commands and their flags. Each help ends with examples; docs/cli.md is made from here.
 
+mod exits;
+
 use std::{num::NonZeroU32, path::PathBuf};
 
 use crate::commands::sim::SimArgs;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Peer-to-peer distribution of container images, files and AI models.
 #[derive(Debug, Parser)]
@@ -16,8 +18,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     max_term_width = 100
 )]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 not found at the origin, 5 denied,\n\
-6 daemon not reachable, 7 digest mismatch, 141 output closed."
+    after_help = "Examples:\n  pantala up                                    everything on this machine, to begin with\n  \
+pantala get https://example.com/f -o f        a file\n  \
+pantala get docker.io/library/alpine -o a/    an image\n  \
+pantala doctor                                what is wrong here, and what to do about it"
 )]
 pub(crate) struct Cli {
     /// The configuration file [default: /etc/pantala/pantala.toml, if there is one].
@@ -33,6 +37,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// All commands, with what their help says.
+pub(crate) fn commands() -> clap::Command {
+    exits::told(Cli::command())
+}
+
+impl Cli {
+    /// What this process was asked.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let mut commands = commands();
+        let mut matches = commands.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut commands))
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -42,24 +60,39 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  pantala task\n  pantala task --json | jq '.[].state'")]
     Task(ListArgs),
     /// Look at, or free, what the daemon keeps on disk.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pantala store ls\n  pantala store rm 4f8a9c12de\n  pantala store gc"
+    )]
     Store(StoreCommand),
     /// Send consumers straight to the origin, or serve them again.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "The switch outlives restarts of the daemon.\n\nExamples:\n  pantala bypass on\n  pantala bypass status\n  pantala bypass off"
+    )]
     Bypass(BypassCommand),
     /// Check this host: folders, ports, socket, certificate, space, scheduler, mirror.
     #[command(
-        after_help = "Examples:\n  pantala doctor\n  pantala doctor --json\n  sudo -u pantala pantala doctor --config /etc/pantala/pantala.toml"
+        after_help = "A running daemon is asked what it was started with. Nothing is changed; it fails if anything is bad.\n\nExamples:\n  pantala doctor\n  pantala doctor --json\n  sudo -u pantala pantala doctor --config /etc/pantala/pantala.toml"
     )]
     Doctor(RoleArgs<JsonFlag>),
     /// Make, list and revoke the tokens with which hosts join the cluster (on the scheduler's host).
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pantala token create --uses 100 --ttl 7d > join-token\n  pantala token list"
+    )]
     Token(TokenCommand),
     /// List the cluster's hosts, and throw one out (on the scheduler's host).
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pantala host list\n  pantala host revoke abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrst"
+    )]
     Host(HostCommand),
     /// Check, print or explain the configuration.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pantala config default > /etc/pantala/pantala.toml\n  pantala config check\n  pantala config explain store.quota"
+    )]
     Config(ConfigCommand),
     /// Run the daemon of this host.
     #[command(
@@ -73,7 +106,7 @@ pub(crate) enum Command {
     Scheduler(RoleArgs<NoFlags>),
     /// Run everything in one process: scheduler and daemon.
     #[command(
-        after_help = "Examples:\n  pantala up\n  pantala up --data-dir /tmp/pantala/data --socket /tmp/pantala/run/pantala.sock --set scheduler.ca_dir=/tmp/pantala/ca"
+        after_help = "Examples:\n  pantala up\n  pantala up --listen 127.0.0.1:7470 --set scheduler.listen=127.0.0.1:7480\n  pantala up --origin http://files.corp:8080 --data-dir /srv/pantala"
     )]
     Up(RoleArgs<DaemonFlags>),
     /// Simulate a distribution to thousands of hosts on this machine, in virtual time.
@@ -133,9 +166,10 @@ pub(crate) struct ListArgs {
 /// Flags of `get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "CONTENT is a URL (http, https), an image REGISTRY/REPOSITORY:TAG, or a blob or image REGISTRY/REPOSITORY@sha256:DIGEST.\n\
-An image becomes an OCI image layout: an archive if PATH ends in .tar or is `-`, else a folder. Interrupted, it goes on\n\
-where it was.\n\n\
+    after_help = "CONTENT is a URL (http, https), an image REGISTRY/REPOSITORY:TAG, or a blob or image \
+REGISTRY/REPOSITORY@sha256:DIGEST.\n\
+An image becomes an OCI image layout: an archive if PATH ends in .tar or is `-`, else a folder.\n\
+What is broken off goes on where it was when the same command is given again.\n\n\
 Examples:\n  pantala get https://example.com/model.safetensors -o model.safetensors\n  \
 pantala get https://example.com/data.tar -o - | tar -x\n  \
 pantala get https://example.com/f -o f --digest sha256:9f86... --header 'Cookie: ...'\n  \
@@ -165,8 +199,13 @@ pub(crate) struct GetArgs {
     /// A header line for the origin, `Name: value`. Its value is treated as a secret. May be repeated.
     #[arg(long = "header", value_name = "LINE")]
     pub(crate) headers: Vec<String>,
-    /// A name that keeps different contents of one URL apart.
-    #[arg(long, default_value = "")]
+    /// A name that keeps different contents of one URL apart [default: none].
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) tag: String,
     /// Only these bytes: FIRST-LAST, FIRST- or -COUNT.
     #[arg(long, allow_hyphen_values = true)]
@@ -231,10 +270,10 @@ pub(crate) enum TokenCommand {
         #[arg(long, default_value = "daemon")]
         role: identity::Role,
         /// How many hosts it lets in.
-        #[arg(long, default_value = "1")]
+        #[arg(long, value_name = "COUNT", default_value = "1")]
         uses: NonZeroU32,
         /// How long it is good: 30min, 24h, 7d.
-        #[arg(long, default_value = "24h", value_parser = crate::config::duration)]
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = crate::config::duration)]
         ttl: std::time::Duration,
         #[command(flatten)]
         authority: AuthorityArgs,
@@ -290,7 +329,7 @@ pub(crate) struct AuthorityArgs {
     pub(crate) ca_dir: Option<PathBuf>,
     /// The cluster's name, to be sure of it [default: that of the authority; for a new one scheduler.cluster of the
     /// configuration].
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Option<types::ClusterId>,
     /// Print JSON.
     #[arg(long)]
@@ -302,11 +341,14 @@ pub(crate) struct AuthorityArgs {
 pub(crate) enum ConfigCommand {
     /// Check a file, with the environment and flags, and report everything that is wrong.
     #[command(
-        after_help = "Examples:\n  pantala config check\n  pantala config check ./pantala.toml\n  pantala config check --set peer.slots=4"
+        after_help = "Examples:\n  pantala config check\n  pantala config check ./pantala.toml\n  pantala config check --set peer.slots=4\n  pantala config check --json | jq -r '.[].key'"
     )]
     Check {
         /// The file, instead of --config.
         file: Option<PathBuf>,
+        /// Print the faults as JSON: none is an empty list.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         common: CommonFlags,
     },
@@ -334,7 +376,7 @@ pub(crate) struct CommonFlags {
     /// Set any key of the configuration. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     pub(crate) set: Vec<(String, String)>,
-    /// Short for --set log.level=...
+    /// Short for --set log.level=... (error, warn, info, debug, trace, or a filter such as info,store=debug).
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     /// Short for --set log.format=...
@@ -463,12 +505,10 @@ fn put<'a>(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_commands_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        commands().debug_assert();
     }
 }

@@ -7,7 +7,7 @@ use gateway::local::{
     client::{ClientError, TargetError},
 };
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Fault};
 
 /// The exit codes. docs/errors.md and docs/cli.md list them; tests keep all three equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +26,17 @@ pub(crate) enum Exit {
     NoDaemon = 6,
     /// The bytes are not what their digest says.
     Mismatch = 7,
+    /// Ctrl-C.
+    Interrupted = 130,
     /// Whoever read standard output went away: what a shell shows of a program that SIGPIPE ended.
     PipeClosed = 141,
+    /// SIGTERM.
+    Terminated = 143,
 }
 
 impl Exit {
     /// Every one, and what it means.
-    pub(crate) const ALL: [(Self, &'static str); 8] = [
+    pub(crate) const ALL: [(Self, &'static str); 10] = [
         (Self::Failed, "failed"),
         (Self::Usage, "usage"),
         (Self::Configuration, "configuration"),
@@ -40,7 +44,9 @@ impl Exit {
         (Self::Denied, "denied"),
         (Self::NoDaemon, "daemon not reachable"),
         (Self::Mismatch, "digest mismatch"),
+        (Self::Interrupted, "interrupted"),
         (Self::PipeClosed, "output closed"),
+        (Self::Terminated, "terminated"),
     ];
 }
 
@@ -51,6 +57,8 @@ pub(crate) struct Problem {
     /// The outermost first.
     causes: Vec<String>,
     next_step: Option<String>,
+    /// What is wrong with a configuration.
+    faults: Vec<Fault>,
 }
 
 impl Problem {
@@ -60,6 +68,7 @@ impl Problem {
             exit,
             causes: vec![message.into()],
             next_step: None,
+            faults: Vec::new(),
         }
     }
 
@@ -77,7 +86,13 @@ impl Problem {
             exit,
             causes,
             next_step: None,
+            faults: Vec::new(),
         }
+    }
+
+    /// What is wrong with a configuration, one by one.
+    pub(crate) fn faults(&self) -> &[Fault] {
+        &self.faults
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -128,6 +143,7 @@ impl Problem {
                     exit,
                     causes,
                     next_step: Some(next),
+                    faults: Vec::new(),
                 };
             }
         };
@@ -165,12 +181,17 @@ impl From<ConfigError> for Problem {
             }
             ConfigError::Check(_) => "correct these; `pantala config explain KEY` explains a key",
         };
+        let faults = match &error {
+            ConfigError::Read(_) => Vec::new(),
+            ConfigError::Check(faults) => faults.0.clone(),
+        };
         let chain = anyhow::Error::from(error);
         let causes = chain.chain().map(ToString::to_string).collect();
         Self {
             exit: Exit::Configuration,
             causes,
             next_step: Some(next.to_owned()),
+            faults,
         }
     }
 }

@@ -28,7 +28,7 @@ fn shown(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &["get"],
     &["task"],
     &["store", "ls"],
@@ -51,6 +51,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["up"],
     &["completions"],
     &["man"],
+    &["sim"],
 ];
 
 #[test]
@@ -62,7 +63,20 @@ fn every_command_has_help_with_examples() {
             help.contains("Usage:") && help.contains("Examples:"),
             "{command:?}\n{help}"
         );
+        assert!(
+            help.contains("Exit codes: 0 ok, 1 failed, 2 usage"),
+            "{help}"
+        );
     }
+    for group in ["store", "bypass", "token", "host", "config"] {
+        let help = out(&run(&[group, "--help"]).success());
+        assert!(help.contains("Examples:"), "{help}");
+    }
+    let help = out(&run(&["--help"]).success());
+    assert!(
+        help.contains("Examples:") && help.contains("141 output closed"),
+        "{help}"
+    );
 }
 
 #[test]
@@ -198,6 +212,11 @@ fn a_wrong_configuration_ends_with_3_and_lists_every_fault() {
             "{told}"
         );
     }
+    let listed = run(&["config", "check", "--json", shown(&file)]).code(3);
+    let listed: serde_json::Value = serde_json::from_str(&out(&listed)).expect("JSON");
+    assert_eq!(listed[1]["key"], "peer.slots");
+    assert_eq!(listed[1]["place"], format!("{}:4", shown(&file)));
+    assert_eq!(out(&run(&["config", "check", "--json"]).success()), "[]\n");
     run(&["config", "check", "/nowhere/c.toml"]).code(3);
 }
 

@@ -14,6 +14,10 @@ use crate::{
     problem::{Exit, Problem},
 };
 
+/// What to do when the authority's folder does not do what it should.
+pub(super) const NEXT: &str =
+    "run this on the scheduler's host as its user, or name the folder with --ca-dir";
+
 /// An authority and its folder.
 pub(super) struct Opened {
     pub(super) ca: ClusterCa,
@@ -44,7 +48,7 @@ pub(super) fn open(
             "opening the cluster's authority failed",
             error,
         )
-        .next("run this on the scheduler's host as its user, or name the folder with --ca-dir")
+        .next(NEXT)
     };
     // An authority is of one cluster: whoever names its folder need not name that, too.
     let cluster = match asked {

@@ -13,8 +13,11 @@ use crate::{
 pub(super) fn run(named: Option<PathBuf>, command: ConfigCommand) -> Result<(), Problem> {
     match command {
         ConfigCommand::Default => show::print(&reference::default_file()),
-        ConfigCommand::Check { file, common } => {
+        ConfigCommand::Check { file, json, common } => {
             let file = file.or(named);
+            if json {
+                return check_as_json(file, common.settings());
+            }
             let told = file.as_ref().map_or_else(
                 || "the configuration is good\n".to_owned(),
                 |file| format!("{} is good\n", file.display()),
@@ -30,6 +33,7 @@ pub(super) fn run(named: Option<PathBuf>, command: ConfigCommand) -> Result<(), 
             let key = find(&name).ok_or_else(|| {
                 let told = Settings::unknown(&name);
                 Problem::new(Exit::Usage, format!("{name}: {told}"))
+                    .next("`pantala config default` prints every key")
             })?;
             let sources = Sources {
                 flags: common.settings(),
@@ -45,4 +49,28 @@ pub(super) fn run(named: Option<PathBuf>, command: ConfigCommand) -> Result<(), 
             })
         }
     }
+}
+
+/// A fault as programs read it.
+#[derive(serde::Serialize)]
+struct Row {
+    key: String,
+    place: String,
+    told: String,
+}
+
+/// Prints the list of faults, and fails as a check for people does.
+fn check_as_json(
+    file: Option<PathBuf>,
+    flags: Vec<(String, String, String)>,
+) -> Result<(), Problem> {
+    let checked = load(file, flags);
+    let faults = checked.as_ref().err().map(Problem::faults);
+    let rows = faults.unwrap_or_default().iter().map(|fault| Row {
+        key: fault.key.clone(),
+        place: fault.place.to_string(),
+        told: fault.told.clone(),
+    });
+    show::print(&show::json(&rows.collect::<Vec<_>>()))?;
+    checked.map(drop)
 }

@@ -81,10 +81,8 @@ pub(super) fn run(file: Option<PathBuf>, args: RoleArgs<JsonFlag>) -> Result<(),
     } else {
         "things need"
     };
-    Err(Problem::new(
-        Exit::Failed,
-        format!("{bad} {thing} attention"),
-    ))
+    let message = format!("{bad} {thing} attention");
+    Err(Problem::new(Exit::Failed, message).next("do what stands beside each that is bad"))
 }
 
 fn text(findings: &[Finding]) -> String {

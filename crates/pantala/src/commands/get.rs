@@ -178,8 +178,11 @@ async fn interrupted() -> Problem {
         signal(SignalKind::terminate()),
     ) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-            Problem::new(Exit::Failed, "interrupted")
+            let exit = tokio::select! {
+                _ = interrupt.recv() => Exit::Interrupted,
+                _ = terminate.recv() => Exit::Terminated,
+            };
+            Problem::new(exit, "interrupted")
                 .next("give the same command again: what came so far is in the daemon's store")
         }
         (Err(error), _) | (_, Err(error)) => {

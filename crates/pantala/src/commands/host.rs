@@ -74,7 +74,8 @@ fn revoke(
             "if its key is lost to somebody, found a new cluster: the authority lies beside it",
         ));
     }
-    let failed = |error| Problem::of(Exit::Failed, "revoking the host failed", error);
+    let failed =
+        |error| Problem::of(Exit::Failed, "revoking the host failed", error).next(authority::NEXT);
     let was_out = revoked(&authority.ca)?.iter().any(|(out, _)| *out == host);
     let list = authority.ca.revoke(host, SystemTime::now());
     let list = list.map_err(|error| failed(anyhow::Error::from(error)))?;
@@ -162,7 +163,9 @@ fn own_key(dir: &Path) -> Result<Option<NodeKey>, Problem> {
 
 fn revoked(ca: &ClusterCa) -> Result<Vec<(HostId, SystemTime)>, Problem> {
     let revoked = ca.revoked();
-    revoked.map_err(|error| Problem::of(Exit::Failed, "reading the revocations failed", error))
+    revoked.map_err(|error| {
+        Problem::of(Exit::Failed, "reading the revocations failed", error).next(authority::NEXT)
+    })
 }
 
 fn of_connected(view: &HostView) -> Row {

@@ -2,10 +2,10 @@
 
 use std::{fmt::Write, io, path::Path};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
 use crate::{
-    cli::{Cli, Page},
+    cli::{Page, commands},
     config::reference,
     problem::{Exit, Problem},
     show,
@@ -14,13 +14,13 @@ use crate::{
 /// `pantala completions`.
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<(), Problem> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "pantala", &mut script);
+    clap_complete::generate(shell, &mut commands(), "pantala", &mut script);
     show::print(&String::from_utf8_lossy(&script))
 }
 
 /// `pantala man`.
 pub(super) fn man(folder: &Path) -> Result<(), Problem> {
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = commands().disable_help_subcommand(true);
     root.build();
     let written: io::Result<()> = pages(&root, folder);
     written.map_err(|error| {
@@ -94,7 +94,7 @@ pub(super) fn markdown(page: Page) -> String {
                 writeln!(page, "| {} | {meaning} |", exit as u8)
                     .expect("a string takes everything");
             }
-            let mut root = Cli::command().max_term_width(100).term_width(100);
+            let mut root = commands().max_term_width(100).term_width(100);
             root.build();
             section(&mut page, &root);
             page

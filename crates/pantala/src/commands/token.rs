@@ -44,8 +44,7 @@ pub(super) fn run(file: Option<PathBuf>, command: TokenCommand) -> Result<(), Pr
         }
         TokenCommand::List { authority } => {
             let tokens = store(file, &authority, false)?.list();
-            let tokens = tokens
-                .map_err(|error| Problem::of(Exit::Failed, "listing tokens failed", error))?;
+            let tokens = tokens.map_err(|error| failed("listing tokens failed", error))?;
             let rows: Vec<Row> = tokens.iter().map(row).collect();
             show::list(&rows, authority.json, table)
         }
@@ -62,8 +61,7 @@ fn create(
     as_json: bool,
 ) -> Result<(), Problem> {
     let minted = store.mint(role, uses, ttl);
-    let minted =
-        minted.map_err(|error| Problem::of(Exit::Failed, "making a token failed", error))?;
+    let minted = minted.map_err(|error| failed("making a token failed", error))?;
     let token = minted.text.expose();
     if as_json {
         let id = minted.id.to_string();
@@ -80,7 +78,7 @@ fn create(
 
 fn revoke(store: &TokenStore, id: TokenId, as_json: bool) -> Result<(), Problem> {
     let revoked = store.revoke(id);
-    match revoked.map_err(|error| Problem::of(Exit::Failed, "revoking the token failed", error))? {
+    match revoked.map_err(|error| failed("revoking the token failed", error))? {
         true if as_json => show::print(&show::json(
             &serde_json::json!({ "revoked": id.to_string() }),
         )),
@@ -90,6 +88,10 @@ fn revoke(store: &TokenStore, id: TokenId, as_json: bool) -> Result<(), Problem>
                 .next("look it up with `pantala token list`"),
         ),
     }
+}
+
+fn failed(doing: &str, error: impl Into<anyhow::Error>) -> Problem {
+    Problem::of(Exit::Failed, doing, error).next(authority::NEXT)
 }
 
 /// The tokens of the authority. Only making a token may make an authority.

@@ -30,7 +30,7 @@ use origin::{AllowedOrigin, Network, TokenRealm};
 use types::{ByteCount, ClusterId, RegistryHost, Topology};
 
 pub(crate) use self::{
-    fault::{Faults, Place},
+    fault::{Fault, Faults, Place},
     keys::find,
     layers::{ReadFileError, Settings, Sources, Value},
     read::Endpoint,

@@ -159,7 +159,8 @@ impl Ask<'_> {
             && asked != manifest.digest
         {
             let message = format!("the registry gave {} for {asked}", manifest.digest);
-            return Err(Problem::new(Exit::Mismatch, message));
+            return Err(Problem::new(Exit::Mismatch, message)
+                .next("the registry is wrong: tell who runs it, or ask another one"));
         }
         let (document, kind) = plan::read(&manifest.bytes).map_err(|cause| {
             let cause = anyhow::Error::msg(cause);
@@ -206,7 +207,8 @@ impl Ask<'_> {
         match told {
             Some(told) if !told.is(asked) => {
                 let message = format!("the image is for {told}, not for {asked}");
-                Err(Problem::new(Exit::NotFound, message))
+                Err(Problem::new(Exit::NotFound, message)
+                    .next("leave out --platform, or choose another image"))
             }
             _ => Ok(()),
         }
