@@ -108,7 +108,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  pantala up\n  pantala up --listen 127.0.0.1:7470 --set scheduler.listen=127.0.0.1:7480\n  pantala up --origin http://files.corp:8080 --data-dir /srv/pantala"
     )]
-    Up(RoleArgs<DaemonFlags>),
+    Up(RoleArgs<HostFlags>),
     /// Simulate a distribution to thousands of hosts on this machine, in virtual time.
     #[command(
         after_help = "Examples:\n  pantala sim --hosts 1000 --content 10GiB\n  pantala sim --hosts 5000 --faults 'kill 10% at 50%' --svg curve.svg\n  pantala sim --zones 'a 50%' --zones b --pipes 'a and b at 10Gbit' --json"
@@ -414,12 +414,19 @@ pub(crate) struct DaemonFlags {
     /// Short for --set control.join_token_file=...
     #[arg(long, value_name = "FILE")]
     pub(crate) join_token_file: Option<String>,
-    /// Short for --set origin.allow=...: lists an origin that is private or speaks plain text. May be repeated.
-    #[arg(long = "origin", value_name = "ORIGIN")]
-    pub(crate) origins: Vec<String>,
     /// Short for --set host.seed=true.
     #[arg(long)]
     pub(crate) seed: bool,
+    #[command(flatten)]
+    pub(crate) host: HostFlags,
+}
+
+/// Flags of a daemon wherever it runs. `up` has these alone: it is its own scheduler, and a seed.
+#[derive(Debug, Args)]
+pub(crate) struct HostFlags {
+    /// Short for --set origin.allow=...: lists an origin that is private or speaks plain text. May be repeated.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    pub(crate) origins: Vec<String>,
     /// Short for --set host.data_dir=...
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
@@ -463,7 +470,7 @@ impl CommonFlags {
 impl DaemonFlags {
     /// As sources of the configuration take them.
     pub(crate) fn settings(&self) -> Vec<(String, String, String)> {
-        let mut all = Vec::new();
+        let mut all = self.host.settings();
         put(
             &mut all,
             ("control.schedulers", "--scheduler"),
@@ -474,12 +481,20 @@ impl DaemonFlags {
             ("control.join_token_file", "--join-token-file"),
             self.join_token_file.as_ref(),
         );
-        put(&mut all, ("origin.allow", "--origin"), &self.origins);
         put(
             &mut all,
             ("host.seed", "--seed"),
             self.seed.then_some(&"true".to_owned()),
         );
+        all
+    }
+}
+
+impl HostFlags {
+    /// As sources of the configuration take them.
+    pub(crate) fn settings(&self) -> Vec<(String, String, String)> {
+        let mut all = Vec::new();
+        put(&mut all, ("origin.allow", "--origin"), &self.origins);
         put(
             &mut all,
             ("host.data_dir", "--data-dir"),

@@ -112,6 +112,7 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         &["token", "revoke", "xyz"],
         &["config", "explain", "host.datadir"],
         &["config", "check", "--set", "peer.slots"],
+        &["up", "--scheduler", "a:1"],
     ] {
         let told = err(&run(args).code(2));
         assert!(

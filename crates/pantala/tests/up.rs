@@ -27,6 +27,7 @@ impl Up {
             .args(["up", "--listen", "127.0.0.1:0"])
             .args(["--set", "scheduler.listen=127.0.0.1:0"])
             .args(["--set", "mirror.listen=off", "--set", "status.listen=off"])
+            .args(["--set", "control.schedulers=a:1"])
             .args(["--set", "scheduler.cluster=garden", "--set"])
             .args([set("scheduler.ca_dir", "ca"), "--set".into()])
             .args([set("host.data_dir", "data"), "--set".into()])
@@ -92,6 +93,8 @@ fn up_says_who_reaches_it_and_commands_learn_how_it_was_started() {
         first.contains("peers") && first.contains("this machine alone; only hosts of the cluster"),
         "{first}"
     );
+
+    assert!(first.contains("not used: `pantala up`"), "{first}");
 
     let (is_well, told) = up.ask(&["doctor"]);
     assert!(is_well, "{told}");

@@ -32,6 +32,12 @@ pub(super) fn run(role: Role, config: &Config) -> Result<(), Problem> {
         runtime.map_err(|error| Problem::of(Exit::Failed, "starting the runtime", error))?;
     info!(role = ?role, version = env!("CARGO_PKG_VERSION"), "starting");
     tell_doors(role, config);
+    if role == Role::Up {
+        let unused = ["control.schedulers", "control.join_token_file"];
+        for stated in unused.iter().filter_map(|key| config.stated(key)) {
+            warn!(key = stated.key, from = %stated.place, "not used: `pantala up` is its own scheduler");
+        }
+    }
     let stop = CancellationToken::new();
     let work = async {
         match role {
