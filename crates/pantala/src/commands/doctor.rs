@@ -437,3 +437,52 @@ async fn schedulers(config: &Config) -> Finding {
     Finding::new("scheduler", Health::Bad, silent.join("; "))
         .next("check the name, the port and firewalls; downloads go on without a scheduler, from known peers and the origin")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    /// What is found when this command reads `file`, and the daemon was started with `set`.
+    fn check(file: &str, set: &[(&str, &str)]) -> (Health, String) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, file).expect("written");
+        let load = |sources: &Sources| Config::load(sources).expect("a configuration").0;
+        let own = load(&Sources {
+            file: Some(path),
+            ..Sources::default()
+        });
+        let set = set.iter().map(|(key, value)| {
+            (
+                (*key).to_owned(),
+                (*value).to_owned(),
+                "flag --set".to_owned(),
+            )
+        });
+        let theirs = load(&Sources {
+            file: Some("/dev/null".into()),
+            told: set.collect(),
+            ..Sources::default()
+        });
+        let found = configuration(&own.stated, Some(&theirs));
+        (found.health, found.told)
+    }
+
+    #[test]
+    fn a_file_that_the_daemon_does_not_run_with_is_worth_a_warning() {
+        let file = "[peer]\nslots = 3\n";
+        let (health, told) = check(file, &[("peer.slots", "3")]);
+        assert_eq!(health, Health::Good, "{told}");
+        let (health, told) = check("", &[("peer.slots", "4")]);
+        assert_eq!(health, Health::Good);
+        assert!(told.contains("peer.slots = 4 (flag --set)"), "{told}");
+        let (health, told) = check(file, &[("peer.slots", "4")]);
+        assert_eq!(health, Health::Warning);
+        assert!(told.contains("peer.slots = 4"), "{told}");
+        let (health, told) = check(file, &[]);
+        assert_eq!(health, Health::Warning);
+        assert!(told.contains("peer.slots at its default"), "{told}");
+        assert_eq!(configuration(&[], None).health, Health::Warning);
+    }
+}

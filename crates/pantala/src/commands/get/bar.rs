@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Before a length is known there is no part of it: a bar would be full.
 const LOOKING: &str = "{spinner} looking for it  {elapsed}";
 const RUNNING: &str =
-    "{bar:32} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+    "{bar:20} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}";
 
 /// A bar on a terminal; nothing elsewhere.
 pub(super) fn begin() -> ProgressBar {
