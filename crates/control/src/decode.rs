@@ -419,6 +419,14 @@ impl TryFrom<proto::SchedulerMessage> for SchedulerMessage {
                 task: task(&named.task)?,
                 host: host(&named.host)?,
             },
+            Scheduler::Certificates(told) => {
+                let list = told.certificates;
+                bounded(&list, Self::CERTIFICATES_MAX, "too many certificates")?;
+                for one in &list {
+                    bounded(one, Self::CERTIFICATE_MAX, "a certificate is too long")?;
+                }
+                Self::Certificates(list)
+            }
             Scheduler::Revocations(bytes) => {
                 bounded(&bytes, REVOCATIONS_MAX, "revocations are too long")?;
                 Self::Revocations(bytes)

@@ -323,6 +323,9 @@ impl From<SchedulerMessage> for proto::SchedulerMessage {
                 task: name(task),
                 host: host.as_bytes().to_vec(),
             }),
+            SchedulerMessage::Certificates(certificates) => {
+                Scheduler::Certificates(proto::Certificates { certificates })
+            }
             SchedulerMessage::Revocations(bytes) => Scheduler::Revocations(bytes),
             SchedulerMessage::Pong { sent } => Scheduler::Pong(proto::Pong { sent: sent.0 }),
         };

@@ -94,6 +94,8 @@ pub enum SchedulerMessage {
         /// At most [`Introduce::HOSTS_MAX`].
         seeds: Vec<Neighbour>,
     },
+    /// Certificates of hosts that are, or were, seeds, here or gone: who gets them holds them against the authority.
+    Certificates(Vec<Vec<u8>>),
     /// The newest list of revocations, as signed.
     Revocations(Vec<u8>),
     /// The answer to a ping.
@@ -101,6 +103,13 @@ pub enum SchedulerMessage {
         /// The ping's own moment.
         sent: Moment,
     },
+}
+
+impl SchedulerMessage {
+    /// The most certificates in one message.
+    pub const CERTIFICATES_MAX: usize = 256;
+    /// The longest one, in bytes.
+    pub const CERTIFICATE_MAX: usize = 2048;
 }
 
 /// Changes to a host's neighbours in a task.

@@ -197,7 +197,7 @@ fn term(wide: u64, number: u32) -> Term {
 
 fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>());
-    (task(), host(), layout(), failure(), numbers, 0..14).prop_map(
+    (task(), host(), layout(), failure(), numbers, 0..15).prop_map(
         |(task, host, layout, cause, (wide, number, flag), which)| {
             let neighbour = Neighbour {
                 host,
@@ -267,6 +267,7 @@ fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
                     age: term.valid_for,
                 },
                 12 => SchedulerMessage::Revocations(wide.to_le_bytes().to_vec()),
+                13 => SchedulerMessage::Certificates(vec![wide.to_le_bytes().to_vec()]),
                 _ => SchedulerMessage::Pong { sent: Moment(wide) },
             }
         },

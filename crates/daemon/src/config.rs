@@ -163,23 +163,28 @@ pub struct Memory {
     pub answers: usize,
     /// Public manifests that the mirror keeps.
     pub manifests: ByteCount,
+    /// Bytes of signed words for pieces whose signers nobody named yet.
+    pub words: usize,
 }
 
 impl Memory {
     const FRAME: u64 = 256 << 10;
 
-    /// A quarter of `budget` for sending, a quarter for answers of the mirror, a twelfth for manifests, the rest for
-    /// receiving; each of the first two has room for one frame at least.
+    /// A quarter of `budget` for sending, a quarter for answers of the mirror, a twelfth for manifests, a little for
+    /// words that wait for a name, the rest for receiving; each of the first two has room for one frame at least.
     pub fn within(budget: ByteCount) -> Self {
         let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let quarter = count(budget.0 / 4 / Self::FRAME).max(1);
         // 8 MiB of the default: a hundred images' at some 10 KiB each take one.
         let manifests = ByteCount(budget.0 / 12);
+        // 1 MiB of the default.
+        let words = count(budget.0 / 96);
         Self {
             send_frames: quarter,
-            receive_bytes: count(budget.0 / 2 - manifests.0),
+            receive_bytes: count(budget.0 / 2 - manifests.0) - words,
             answers: quarter,
             manifests,
+            words,
         }
     }
 }
@@ -209,7 +214,7 @@ mod tests {
             let budget = ByteCount::mib(mib);
             let memory = Memory::within(budget);
             let frames = (memory.send_frames + memory.answers) as u64 * Memory::FRAME;
-            let rest = memory.receive_bytes as u64 + memory.manifests.0;
+            let rest = (memory.receive_bytes + memory.words) as u64 + memory.manifests.0;
             assert_eq!(frames + rest, budget.0);
         }
         assert_eq!(Memory::within(ByteCount::ZERO).send_frames, 1);

@@ -3,15 +3,17 @@
 //! So a revocation reaches hosts whose scheduler is away, with the first link to anybody who knows of it.
 
 use bytes::Bytes;
-use identity::{Links, RevocationList, SecureLink};
+use identity::{Links, RevocationList, SecureLink, Seeds};
 use tracing::{info, warn};
 use wire::{
     Config, HandshakeError, Hello,
-    codec::{REVOCATIONS_MAX, VERSION},
+    codec::{CERTIFICATE_MAX, REVOCATIONS_MAX, VERSION},
 };
 
 /// The longest list fits a hello: none is ever left out.
 const _: () = assert!(RevocationList::BYTES_MAX <= REVOCATIONS_MAX);
+/// So does what tells of a seed its frame.
+const _: () = assert!(Seeds::CERTIFICATE_MAX <= CERTIFICATE_MAX);
 
 /// What every link of this host begins with.
 #[derive(Clone)]

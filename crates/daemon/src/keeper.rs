@@ -1,5 +1,5 @@
 //! Keeps this host's identity: gets its next certificate in time, again and again, and puts what it hears of revocations
-//! on disk, so that a restart forgets nobody.
+//! and of seeds on disk, so that a restart forgets nobody.
 
 use std::{
     error::Error,
@@ -50,6 +50,7 @@ impl Keeper {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut renewals = Renewals::new(Chance::seeded(self.seed));
         let mut revocations = self.links.revocations();
+        let mut seeds = self.links.seeds();
         let mut asks: JoinSet<Asked> = JoinSet::new();
         loop {
             let identity = self.links.identity();
@@ -61,6 +62,10 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = revocations.changed() => self.heard().await,
+                Ok(()) = seeds.changed() => {
+                    self.save();
+                    self.events.tell(Event::Seeds).await;
+                }
                 Ok(()) = self.clients.changed() => {}
                 Some(asked) = asks.join_next() => self.answered(&mut renewals, asked),
                 () = sleep(wait), if client.is_some() => {

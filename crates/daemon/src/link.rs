@@ -81,6 +81,13 @@ impl Incoming {
                     Ok(())
                 }
                 Ok(wire::Event::Message {
+                    message: Message::Certificate(certificate),
+                    ..
+                }) => {
+                    self.certificate(&certificate);
+                    Ok(())
+                }
+                Ok(wire::Event::Message {
                     task: Some(task),
                     message: Message::Seal { seal, .. },
                 }) => {
@@ -142,14 +149,25 @@ impl Incoming {
             return;
         }
         let (signer, segment) = (segment.signer, Arc::new(segment));
-        if self.tasks.may_sign(&signer, &task) {
+        if task.may_sign(&signer) {
             return task.keep_segment(segment);
         }
         debug!(?signer, task = ?task.spec.task, "a segment's signer was not named importer yet");
-        task.set_aside(segment, self.host);
-        if self.tasks.may_sign(&signer, &task) {
-            // It was named in this very moment. Of what else was set aside the core hears by the name.
-            task.take_back(|of| *of == signer);
+        task.set_aside(segment, self.host, &self.tasks.aside);
+        if task.may_sign(&signer) {
+            // It was named in this very moment. Who else has what was set aside, the core hears by the name.
+            task.take_back();
+        }
+    }
+
+    /// Who is a seed, or is none any more: its word may follow. Held against the authority, so that a lie tells nothing.
+    fn certificate(&self, certificate: &[u8]) {
+        match self.tasks.links.learn_certificate(certificate) {
+            Ok(true) => debug!(host = %self.host, "a host passed on who is a seed"),
+            Ok(false) => {}
+            Err(cause) => {
+                debug!(host = %self.host, error = &cause as &dyn std::error::Error, "a certificate that was passed on is not believed");
+            }
         }
     }
 
@@ -161,7 +179,7 @@ impl Incoming {
         if task.content.seal().is_some() {
             return;
         }
-        let is_seed = |host: &HostId| self.tasks.is_seed(host);
+        let is_seed = |host: &HostId| self.tasks.links.is_seed(host);
         match seal::check(&seal, &task.spec, (&self.cluster, is_seed)) {
             Ok(()) if task.keep_seal(seal) => self.events.tell(Event::Sealed { task: id }).await,
             Ok(()) => {}

@@ -24,7 +24,7 @@ pub struct Table {
 pub enum Accepted {
     /// It told something new.
     New,
-    /// All of it was known, from the same or a newer epoch.
+    /// All of it was known, from somebody whose word counts as much or more, or is about pieces that were here already.
     Known,
     /// Its signer lied before.
     Liar,
@@ -32,29 +32,40 @@ pub enum Accepted {
 
 impl Table {
     /// The table of stored segments, whose signatures were checked when they came; those of `liars` do not count.
-    pub fn stored(segments: Vec<Segment>, liars: BTreeSet<HostId>) -> Self {
+    pub fn stored(
+        segments: impl Iterator<Item = Segment>,
+        liars: BTreeSet<HostId>,
+        is_seed: impl Fn(&HostId) -> bool,
+    ) -> Self {
         let mut table = Self {
             liars,
             ..Self::default()
         };
         for segment in segments {
-            table.accept(Arc::new(segment));
+            table.accept(Arc::new(segment), &is_seed, |_| None);
         }
         table
     }
 
-    /// Takes a well-formed segment whose signature was checked. A newer epoch replaces an older one.
-    pub fn accept(&mut self, segment: Arc<Segment>) -> Accepted {
+    /// Takes a well-formed segment whose signature was checked. A seed's word replaces that of others and never the other way
+    /// round; of two alike the newer epoch wins. Nothing is replaced that is `held`: who is given a piece gets the word that
+    /// it matches.
+    pub fn accept(
+        &mut self,
+        segment: Arc<Segment>,
+        is_seed: impl Fn(&HostId) -> bool,
+        held: impl Fn(PieceIndex) -> Option<PieceDigest>,
+    ) -> Accepted {
         if self.liars.contains(&segment.signer) {
             return Accepted::Liar;
         }
         let mut accepted = Accepted::Known;
-        for piece in segment.run().pieces() {
-            let is_news = self
-                .pieces
-                .get(&piece)
-                .is_none_or(|known| known.epoch < segment.epoch);
-            if is_news {
+        let rank = |of: &Segment| (is_seed(&of.signer), of.epoch);
+        let new = rank(&segment);
+        for (piece, digest) in segment.run().pieces().zip(&segment.digests) {
+            let known = self.pieces.get(&piece);
+            let is_news = known.is_none_or(|known| rank(known) < new);
+            if is_news && held(piece).is_none_or(|held| held == *digest) {
                 self.pieces.insert(piece, Arc::clone(&segment));
                 accepted = Accepted::New;
             }
@@ -97,6 +108,13 @@ impl Table {
         self.liars.contains(signer) || self.own.as_ref() == Some(signer)
     }
 
+    /// Forgets the words of signers that do not count any more. Whether there were any.
+    pub fn forget(&mut self, counts: impl Fn(&HostId) -> bool) -> bool {
+        let before = self.pieces.len();
+        self.pieces.retain(|_, segment| counts(&segment.signer));
+        self.pieces.len() < before
+    }
+
     /// The whole turned out wrong: every digest is void, and its signers are not believed again. What this host, `me`,
     /// reads anew counts. Returns who vouched for each piece.
     pub fn void(&mut self, me: HostId) -> BTreeMap<PieceIndex, HostId> {
@@ -137,12 +155,19 @@ mod tests {
         })
     }
 
+    fn accept(table: &mut Table, segment: Arc<Segment>) -> Accepted {
+        table.accept(segment, |_| false, |_| None)
+    }
+
     #[test]
     fn a_newer_epoch_wins_and_an_older_one_changes_nothing() {
         let mut table = Table::default();
-        assert_eq!(table.accept(segment(2, 0, &[1, 2, 3], 9)), Accepted::New);
-        assert_eq!(table.accept(segment(1, 1, &[7], 8)), Accepted::Known);
-        assert_eq!(table.accept(segment(3, 2, &[5, 6], 8)), Accepted::New);
+        assert_eq!(
+            accept(&mut table, segment(2, 0, &[1, 2, 3], 9)),
+            Accepted::New
+        );
+        assert_eq!(accept(&mut table, segment(1, 1, &[7], 8)), Accepted::Known);
+        assert_eq!(accept(&mut table, segment(3, 2, &[5, 6], 8)), Accepted::New);
         assert_eq!(table.newest_epoch(), Epoch(3));
         let digest = |piece| {
             table
@@ -159,16 +184,43 @@ mod tests {
     fn nobody_believes_the_signers_of_a_void_table() {
         let (mut table, me) = (Table::default(), HostId::from_bytes([3; 32]));
         let (liar, other) = (HostId::from_bytes([9; 32]), HostId::from_bytes([7; 32]));
-        table.accept(segment(1, 0, &[1], 9));
-        table.accept(segment(1, 1, &[1], 3));
+        accept(&mut table, segment(1, 0, &[1], 9));
+        accept(&mut table, segment(1, 1, &[1], 3));
         let signers = [(PieceIndex(0), liar), (PieceIndex(1), me)];
         assert_eq!(table.void(me), signers.into());
-        assert_eq!(table.accept(segment(5, 0, &[1], 9)), Accepted::Liar);
+        assert_eq!(accept(&mut table, segment(5, 0, &[1], 9)), Accepted::Liar);
         assert_eq!(table.digest_of(PieceIndex(0)), None);
         assert!(table.refuses(&liar) && table.refuses(&me) && !table.refuses(&other));
-        assert_eq!(table.accept(segment(6, 0, &[2], 7)), Accepted::New);
-        assert_eq!(table.accept(segment(6, 1, &[2], 3)), Accepted::New);
+        assert_eq!(accept(&mut table, segment(6, 0, &[2], 7)), Accepted::New);
+        assert_eq!(accept(&mut table, segment(6, 1, &[2], 3)), Accepted::New);
         table.believe_all_but(BTreeSet::new());
         assert!(!table.refuses(&liar) && !table.refuses(&me));
+    }
+
+    #[test]
+    fn a_seeds_word_outranks_every_other_whatever_its_epoch() {
+        let (mut table, seed) = (Table::default(), HostId::from_bytes([7; 32]));
+        let is_seed = |host: &HostId| *host == seed;
+        let mut accept = |segment| table.accept(segment, is_seed, |_| None);
+        assert_eq!(accept(segment(9, 0, &[1], 8)), Accepted::New);
+        assert_eq!(accept(segment(2, 0, &[2], 7)), Accepted::New);
+        assert_eq!(accept(segment(9, 0, &[1], 8)), Accepted::Known);
+        assert_eq!(accept(segment(3, 0, &[3], 7)), Accepted::New);
+        assert_eq!(accept(segment(2, 0, &[2], 7)), Accepted::Known, "a replay");
+        assert!(!table.forget(is_seed));
+        assert!(table.forget(|_| false), "it is none any more");
+        assert_eq!(table.digest_of(PieceIndex(0)), None);
+    }
+
+    #[test]
+    fn a_piece_that_is_here_keeps_the_word_that_it_matches() {
+        let mut table = Table::default();
+        let held = |piece: PieceIndex| (piece.0 == 0).then_some(PieceDigest::from_bytes([1; 32]));
+        let mut accept = |segment| table.accept(segment, |_| false, held);
+        assert_eq!(accept(segment(1, 0, &[1, 1], 7)), Accepted::New);
+        assert_eq!(accept(segment(2, 0, &[2, 2], 8)), Accepted::New);
+        let digest = |piece| table.digest_of(PieceIndex(piece));
+        let [one, two] = [1, 2].map(|digest| Some(PieceDigest::from_bytes([digest; 32])));
+        assert_eq!([digest(0), digest(1)], [one, two]);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use gateway::Efficiency;
+use identity::Links;
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use types::{
 use crate::{
     reception::Awaited,
     table::{Accepted, Table},
-    unnamed::Unnamed,
+    unnamed::{Aside, Unnamed},
 };
 
 /// What a task is about: enough to start it anywhere.
@@ -45,6 +46,15 @@ impl TaskSpec {
     /// word counts.
     pub fn is_by_digest(&self) -> bool {
         self.digest.is_some_and(|digest| digest.names(&self.task))
+    }
+}
+
+/// Whether `signer`'s word, which was accepted when it came, counts still: it was not thrown out, and where no digest names
+/// the content it is a seed. Who is named importer is told anew after each start, and is not asked for here.
+pub(crate) fn counts(links: &Links, is_by_digest: bool, signer: &HostId) -> bool {
+    match is_by_digest {
+        true => !links.is_revoked(*signer),
+        false => links.is_seed(signer),
     }
 }
 
@@ -134,6 +144,8 @@ pub struct Task {
     pub table: RwLock<Table>,
     /// Pieces that were asked for, by whom they were asked of: anything else that comes is dropped.
     pub(crate) awaited: Awaited,
+    /// Who is a seed, and who was thrown out.
+    links: Links,
     /// Hosts that the scheduler named importers of it: their word counts for its pieces.
     importers: RwLock<BTreeSet<HostId>>,
     /// Words of hosts that nobody named yet.
@@ -144,6 +156,7 @@ pub struct Task {
     news: watch::Sender<News>,
     is_by_digest: bool,
     is_unshared: AtomicBool,
+    has_lost_words: AtomicBool,
     local: AtomicU64,
     peer: AtomicU64,
     origin: AtomicU64,
@@ -153,16 +166,30 @@ impl Task {
     /// Importers that one task may have had.
     const IMPORTERS_MAX: usize = 256;
 
-    /// A task over `content`, whose held pieces count as local.
-    pub fn new(spec: TaskSpec, content: Content, table: Table) -> Self {
+    /// A task over `content`, whose held pieces count as local. It takes up the stored words that count, but those of `liars`.
+    pub fn new(
+        spec: TaskSpec,
+        content: Content,
+        (links, liars): (Links, BTreeSet<HostId>),
+    ) -> Self {
+        let segments = content.segments();
+        let is_by_digest = spec.is_by_digest();
+        let all = segments.len();
+        let counting = segments.into_iter();
+        let counting = counting.filter(|word| counts(&links, is_by_digest, &word.signer));
+        let counting: Vec<Segment> = counting.collect();
+        let has_lost_words = counting.len() < all;
+        let table = Table::stored(counting.into_iter(), liars, |host| links.is_seed(host));
         let have = content.have();
         let local = have
             .iter()
             .map(|piece| spec.layout.length_of(piece).0)
             .sum();
         Self {
-            is_by_digest: spec.is_by_digest(),
+            is_by_digest,
             is_unshared: AtomicBool::new(false),
+            has_lost_words: AtomicBool::new(has_lost_words),
+            links,
             spec,
             content,
             table: RwLock::new(table),
@@ -227,21 +254,56 @@ impl Task {
 
     /// Keeps a segment whose signature was checked, for the pieces to come and for a restart.
     pub(crate) fn keep_segment(&self, segment: Arc<Segment>) {
-        if self.table.write().accept(Arc::clone(&segment)) == Accepted::New
-            && let Err(cause) = self.content.put_segment(Segment::clone(&segment))
+        let is_seed = |host: &HostId| self.links.is_seed(host);
+        let held = |piece| self.content.digest_of(piece);
+        let accepted = (self.table.write()).accept(Arc::clone(&segment), is_seed, held);
+        if accepted == Accepted::New
+            && let Err(cause) = self.content.put_segment(Segment::clone(&segment), is_seed)
         {
             tracing::debug!(task = ?self.spec.task, error = &cause as &dyn std::error::Error, "a segment was not stored");
         }
     }
 
-    /// Sets aside a well-signed segment that `from` passed on: its signer may be named yet.
-    pub(crate) fn set_aside(&self, segment: Arc<Segment>, from: HostId) {
-        self.unnamed.lock().keep(segment, from);
+    /// Whether `signer` may vouch for pieces: a seed, or, where the whole is hashed against a digest in the end, a host that
+    /// the scheduler named its importer; nobody who was thrown out.
+    pub(crate) fn may_sign(&self, signer: &HostId) -> bool {
+        let is_named = self.is_by_digest && self.has_named(signer);
+        self.links.is_seed(signer) || (is_named && !self.links.is_revoked(*signer))
+    }
+
+    /// Whose word counts has changed. Forgets words that count no more, and takes up stored ones that do by now: whether
+    /// there were any of each.
+    pub(crate) fn judge_again(&self) -> (bool, bool) {
+        let counts = |signer: &HostId| counts(&self.links, self.is_by_digest, signer);
+        let has_lost = self.table.write().forget(counts);
+        if has_lost {
+            self.has_lost_words.store(true, Ordering::Relaxed);
+        }
+        let mut has_won = false;
+        // With a digest every word that is stored counts, unless its signer was thrown out, for good.
+        if !self.is_by_digest {
+            let is_seed = |host: &HostId| self.links.is_seed(host);
+            let held = |piece| self.content.digest_of(piece);
+            for word in self.content.segments() {
+                if counts(&word.signer) {
+                    let accepted = self.table.write().accept(Arc::new(word), is_seed, held);
+                    has_won |= accepted == Accepted::New;
+                }
+            }
+        }
+        (has_lost, has_won)
+    }
+
+    /// Sets aside a well-signed segment that `from` passed on, if there is room: its signer may be named yet.
+    pub(crate) fn set_aside(&self, segment: Arc<Segment>, from: HostId, aside: &Aside) {
+        if let Some(place) = aside.place(from, segment.digests.len()) {
+            self.unnamed.lock().keep(segment, place);
+        }
     }
 
     /// Keeps what was set aside of signers that may sign by now. Returns who has which pieces of it.
-    pub(crate) fn take_back(&self, may_sign: impl Fn(&HostId) -> bool) -> Vec<(HostId, PieceRun)> {
-        let named = self.unnamed.lock().take(may_sign);
+    pub(crate) fn take_back(&self) -> Vec<(HostId, PieceRun)> {
+        let named = self.unnamed.lock().take(|signer| self.may_sign(signer));
         let keep = |(segment, from): (Arc<Segment>, HostId)| {
             let run = segment.run();
             self.keep_segment(segment);
@@ -304,10 +366,12 @@ impl Task {
         self.table.read().segment_of(piece).is_some()
     }
 
-    /// Whether others may count on the whole, once it is here: its digest is its name, or somebody whom they believe vouches
-    /// for each piece.
+    /// Whether others may count on the whole, once it is here: its digest is its name, and no word for it was lost, or
+    /// somebody whom they believe vouches for each piece.
     pub(crate) fn is_for_others(&self) -> bool {
-        self.is_by_digest || self.table.read().is_whole(self.spec.layout.piece_count())
+        let has_lost_words = self.has_lost_words.load(Ordering::Relaxed);
+        let is_whole = || (self.table.read()).is_whole(self.spec.layout.piece_count());
+        (self.is_by_digest && !has_lost_words) || is_whole()
     }
 
     /// A part of it was read for this host alone: no seed vouches for it, and no digest names it.

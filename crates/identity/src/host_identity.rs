@@ -14,15 +14,17 @@ use crate::{
     private_dir::PrivateDir,
     revocation::{REVOCATIONS_FILE, RevocationList},
     role::Roles,
+    seeds::Seeds,
 };
 
-/// A host's key, its certificate, its cluster's authority, and the revocations it knew when it was loaded.
+/// A host's key, its certificate, its cluster's authority, and the revocations and seeds it knew when it was loaded.
 #[derive(Clone, Debug)]
 pub struct Identity {
     key: NodeKey,
     leaf: Leaf,
     authority: Authority,
     revocations: RevocationList,
+    seeds: Seeds,
 }
 
 impl Identity {
@@ -37,6 +39,7 @@ impl Identity {
             leaf,
             authority,
             revocations,
+            seeds: Seeds::default(),
         }
     }
 
@@ -59,10 +62,12 @@ impl Identity {
         let (leaf, authority) =
             read_chain(&text, &key).map_err(|fault| fault.at(dir.path_of(CERTIFICATE_FILE)))?;
         let revocations = RevocationList::load(&dir, &authority)?;
-        Ok(Some(Self::new(key, leaf, authority, revocations)))
+        let seeds = Seeds::load(&dir, &authority)?;
+        let identity = Self::new(key, leaf, authority, revocations);
+        Ok(Some(identity.with_seeds(seeds)))
     }
 
-    /// Writes the certificate and the revocations beside the key, which must be in `dir` already. After a crash each file
+    /// Writes the certificate, the revocations and the seeds beside the key, which must be in `dir` already. After a crash each file
     /// is the old one or the new one, and any mixture of them is good.
     pub fn save(&self, dir: &Path) -> Result<(), LoadError> {
         let dir = PrivateDir::open_or_create(dir)?;
@@ -77,6 +82,7 @@ impl Identity {
         let mut text = pem::write("CERTIFICATE", &self.leaf.der);
         text.push_str(&pem::write("CERTIFICATE", self.authority.der()));
         lock.write(REVOCATIONS_FILE, self.revocations.as_bytes())?;
+        self.seeds.save(&lock)?;
         lock.write(CERTIFICATE_FILE, text.as_bytes())
     }
 
@@ -98,6 +104,13 @@ impl Identity {
         if list.is_newer_than(&self.revocations) {
             self.revocations = list;
         }
+        self
+    }
+
+    /// This identity with the seeds that are known now, to be saved.
+    #[must_use]
+    pub(crate) fn with_seeds(mut self, seeds: Seeds) -> Self {
+        self.seeds = seeds;
         self
     }
 
@@ -140,6 +153,10 @@ impl Identity {
     /// is tried again until [`Self::expires_at`].
     pub fn renew_at(&self) -> SystemTime {
         self.leaf.renew_at()
+    }
+
+    pub(crate) fn seeds(&self) -> &Seeds {
+        &self.seeds
     }
 
     pub(crate) fn leaf(&self) -> &Leaf {

@@ -3,7 +3,7 @@
 //! A host is its Ed25519 key ([`NodeKey`]); the public half is its `HostId`. A cluster is a certificate authority
 //! ([`ClusterCa`]) that turns host ids into certificates of 72 hours. A host gets its first one with a join token
 //! ([`Bootstrap`]) and later ones over a link it already has; together they are its [`Identity`]. [`Links`] makes
-//! mutually authenticated TLS 1.3 links out of TCP streams, and knows who was revoked.
+//! mutually authenticated TLS 1.3 links out of TCP streams, and knows who was revoked and who is a seed.
 //!
 //! What the rest of the house relies on:
 //! - No rustls, rcgen or X.509 type leaves this crate. Certificates are checked by rustls' own WebPKI verifiers with the
@@ -39,6 +39,7 @@ mod private_dir;
 mod renewals;
 mod revocation;
 mod role;
+mod seeds;
 mod signer;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -60,6 +61,7 @@ pub use node_key::{NodeKey, verify};
 pub use renewals::Renewals;
 pub use revocation::{RevocationError, RevocationList};
 pub use role::{ParseRoleError, Role, Roles};
+pub use seeds::{PassedOnError, Seeds};
 pub use tls::install_provider;
 pub use token::{JoinToken, ParseTokenError, TokenId};
 pub use token_store::{MintError, MintedToken, RedeemError, TokenInfo, TokenStore};

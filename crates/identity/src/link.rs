@@ -119,7 +119,6 @@ impl SecureLink {
     }
 }
 
-#[cfg(test)]
 impl SecureLink {
     pub(crate) fn stream(&self) -> &TlsStream<TcpStream> {
         &self.stream

@@ -1,10 +1,14 @@
-//! Makes links: dials and accepts, and knows who was revoked.
+//! Makes links: dials and accepts, and knows who was revoked and who is a seed.
 //!
 //! WebPKI decides in the handshake whether a certificate is genuine, valid, fit for its use and, when dialling, whose. Right
 //! after it, before a link is handed out, we look again: does the certificate name the host whose key it has, is it of
 //! our cluster, was the host revoked, may it serve what it was asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::{ClientConfig, ServerConfig, server::Acceptor};
 use rustls_pki_types::ServerName;
@@ -22,6 +26,7 @@ use crate::{
     names,
     revocation::{RevocationError, RevocationList},
     role::Role,
+    seeds::{PassedOnError, Seeds},
     tls::OwnSide,
 };
 
@@ -134,6 +139,7 @@ struct Shared {
     /// Replaced as a whole; links that live on keep what they began with.
     doors: watch::Sender<Arc<Doors>>,
     revocations: watch::Sender<Arc<RevocationList>>,
+    seeds: watch::Sender<Arc<Seeds>>,
     handshakes: Handshakes,
     limits: LinkLimits,
 }
@@ -192,7 +198,11 @@ impl Links {
     /// The same with other limits.
     pub fn with_limits(identity: Identity, limits: LinkLimits) -> Self {
         let revocations = Arc::new(identity.revocations().clone());
+        let mut seeds = identity.seeds().clone();
+        seeds.learn(identity.leaf());
+        seeds.forget(|host| revocations.contains(host));
         Self(Arc::new(Shared {
+            seeds: watch::Sender::new(Arc::new(seeds)),
             doors: watch::Sender::new(Arc::new(Doors::new(identity, &limits))),
             revocations: watch::Sender::new(revocations),
             handshakes: Handshakes::new(limits.handshakes_max, limits.handshakes_per_source_max),
@@ -200,10 +210,12 @@ impl Links {
         }))
     }
 
-    /// The identity that new links are made with, and the newest revocations.
+    /// The identity that new links are made with, with the newest revocations and the seeds as they are known now.
     pub fn identity(&self) -> Identity {
         let newest = RevocationList::clone(&self.0.revocations.borrow());
-        self.doors().identity.clone().with_revocations(newest)
+        let seeds = Seeds::clone(&self.0.seeds.borrow());
+        let identity = self.doors().identity.clone();
+        identity.with_revocations(newest).with_seeds(seeds)
     }
 
     /// Makes new links with a renewed identity of the same host; links that exist go on undisturbed.
@@ -216,6 +228,7 @@ impl Links {
             && identity.authority().fingerprint() == current.authority().fingerprint();
         if same {
             self.learn(identity.revocations().clone());
+            self.note(identity.leaf());
             let doors = Doors::new(identity, &self.0.limits);
             self.0.doors.send_replace(Arc::new(doors));
         }
@@ -250,6 +263,7 @@ impl Links {
         };
         let link = dial.through(tcp, self.0.limits.handshake).await?;
         self.judge(&link.remote(), protocol, Some(protocol.callee_role()))?;
+        self.note(&leaf_of(link.stream())?);
         Ok(link)
     }
 
@@ -282,6 +296,7 @@ impl Links {
             protocol => {
                 let remote = remote_of(&stream, doors.identity.authority())?;
                 self.judge(&remote, protocol, protocol.caller_role())?;
+                self.note(&leaf_of(&stream)?);
                 Ok(Accepted::Host(SecureLink::new(stream, remote, protocol)))
             }
         }
@@ -318,13 +333,74 @@ impl Links {
     }
 
     fn learn(&self, list: RevocationList) -> bool {
-        self.0.revocations.send_if_modified(|current| {
+        let is_news = self.0.revocations.send_if_modified(|current| {
             let is_news = list.is_newer_than(current);
             if is_news {
                 *current = Arc::new(list);
             }
             is_news
-        })
+        });
+        if is_news {
+            let is_gone = |host| self.is_revoked(host);
+            self.change_seeds(|seeds| seeds.forget(is_gone));
+        }
+        is_news
+    }
+
+    /// Whether `host` is a seed, as far as this host has heard: genuine certificates say so, and it was not thrown out.
+    pub fn is_seed(&self, host: &HostId) -> bool {
+        // As verifiers with a grace run their clocks.
+        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
+        self.0.seeds.borrow().is_seed(host, late) && !self.is_revoked(*host)
+    }
+
+    /// Takes in a certificate that somebody passed on. `true` if it was news on who is a seed.
+    pub fn learn_certificate(&self, certificate: &[u8]) -> Result<bool, PassedOnError> {
+        if self.0.seeds.borrow().has(certificate) {
+            return Ok(false);
+        }
+        let leaf = Leaf::read(certificate).map_err(PassedOnError::Unfit)?;
+        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
+        let doors = self.doors();
+        let authority = doors.identity.authority();
+        if leaf.cluster != *authority.cluster() || !authority.vouches_for(&leaf, late) {
+            return Err(PassedOnError::Foreign);
+        }
+        if self.is_revoked(leaf.host) {
+            return Err(PassedOnError::Revoked(leaf.host));
+        }
+        Ok(self.note(&leaf))
+    }
+
+    /// Takes in a genuine certificate.
+    fn note(&self, leaf: &Leaf) -> bool {
+        let is_of_use = {
+            let seeds = self.0.seeds.borrow();
+            let may_be_news = leaf.roles.contains(Role::Seed) || seeds.knows(&leaf.host);
+            may_be_news && !seeds.has(&leaf.der)
+        };
+        is_of_use && self.change_seeds(|seeds| !self.is_revoked(leaf.host) && seeds.learn(leaf))
+    }
+
+    fn change_seeds(&self, change: impl FnOnce(&mut Seeds) -> bool) -> bool {
+        (self.0.seeds).send_if_modified(|current| change(Arc::make_mut(current)))
+    }
+
+    /// The certificate that tells whether `host` is a seed, to be passed on with its word.
+    pub fn certificate_of(&self, host: &HostId) -> Option<Vec<u8>> {
+        let seeds = self.0.seeds.borrow();
+        seeds.certificate_of(host).map(<[u8]>::to_vec)
+    }
+
+    /// The hosts that are seeds now, as [`Links::is_seed`] has it.
+    pub fn all_seeds(&self) -> BTreeSet<HostId> {
+        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
+        self.0.seeds.borrow().all(late)
+    }
+
+    /// The seeds as they are known now, and a wake-up whenever that changes.
+    pub fn seeds(&self) -> watch::Receiver<Arc<Seeds>> {
+        self.0.seeds.subscribe()
     }
 
     /// The newest list, and a wake-up for each newer one: whoever holds links waits on it to drop those of the revoked.

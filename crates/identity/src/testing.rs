@@ -6,7 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use crate::{ca::ClusterCa, host_identity::Identity, node_key::NodeKey, role::Role, role::Roles};
@@ -64,6 +64,16 @@ impl Cluster {
         let key = NodeKey::ephemeral();
         let identity = self.ca.identity_for(&key, roles, SystemTime::now());
         identity.expect("a new host has not been revoked")
+    }
+
+    /// The same host with a certificate that is made `later`, for a role.
+    ///
+    /// # Panics
+    /// If it was revoked, or the authority's files cannot be read.
+    pub fn again(&self, of: &Identity, (role, later): (Role, Duration)) -> Identity {
+        let at = SystemTime::now() + later;
+        let identity = self.ca.identity_for(of.key(), Roles::from(role), at);
+        identity.expect("it has not been revoked")
     }
 
     /// A directory of this cluster, for more files.

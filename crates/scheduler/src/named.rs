@@ -62,6 +62,12 @@ impl Lists {
     fn of(&self, task: &TaskId) -> &[HostId] {
         self.0.of.get(task).map_or(&[], Vec::as_slice)
     }
+
+    fn forget(&mut self, is_gone: impl Fn(&HostId) -> bool) {
+        for hosts in self.0.of.values_mut() {
+            hosts.retain(|host| !is_gone(host));
+        }
+    }
 }
 
 /// What single hosts said of ids that this scheduler has never met: anybody can make keys, so each waits for a second voice.
@@ -85,8 +91,8 @@ impl Claims {
     const IDS_MAX: usize = 16;
     const IDS_PER_TELLER_MAX: usize = 2;
 
-    /// `by` says that `host` was an importer of `task`. Whether another said so before.
-    fn is_second(&mut self, (task, host): (TaskId, HostId), by: HostId) -> bool {
+    /// `by` says that `host` was an importer of `task`. Who said so before, if another did.
+    fn first_voice(&mut self, (task, host): (TaskId, HostId), by: HostId) -> Option<HostId> {
         let (claims, forgotten) = self.by_task.entry(task);
         if let Some((oldest, claims)) = forgotten {
             for (id, _) in claims {
@@ -94,19 +100,33 @@ impl Claims {
             }
         }
         if let Some(at) = claims.iter().position(|(id, _)| *id == host) {
-            let is_second = claims[at].1 != by;
-            if is_second {
-                claims.remove(at);
-                self.by_id.remove(&(host, task));
+            let first = claims[at].1;
+            if first == by {
+                return None;
             }
-            return is_second;
+            claims.remove(at);
+            self.by_id.remove(&(host, task));
+            return Some(first);
         }
         let told = claims.iter().filter(|(_, teller)| *teller == by).count();
         if claims.len() < Self::IDS_MAX && told < Self::IDS_PER_TELLER_MAX {
             claims.push((host, by));
             self.by_id.insert((host, task));
         }
-        false
+        None
+    }
+
+    /// Of whoever is gone nothing was said, nor did they say anything.
+    fn forget(&mut self, is_gone: impl Fn(&HostId) -> bool) {
+        for (task, claims) in &mut self.by_task.of {
+            claims.retain(|(id, by)| {
+                let is_kept = !is_gone(id) && !is_gone(by);
+                if !is_kept {
+                    self.by_id.remove(&(*id, *task));
+                }
+                is_kept
+            });
+        }
     }
 
     /// `host` is met: the tasks that it was said to have imported, and by whom.
@@ -130,14 +150,37 @@ impl Claims {
     }
 }
 
+/// An importer of an earlier scheduler, and whose voices made that believed: one, or two if it was never met.
+struct Told {
+    host: HostId,
+    by: HostId,
+    first: Option<HostId>,
+}
+
+impl Told {
+    fn hosts(&self) -> impl Iterator<Item = HostId> {
+        [self.host, self.by].into_iter().chain(self.first)
+    }
+}
+
 /// Importers that this scheduler named, and those of an earlier one that it was told of.
-#[derive(Default)]
 pub(crate) struct Named {
     own: Lists,
-    told: Lists,
+    told: ByTask<Vec<Told>>,
     claims: Claims,
     /// Hosts whose certificate was seen since the start. Bounded: of further ones two others have to tell.
     met: BTreeSet<HostId>,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self {
+            own: Lists::default(),
+            told: ByTask::new(16_384),
+            claims: Claims::default(),
+            met: BTreeSet::new(),
+        }
+    }
 }
 
 impl Named {
@@ -147,7 +190,7 @@ impl Named {
 
     /// `host` is the importer of `task`. Whether that is news.
     pub(crate) fn name(&mut self, task: TaskId, host: HostId) -> bool {
-        self.own.note(task, host, Self::OWN_MAX) && !self.told.of(&task).contains(&host)
+        self.own.note(task, host, Self::OWN_MAX) && !self.told_of(&task).any(|told| told == host)
     }
 
     /// `by` says that `host` was an importer of `task`. Whether that is news and believed: `host` was met, or another said
@@ -156,8 +199,34 @@ impl Named {
         if self.of(&task).any(|named| named == host) {
             return false;
         }
-        let is_believed = self.met.contains(&host) || self.claims.is_second((task, host), by);
-        is_believed && self.told.note(task, host, Self::TOLD_MAX)
+        let first = match self.met.contains(&host) {
+            true => None,
+            false => match self.claims.first_voice((task, host), by) {
+                None => return false,
+                first => first,
+            },
+        };
+        let (told, _) = self.told.entry(task);
+        let is_kept = told.len() < Self::TOLD_MAX;
+        if is_kept {
+            told.push(Told { host, by, first });
+        }
+        is_kept
+    }
+
+    /// Hosts were thrown out: nothing that they signed counts, nor anything that they said of others.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&HostId) -> bool) {
+        self.own.forget(&is_gone);
+        for told in self.told.of.values_mut() {
+            told.retain(|told| !told.hosts().any(|host| is_gone(&host)));
+        }
+        self.claims.forget(&is_gone);
+        self.met.retain(|host| !is_gone(host));
+    }
+
+    fn told_of(&self, task: &TaskId) -> impl Iterator<Item = HostId> {
+        let told = self.told.of.get(task).into_iter().flatten();
+        told.map(|told| told.host)
     }
 
     /// `host` has shown a certificate of the cluster. What was said of it before: tasks that it imported, and by whom.
@@ -170,8 +239,8 @@ impl Named {
 
     /// Who was named for `task`, in order.
     pub(crate) fn of(&self, task: &TaskId) -> impl Iterator<Item = HostId> {
-        let both = self.own.of(task).iter().chain(self.told.of(task));
-        both.copied()
+        let own = self.own.of(task).iter().copied();
+        own.chain(self.told_of(task))
     }
 }
 
@@ -236,5 +305,27 @@ mod tests {
             named.claims.by_id.len(),
             named.claims.by_task.of[&task].len()
         );
+    }
+
+    #[test]
+    fn whoever_is_thrown_out_is_named_no_more_and_its_voice_does_not_count() {
+        let task = TaskId::from_bytes([0; 32]);
+        let host = |byte| HostId::from_bytes([byte; 32]);
+        let [gone, other, third] = [9, 1, 2].map(host);
+        let mut named = Named::default();
+        for met in [gone, other, host(3)] {
+            named.met(met);
+        }
+        named.name(task, gone);
+        named.name(task, other);
+        assert!(named.told((task, host(3)), gone), "it was met");
+        assert!(!named.told((task, host(4)), gone));
+        assert!(named.told((task, host(4)), other), "the second voice");
+        assert!(!named.told((task, host(5)), gone), "the first voice");
+        named.forget(|host| *host == gone);
+        assert_eq!(named.of(&task).collect::<Vec<_>>(), [other]);
+        assert!(!named.told((task, host(5)), other), "it is the first again");
+        assert!(!named.told((task, gone), other), "it was not met");
+        assert!(named.told((task, host(5)), third));
     }
 }

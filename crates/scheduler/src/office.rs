@@ -29,24 +29,16 @@ fn failed(cause: impl std::error::Error + 'static) -> Denied {
     Denied::Failed("its authority's files cannot be used".to_owned())
 }
 
-fn issued(cause: IssueError) -> Denied {
+fn refused(cause: IssueError) -> Denied {
     match cause {
         IssueError::Revoked(_) => Denied::Refused(cause.to_string()),
         IssueError::Store(cause) => failed(cause),
     }
 }
 
-fn carried(answer: identity::EnrolAnswer) -> EnrolAnswer {
-    EnrolAnswer {
-        certificate: answer.certificate,
-        authority: answer.authority,
-        revocations: answer.revocations,
-    }
-}
-
 impl Joiners for Office {
     fn enrol(&self, request: EnrolRequest) -> Answer<EnrolAnswer> {
-        let ca = self.ca.clone();
+        let office = self.clone();
         answer(move || {
             let request = identity::EnrolRequest {
                 host: request.host,
@@ -54,21 +46,37 @@ impl Joiners for Office {
                 nonce: request.nonce,
                 proof: request.proof,
             };
-            match ca.enrol(&request, SystemTime::now()) {
-                Ok(answer) => Ok(carried(answer)),
-                Err(EnrolError::Issue(cause)) => Err(issued(cause)),
-                Err(refused) => Err(Denied::Refused(refused.to_string())),
+            match office.ca.enrol(&request, SystemTime::now()) {
+                Ok(answer) => Ok(office.issued(answer)),
+                Err(EnrolError::Issue(cause)) => Err(refused(cause)),
+                Err(cause) => Err(Denied::Refused(cause.to_string())),
             }
         })
     }
 }
 
 impl Office {
+    /// An answer on its way. Who is a seed by it, or is none any more, is known from now on: a stream that lives long shows
+    /// its certificate once.
+    fn issued(&self, answer: identity::EnrolAnswer) -> EnrolAnswer {
+        if let Err(cause) = self.links.learn_certificate(&answer.certificate) {
+            tracing::warn!(
+                error = &cause as &dyn std::error::Error,
+                "a new certificate is not believed"
+            );
+        }
+        EnrolAnswer {
+            certificate: answer.certificate,
+            authority: answer.authority,
+            revocations: answer.revocations,
+        }
+    }
+
     pub(crate) fn renew(&self, remote: RemoteHost) -> Answer<EnrolAnswer> {
-        let ca = self.ca.clone();
+        let office = self.clone();
         answer(move || {
-            let renewed = ca.renew(remote, SystemTime::now());
-            renewed.map(carried).map_err(issued)
+            let renewed = office.ca.renew(remote, SystemTime::now());
+            renewed.map(|answer| office.issued(answer)).map_err(refused)
         })
     }
 

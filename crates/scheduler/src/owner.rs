@@ -14,7 +14,7 @@ use control::{
     Ask, Caller, Found, HostMessage, HostView, Introduce, Join, Neighbour, Recruit,
     SchedulerMessage, Stamped, TaskMember, TaskView,
 };
-use identity::{Links, RevocationList};
+use identity::{Links, Seeds};
 use ipnet::IpNet;
 use swarm::schedule::{self as brain, Action, Event, Schedule};
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +27,8 @@ use crate::{
     metrics::Metrics,
     named::Named,
 };
+
+mod tell;
 
 /// Asks whose source is remembered, for seeds that are recruited later.
 const WISHES_MAX: usize = 16_384;
@@ -96,6 +98,8 @@ impl Owner {
         stop: CancellationToken,
     ) {
         let mut revocations = self.links.revocations();
+        let mut seeds = self.links.seeds();
+        let known = seeds.borrow_and_update().clone();
         let mut desk = Desk {
             owner: self,
             seats: BTreeMap::new(),
@@ -103,6 +107,7 @@ impl Owner {
             wish_order: VecDeque::new(),
             named: Named::default(),
             looks: Looks::default(),
+            known,
         };
         loop {
             desk.act();
@@ -115,6 +120,10 @@ impl Owner {
                 Ok(()) = revocations.changed() => {
                     let list = revocations.borrow_and_update().clone();
                     desk.throw_out(&list);
+                }
+                Ok(()) = seeds.changed() => {
+                    let known = seeds.borrow_and_update().clone();
+                    desk.tell_certificates(known);
                 }
                 () = sleep_until(until) => desk.tell(Event::Tick),
             }
@@ -137,6 +146,8 @@ struct Desk {
     wish_order: VecDeque<TaskId>,
     named: Named,
     looks: Looks,
+    /// Who is a seed, as everybody was told last.
+    known: Arc<Seeds>,
 }
 
 impl Desk {
@@ -269,25 +280,7 @@ impl Desk {
             );
         }
         self.tell_seeds(host, is_seed);
-    }
-
-    /// Tells a newcomer of the seeds, and everybody of a new seed: a seed's word counts for every task.
-    fn tell_seeds(&mut self, host: HostId, is_seed: bool) {
-        let seeds = self.seats.iter().filter(|(_, seat)| {
-            let place = seat.place.as_ref();
-            place.is_some_and(|(_, _, is_seed)| *is_seed)
-        });
-        let seeds: Vec<HostId> = seeds.map(|(seed, _)| *seed).take(64).collect();
-        let seeds = self.neighbours(&seeds);
-        let everybody = self
-            .seats
-            .keys()
-            .copied()
-            .filter(|other| is_seed || *other == host);
-        for to in everybody.collect::<Vec<_>>() {
-            let seeds = seeds.clone();
-            self.send(to, SchedulerMessage::Members { seeds });
-        }
+        self.tell_all_certificates(host);
     }
 
     /// Keeps what a recruited seed will need. The oldest is forgotten first.
@@ -358,19 +351,6 @@ impl Desk {
             Answer::Found { found, age } => SchedulerMessage::Looked { source, found, age },
         };
         self.send(host, message);
-    }
-
-    fn throw_out(&mut self, list: &RevocationList) {
-        for host in self.seats.keys().copied().collect::<Vec<_>>() {
-            if list.contains(host) {
-                self.lose(host);
-            } else {
-                self.send(
-                    host,
-                    SchedulerMessage::Revocations(list.as_bytes().to_vec()),
-                );
-            }
-        }
     }
 
     /// Ends a host's stream and link, and tells the brain.

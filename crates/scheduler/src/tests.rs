@@ -17,6 +17,7 @@ use types::{
 
 use crate::{Scheduler, SchedulerConfig};
 
+mod seeds;
 mod told;
 
 /// What names the content of [`task`].

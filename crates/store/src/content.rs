@@ -7,7 +7,7 @@ use std::{
 };
 
 use types::{
-    Digest, Layout, PieceDigest, PieceIndex, PieceSet, PieceTable, Seal, Segment, TaskId,
+    Digest, HostId, Layout, PieceDigest, PieceIndex, PieceSet, PieceTable, Seal, Segment, TaskId,
     Visibility,
 };
 
@@ -114,20 +114,26 @@ impl Content {
             .is_some_and(|entry| entry.record.complete)
     }
 
-    /// Keeps a segment of the piece table, whose signature the caller has checked. False if a segment of the same or a
-    /// newer epoch says as much already. Reaches the disk with the next commit.
-    pub fn put_segment(&self, segment: Segment) -> Result<bool, SegmentError> {
+    /// Keeps a segment of the piece table, whose signature the caller has checked. False if a segment that outranks it says as
+    /// much already: by its signer, if `is_first` says so of one alone, else by its epoch, where the same will do. Reaches the
+    /// disk with the next commit.
+    pub fn put_segment(
+        &self,
+        segment: Segment,
+        is_first: impl Fn(&HostId) -> bool,
+    ) -> Result<bool, SegmentError> {
         let fits = segment.task == self.live.task
             && segment.layout == self.live.layout
             && segment.is_well_formed();
         if !fits {
             return Err(SegmentError::Foreign);
         }
+        let rank = |of: &Segment| (is_first(&of.signer), of.epoch);
         let covers = |a: &Segment, b: &Segment| {
-            a.epoch >= b.epoch && a.first <= b.first && a.run().end() >= b.run().end()
+            rank(a) >= rank(b) && a.first <= b.first && a.run().end() >= b.run().end()
         };
         let mut state = self.live.state.lock();
-        let newer = |known: &Segment| known.first == segment.first && known.epoch > segment.epoch;
+        let newer = |known: &Segment| known.first == segment.first && rank(known) > rank(&segment);
         let is_known = |known: &Segment| covers(known, &segment) || newer(known);
         if state.segments.values().any(is_known) {
             return Ok(false);

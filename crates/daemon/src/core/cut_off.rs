@@ -18,6 +18,7 @@ impl Core {
         for host in revoked {
             self.cut_off(host);
         }
+        self.judge_all();
     }
 
     fn cut_off(&mut self, host: HostNo) {

@@ -142,6 +142,8 @@ pub(crate) enum Event {
     },
     /// Somebody heard that hosts were thrown out.
     Revoked,
+    /// Somebody heard who is a seed, or is none any more.
+    Seeds,
     /// The scheduler said something, or the way to it changed.
     Scheduler(control::Event),
 }

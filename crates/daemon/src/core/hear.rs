@@ -82,6 +82,7 @@ impl Core {
             Event::ReaderGone { task, reader } => self.reader_gone(task, reader),
             Event::Recruited { task, result } => self.recruited(task, result),
             Event::Revoked => self.cut_off_revoked(),
+            Event::Seeds => self.seeds_changed(),
             Event::Scheduler(event) => self.scheduler_said(event),
         }
     }

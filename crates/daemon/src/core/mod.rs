@@ -58,7 +58,7 @@ use tokio::{
     task::JoinError,
 };
 use tokio_util::sync::CancellationToken;
-use types::{Chance, Moment, PieceRun, TaskId};
+use types::{Chance, HostId, Moment, PieceRun, TaskId};
 use wire::Runs;
 
 use doubts::Doubts;
@@ -85,6 +85,7 @@ use crate::{
     metrics::{Metrics, PieceFailure},
     speeds::Speeds,
     tasks::Tasks,
+    unnamed::Aside,
 };
 
 /// A run as it travels. The brains never name an empty one.
@@ -117,6 +118,8 @@ pub(crate) struct Parts {
 pub(crate) struct Core {
     parts: Parts,
     tasks: Arc<Tasks>,
+    /// The seeds by which everything was judged last.
+    judged: BTreeSet<HostId>,
     jobs: BTreeMap<TaskId, Job>,
     /// When each job wants to be woken.
     timers: BTreeSet<(Moment, TaskId)>,
@@ -140,7 +143,11 @@ impl Core {
     pub(crate) fn new(parts: Parts, events: Events) -> Self {
         let now = parts.clock.now();
         Self {
-            tasks: Arc::new(Tasks::new(parts.links.clone())),
+            tasks: Arc::new(Tasks::new(
+                parts.links.clone(),
+                Aside::new(parts.limits.memory.words),
+            )),
+            judged: parts.links.all_seeds(),
             jobs: BTreeMap::new(),
             timers: BTreeSet::new(),
             peers: Peers::default(),

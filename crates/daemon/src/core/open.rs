@@ -15,7 +15,6 @@ use crate::{
     handle::{Command, OpenAnswer},
     prove::Proof,
     reader::Begun,
-    table::Table,
     task::{Task, TaskError, TaskSpec},
 };
 
@@ -146,16 +145,15 @@ impl Core {
         if let Some(job) = self.jobs.get(&spec.task) {
             return Ok(Arc::clone(&job.task));
         }
-        let table = self.table_of(&content);
-        let task = Arc::new(Task::new(spec, content, table));
+        let task = self.task_of(spec, content);
         self.adopt(Arc::clone(&task));
         Ok(task)
     }
 
-    /// The table of what the store has, without the word of those who lied about it.
-    fn table_of(&mut self, content: &store::Content) -> Table {
+    /// A task over what the store has, without the word of those who lied about it.
+    fn task_of(&mut self, spec: TaskSpec, content: store::Content) -> Arc<Task> {
         let liars = self.doubts.liars(self.parts.clock.now(), &content.task());
-        Table::stored(content.segments(), liars)
+        Arc::new(Task::new(spec, content, (self.parts.links.clone(), liars)))
     }
 
     /// Makes `task` live: its brain, its proof, its place among the tasks that links write into.
@@ -300,8 +298,12 @@ impl Core {
             source,
             visibility: info.visibility,
         };
-        let table = self.table_of(&content);
-        self.adopt(Arc::new(Task::new(spec, content, table)));
+        let live = self.task_of(spec, content);
+        self.adopt(Arc::clone(&live));
+        if info.complete && !live.is_for_others() {
+            // Whose word it was made of does not count any more: others read it anew.
+            self.scheduling.holds_no_more(task);
+        }
         self.tell_vouchers(task);
         true
     }

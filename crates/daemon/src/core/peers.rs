@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
 };
 
+use bytes::Bytes;
+use identity::{Links, Seeds};
 use swarm::HostNo;
 use types::{HostId, PieceSet, TaskId};
 use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
@@ -25,6 +27,8 @@ pub(super) struct LinkHandle {
     vouched: BTreeMap<TaskId, PieceSet>,
     /// Tasks whose seal the remote got from us.
     sealed: BTreeSet<TaskId>,
+    /// Certificates of seeds that the remote got from us. Bounded as those are.
+    shown: BTreeMap<HostId, Vec<u8>>,
 }
 
 impl LinkHandle {
@@ -36,6 +40,7 @@ impl LinkHandle {
             ours: BTreeMap::new(),
             vouched: BTreeMap::new(),
             sealed: BTreeSet::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -207,6 +212,27 @@ impl Peers {
                 link.sender.goodbye(GoodbyeReason::Other);
                 false
             }
+        }
+    }
+
+    /// Shows `host` that the signer of what follows is a seed, if it is one: once on each link, and whenever that was renewed.
+    pub(super) fn show_signer(&mut self, host: HostNo, signer: HostId, links: &Links) {
+        let Some(certificate) = links.certificate_of(&signer) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&host).filter(|peer| peer.id != signer) else {
+            return;
+        };
+        let Some(link) = &mut peer.link else { return };
+        if link.shown.get(&signer) == Some(&certificate) {
+            return;
+        }
+        let message = Message::Certificate(Bytes::from(certificate.clone()));
+        if link.sender.try_send(&message).is_ok() {
+            if link.shown.len() >= Seeds::MAX {
+                link.shown.clear();
+            }
+            link.shown.insert(signer, certificate);
         }
     }
 

@@ -211,7 +211,16 @@ impl Core {
                         .map(|seed| seed.host)
                         .collect::<BTreeSet<HostId>>(),
                 );
-                self.believe_all();
+            }
+            SchedulerMessage::Certificates(told) => {
+                for certificate in told {
+                    if let Err(cause) = self.parts.links.learn_certificate(&certificate) {
+                        tracing::warn!(
+                            error = &cause as &dyn std::error::Error,
+                            "a certificate that the scheduler told of is not believed"
+                        );
+                    }
+                }
             }
             SchedulerMessage::Revocations(list) => {
                 match self.parts.links.learn_revocations(&list) {

@@ -145,6 +145,7 @@ impl Core {
             peer.standing.insert(task);
         }
         let is_here = self.take_up(task);
+        self.judge_for_others(task);
         self.used_job(task);
         let differs = self
             .jobs

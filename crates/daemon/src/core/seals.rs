@@ -109,6 +109,7 @@ impl Core {
     pub(super) fn tell_seal_to(&mut self, task: TaskId, host: swarm::HostNo) {
         let seal = self.jobs.get(&task).and_then(|job| job.task.content.seal());
         let Some(seal) = seal else { return };
+        self.peers.show_signer(host, seal.signer, &self.parts.links);
         let Some(peer) = self.peers.get_mut(host) else {
             return;
         };

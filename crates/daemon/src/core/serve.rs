@@ -193,10 +193,15 @@ impl Core {
         let layout = job.task.spec.layout;
         let segment = job.task.table.read().segment_of(piece).cloned();
         let source = Arc::new(TaskSource(Arc::clone(&job.task)));
+        let Some(segment) = segment else {
+            return false;
+        };
+        self.peers
+            .show_signer(transfer.to, segment.signer, &self.parts.links);
         let Some(link) = self.peers.link_mut(transfer.to) else {
             return false;
         };
-        let (Some(no), Some(segment)) = (link.no(&transfer.task), segment) else {
+        let Some(no) = link.no(&transfer.task) else {
             return false;
         };
         if link

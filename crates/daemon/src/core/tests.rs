@@ -29,6 +29,7 @@ mod refused;
 mod remote;
 mod retire;
 mod seals;
+mod seeds;
 mod trust;
 
 use super::{Core, Event, Events, Parts};
@@ -188,6 +189,7 @@ fn answer(head: &str, (start, end): (usize, usize), length: usize) -> String {
 pub(crate) struct Host {
     id: HostId,
     signer: Signer,
+    links: Links,
     peer: SocketAddr,
     pub(crate) handle: Handle,
     pub(crate) store: Store,
@@ -287,7 +289,7 @@ impl Host {
         };
         let (clock, outlook) = (Clock::start(), watch::Sender::default());
         let parts = Parts {
-            links,
+            links: links.clone(),
             signer: signer.clone(),
             is_seed,
             is_alone: !is_scheduled,
@@ -302,8 +304,7 @@ impl Host {
             clock,
             seed: 7,
         };
-        let stop = CancellationToken::new();
-        let mut running = JoinSet::new();
+        let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
         let stops = (stop.clone(), CancellationToken::new());
         running.spawn(Core::new(parts, events_in.clone()).run(commands, events, stops));
         running.spawn(acceptor.run(listener, stop.child_token()));
@@ -311,6 +312,7 @@ impl Host {
         Self {
             id,
             signer,
+            links,
             peer,
             handle,
             store,
@@ -360,6 +362,11 @@ impl Host {
         };
         let opened = self.handle.open(spec, all, fetch).await;
         opened.expect("a task")
+    }
+
+    /// What tells others that this one is a seed.
+    fn certificate(&self) -> Vec<u8> {
+        self.links.certificate_of(&self.id).expect("it is a seed")
     }
 
     fn as_neighbour(&self) -> Neighbour {

@@ -41,10 +41,6 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.is_seed = is_seed;
         }
-        self.tasks.prove_seed(id, is_seed);
-        if is_seed {
-            self.believe_all();
-        }
         if !self.is_uncoordinated() {
             return;
         }

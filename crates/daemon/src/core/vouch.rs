@@ -11,7 +11,7 @@ use swarm::{
     HostNo,
     download::{Event as Swarm, Supplier},
 };
-use types::{Epoch, HostId, PieceIndex, TaskId};
+use types::{Epoch, HostId, PieceIndex, TaskId, Visibility};
 
 use super::{Core, job::Job, said::UNTOLD};
 use crate::table::Table;
@@ -49,7 +49,7 @@ impl Core {
         let Some(live) = self.tasks.get(&task) else {
             return;
         };
-        for (from, run) in live.take_back(|signer| self.tasks.may_sign(signer, &live)) {
+        for (from, run) in live.take_back() {
             let host = self.peers.find(&from);
             let takes_part = |host: &HostNo| {
                 let peer = self.peers.get(*host);
@@ -62,10 +62,82 @@ impl Core {
         }
     }
 
-    /// The same for all tasks: a seed is known.
-    pub(super) fn believe_all(&mut self) {
+    /// It changed who is a seed. Of a certificate that was renewed in time nothing follows.
+    pub(super) fn seeds_changed(&mut self) {
+        let seeds = self.parts.links.all_seeds();
+        if seeds != self.judged {
+            self.judged = seeds;
+            self.judge_all();
+            self.hold_what_is_believed();
+        }
+    }
+
+    /// Whose word counts has changed, for all tasks.
+    pub(super) fn judge_all(&mut self) {
         let tasks: Vec<TaskId> = self.jobs.keys().copied().collect();
-        tasks.into_iter().for_each(|task| self.believe(task));
+        for task in tasks {
+            self.judge(task);
+            self.believe(task);
+        }
+    }
+
+    /// A remote takes part in `task`: what is shown to it was judged by now, and no certificate expired since.
+    pub(super) fn judge_for_others(&mut self, task: TaskId) {
+        if self
+            .tasks
+            .get(&task)
+            .is_some_and(|live| !live.is_by_digest())
+        {
+            self.judge(task);
+        }
+    }
+
+    fn judge(&mut self, task: TaskId) {
+        let now = self.parts.clock.now();
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        let (has_lost, has_won) = job.task.judge_again();
+        if !has_lost && !has_won {
+            return;
+        }
+        job.download.handle(now, Swarm::Vouched);
+        job.keep_unvouched();
+        let is_for_others = job.task.is_for_others();
+        let was_held = job.is_held;
+        if was_held && !is_for_others {
+            job.is_held = false;
+            self.scheduling.holds_no_more(task);
+        }
+        let is_whole = job.is_proven || job.is_sealed;
+        self.settle(task);
+        if is_whole && !was_held && is_for_others {
+            self.tell_whole(task);
+        }
+        let connected = self.peers.connected();
+        let joined = connected.filter(|(_, peer)| peer.joined.contains(&task));
+        for host in joined.map(|(host, _)| host).collect::<Vec<HostNo>>() {
+            if let Some(link) = self.peers.link_mut(host) {
+                link.unvouch(&task);
+            }
+            self.show_all(task, host);
+        }
+    }
+
+    /// Tells the scheduler of whole contents of the store that no digest names, which others believe by now.
+    fn hold_what_is_believed(&mut self) {
+        let is_unnamed = |info: &store::ContentInfo| {
+            let is_shared = info.complete && info.visibility == Visibility::Public;
+            is_shared && info.digest.is_none_or(|digest| !digest.names(&info.task))
+        };
+        let mut stored = self.parts.store.list();
+        stored.retain(|info| is_unnamed(info) && !self.jobs.contains_key(&info.task));
+        for info in stored {
+            match self.is_for_others(&info) {
+                true => self.scheduling.holds(info.task),
+                false => self.scheduling.holds_no_more(info.task),
+            }
+        }
     }
 
     /// Tells a scheduler that may not have been there then whose word is accepted for pieces of `task`.
@@ -133,7 +205,10 @@ impl Core {
         let Ok(Some(content)) = content else {
             return false;
         };
-        let table = Table::stored(content.segments(), BTreeSet::new());
+        let links = &self.parts.links;
+        let words = content.segments().into_iter();
+        let words = words.filter(|word| links.is_seed(&word.signer));
+        let table = Table::stored(words, BTreeSet::new(), |_| true);
         table.is_whole(info.layout.piece_count())
     }
 }

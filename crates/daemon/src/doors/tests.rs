@@ -18,7 +18,6 @@ use crate::{
     access::AccessError,
     handle::Command,
     reader::Begun,
-    table::Table,
     task::{From, Task, TaskError},
 };
 
@@ -330,7 +329,13 @@ fn begun(store: &store::Store, spec: crate::task::TaskSpec, reserve: store::Rese
         reserve,
     };
     let held = store.create(new).expect("created");
-    Arc::new(Task::new(spec, held, Table::default()))
+    let cluster = identity::testing::Cluster::new("doors");
+    let links = identity::Links::new(cluster.host(identity::Role::Daemon));
+    Arc::new(Task::new(
+        spec,
+        held,
+        (links, std::collections::BTreeSet::new()),
+    ))
 }
 
 /// The same, and it fails at once because the disk does.

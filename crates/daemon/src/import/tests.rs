@@ -7,7 +7,6 @@ use types::{ContentKey, Source, Validator, Visibility};
 use super::*;
 use crate::{
     doors::testing::{Answer, Seen, Server, content},
-    table::Table,
     task::TaskSpec,
 };
 
@@ -138,7 +137,13 @@ fn task(spec: TaskSpec, dir: &std::path::Path) -> Task {
         name: None,
         reserve: Reserve::Whole,
     });
-    Task::new(spec, content.expect("room"), Table::default())
+    let cluster = identity::testing::Cluster::new("import");
+    let links = identity::Links::new(cluster.host(identity::Role::Daemon));
+    Task::new(
+        spec,
+        content.expect("room"),
+        (links, std::collections::BTreeSet::new()),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -239,7 +239,7 @@ fn a_full_disk_is_a_clear_error_and_heals() {
     read(&content, 0).expect("what is there stays readable");
     for first in 0..3 {
         let segment = segment(&content, first * 1024);
-        content.put_segment(segment).expect("ours");
+        content.put_segment(segment, |_| false).expect("ours");
     }
     assert!(matches!(
         store.commit(),

@@ -49,7 +49,11 @@ fn everything_survives_a_restart() {
         signer: HostId::from_bytes([9; 32]),
         signature: [8; 64],
     };
-    assert!(content.put_segment(segment.clone()).expect("ours"));
+    assert!(
+        content
+            .put_segment(segment.clone(), |_| false)
+            .expect("ours")
+    );
     let seal = Seal {
         task: task(1),
         layout: layout(),
@@ -100,7 +104,7 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
         signer: HostId::from_bytes([9; 32]),
         signature: [8; 64],
     };
-    let put = |segment| content.put_segment(segment).expect("ours");
+    let put = |segment| content.put_segment(segment, |_| false).expect("ours");
     assert!(put(segment(2, 1, 2)));
     assert!(!put(segment(2, 1, 2)));
     assert!(!put(segment(1, 2, 1)));
@@ -108,6 +112,18 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
     assert!(put(segment(2, 0, 5)));
     assert_eq!(content.segments(), [segment(2, 0, 5)]);
     assert!(put(segment(3, 1, 1)));
+    let seed = HostId::from_bytes([7; 32]);
+    let of_seed = Segment {
+        signer: seed,
+        ..segment(1, 1, 1)
+    };
+    let put_by_rank = |segment| content.put_segment(segment, |signer| *signer == seed);
+    assert!(put_by_rank(of_seed.clone()).expect("ours"));
+    assert!(
+        !put_by_rank(segment(9, 1, 1)).expect("ours"),
+        "it is no seed"
+    );
+    assert_eq!(content.segments()[1], of_seed);
     for foreign in [
         Segment {
             task: task(2),
@@ -120,7 +136,7 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
         segment(9, 0, 6),
         segment(9, 0, 0),
     ] {
-        assert!(content.put_segment(foreign).is_err());
+        assert!(content.put_segment(foreign, |_| false).is_err());
     }
     drop((content, store));
     let epochs: Vec<_> = lease(&open(&dir), 1)
@@ -128,7 +144,7 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
         .iter()
         .map(|segment| segment.epoch.0)
         .collect();
-    assert_eq!(epochs, [2, 3]);
+    assert_eq!(epochs, [2, 1]);
 }
 
 #[test]

@@ -122,6 +122,10 @@ impl Decoder {
                 let wish = Wish::read(from)?;
                 (Some(wish.task), Message::Wish(Box::new(wish)))
             }
+            Kind::Certificate => {
+                let certificate = Bytes::copy_from_slice(&from.rest());
+                (None, Message::Certificate(certificate))
+            }
             Kind::Decline => {
                 let task = TaskId::from_bytes(from.array()?);
                 (

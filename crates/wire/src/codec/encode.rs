@@ -59,6 +59,7 @@ fn kind_of(message: &Message) -> Kind {
         Message::Seal { .. } => Kind::Seal,
         Message::Window { .. } => Kind::Window,
         Message::Wish(_) => Kind::Wish,
+        Message::Certificate(_) => Kind::Certificate,
         Message::Ping(_) => Kind::Ping,
         Message::Pong(_) => Kind::Pong,
         Message::Goodbye(_) => Kind::Goodbye,
@@ -138,6 +139,7 @@ fn put(to: &mut BytesMut, message: &Message) {
             to.put_u32_le(run.count);
         }
         Message::Wish(wish) => wish.put(to),
+        Message::Certificate(certificate) => to.put_slice(certificate),
         Message::Ping(number) | Message::Pong(number) => to.put_u64_le(*number),
         Message::Goodbye(reason) => to.put_u8(goodbye_code(*reason)),
     }

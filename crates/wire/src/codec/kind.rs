@@ -1,8 +1,8 @@
 //! The kinds of frames and the bytes before each payload.
 
 use super::{
-    ALTERNATIVES_MAX, DATA_HEADER_LENGTH, DATA_MAX, PAYLOAD_MAX, PREFIX_LENGTH, REVOCATIONS_MAX,
-    Runs, Violation, wish::TEXT_MAX,
+    ALTERNATIVES_MAX, CERTIFICATE_MAX, DATA_HEADER_LENGTH, DATA_MAX, PAYLOAD_MAX, PREFIX_LENGTH,
+    REVOCATIONS_MAX, Runs, Violation, wish::TEXT_MAX,
 };
 
 /// What a frame is. The numbers are the protocol.
@@ -30,13 +30,14 @@ pub enum Kind {
     Importer = 18,
     Window = Kind::MAY_IGNORE | 1,
     Wish = Kind::MAY_IGNORE | 2,
+    Certificate = Kind::MAY_IGNORE | 3,
 }
 
 impl Kind {
     /// Set in kinds that a host may skip when it does not know them.
     pub const MAY_IGNORE: u8 = 0x80;
 
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Hello,
         Self::Open,
         Self::Decline,
@@ -57,6 +58,7 @@ impl Kind {
         Self::Importer,
         Self::Window,
         Self::Wish,
+        Self::Certificate,
     ];
 
     /// The kind with this number, if this version knows it.
@@ -78,6 +80,7 @@ impl Kind {
             Self::Decline | Self::Seal => 160,
             Self::Close | Self::Slots | Self::Ping | Self::Pong | Self::Goodbye => 16,
             Self::Importer | Self::Window => 16,
+            Self::Certificate => CERTIFICATE_MAX,
             Self::Wish => 32 + 8 + 1 + 4 * (2 + TEXT_MAX),
         }
     }

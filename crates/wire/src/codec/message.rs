@@ -240,6 +240,9 @@ pub enum Message {
         /// The seal; its task and layout are those of the `Open`.
         seal: Seal,
     },
+    /// Who is a seed, or is none any more, opaque here; at most [`super::CERTIFICATE_MAX`] bytes. Sent ahead of the first word
+    /// of that host that I pass on.
+    Certificate(Bytes),
     /// My in-order reader is in this run. May be ignored.
     Window {
         /// The task.

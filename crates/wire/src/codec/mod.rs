@@ -45,5 +45,7 @@ pub const DATA_HEADER_LENGTH: usize = 13;
 pub const PAYLOAD_MAX: usize = DATA_MAX + 64;
 /// The largest list of revocations in a hello, in bytes.
 pub const REVOCATIONS_MAX: usize = 64 << 10;
+/// The longest certificate that is passed on, in bytes.
+pub const CERTIFICATE_MAX: usize = 2048;
 /// The most alternatives in one `Busy`.
 pub const ALTERNATIVES_MAX: usize = 8;

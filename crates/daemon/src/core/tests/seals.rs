@@ -18,6 +18,14 @@ async fn name_seed(hosts: &[Host]) {
     }
 }
 
+/// Shows all of `hosts` that the first of them is a seed.
+async fn show_seed(hosts: &[Host]) {
+    for host in hosts {
+        let told = vec![hosts[0].certificate()];
+        host.told(SchedulerMessage::Certificates(told)).await;
+    }
+}
+
 /// Makes `one` and `other` neighbours, with the first of `hosts` as the importer.
 async fn meet(hosts: &[Host], (one, other): (usize, usize), task: TaskId) {
     for (host, add) in [(one, other), (other, one)] {
@@ -105,6 +113,7 @@ async fn what_is_no_seeds_word_is_not_kept() {
         Host::within(&cluster, &web, (true, patient())).await,
     ];
     name_seed(&hosts).await;
+    show_seed(&hosts).await;
     let spec = hosts[1].spec(&web, Some(digest_of(&web))).await;
     let reader = hosts[1].open(spec.clone()).await;
     let good = hosts[0].signer.seal(&spec, root_of(&web));
@@ -141,6 +150,7 @@ async fn a_seal_that_the_pieces_do_not_make_is_settled_by_the_own_hash() {
         Host::within(&cluster, &web, (true, patient())).await,
     ];
     name_seed(&hosts).await;
+    show_seed(&hosts).await;
     let spec = hosts[1].spec(&web, Some(digest_of(&web))).await;
     let reader = hosts[1].open(spec.clone()).await;
     let wrong = hosts[0].signer.seal(&spec, Digest::blake3([9; 32]));
