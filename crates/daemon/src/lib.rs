@@ -10,7 +10,9 @@
 //! * `join`, `keeper`: becoming one of them, and staying one.
 //! * `access`: how this host reads a task's content at its origin.
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
-//! * `metrics`: what is counted; `pace`: how near a task came to what is possible.
+//! * `scrub`: held pieces hashed again, where nobody waits; `seal`: a seed's word for a whole; `unnamed`: words whose signers
+//!   nobody named yet.
+//! * `metrics`: what is counted; `speeds`: what hosts and origins were seen to give; `clock`: time that counts sleep.
 
 #![cfg_attr(
     test,

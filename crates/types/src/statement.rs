@@ -1,7 +1,7 @@
 //! What hosts sign about content: segments of a piece table, and seals of a whole one.
 //!
-//! A segment is an importer's word for the digests of a run of pieces; a seal is a complete holder's word for the root
-//! that the whole table folds to. Both travel with the data, so that a parent cannot lie and no scheduler is asked.
+//! A segment is an importer's word for the digests of a run of pieces; a seal is a seed's word for the root that the
+//! whole table folds to. Both travel with the data, so that a parent cannot lie and no scheduler is asked.
 //! This file holds the exact bytes that are signed; keys and signatures themselves are `identity`'s.
 
 use crate::{
@@ -66,7 +66,7 @@ impl Segment {
     }
 }
 
-/// A complete holder's signed word for the root of a piece table.
+/// A seed's signed word for the root of a piece table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
     /// The task.

@@ -12,15 +12,13 @@ use super::{
 /// Who may dial: the beginning of a path, and why.
 const DIALERS: &[(&str, &str)] = &[
     ("crates/origin/src/dial", "the guarded door to the outside"),
-    ("crates/wire/src/dial", "connects to peers of the cluster"),
-    ("crates/daemon/src/dial", "connects to peers of the cluster"),
+    (
+        "crates/daemon/src/dial",
+        "connects to members of the cluster",
+    ),
     (
         "crates/pantala/src/dial",
         "the doctor tries what the operator configured",
-    ),
-    (
-        "crates/control/src/dial",
-        "connects a host to its scheduler",
     ),
 ];
 

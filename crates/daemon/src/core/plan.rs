@@ -1,8 +1,8 @@
 //! What the scheduler says, and what it is asked.
 //!
 //! Waiting is by event: a lease is renewed by telling its progress, an ask is acknowledged or not. Whatever a scheduler
-//! says or fails to say, the brain reads what a blocked reader needs from the origin in the end. Only a host that has
-//! neither scheduler nor peers imports on its own word.
+//! says or fails to say, the brain reads what a blocked reader needs from the origin in the end. On its own word
+//! imports who has neither scheduler nor peers and, while no scheduler is there, the seed that a task prefers (`together`).
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -397,7 +397,6 @@ fn layout_of(length: ByteCount) -> Result<Layout, OpenError> {
     Layout::of(length).map_err(|error| OpenError::Unavailable(error.into()))
 }
 
-/// Whether the same question with credentials may have another answer. Registries hide private content behind 404 too.
 /// The way to a registry with the caller's own lines; who has none gets what this host's own credentials give.
 pub(super) fn of_caller(registry: RegistryClient, headers: &SecretHeaders) -> RegistryClient {
     if headers.identifies_somebody() {
@@ -407,6 +406,7 @@ pub(super) fn of_caller(registry: RegistryClient, headers: &SecretHeaders) -> Re
     }
 }
 
+/// Whether the same question with credentials may have another answer. Registries hide private content behind 404 too.
 pub(super) fn may_be_private(error: &AskError) -> bool {
     matches!(error, AskError::Auth(_))
         || matches!(error.status().map(|s| s.as_u16()), Some(401 | 403 | 404))

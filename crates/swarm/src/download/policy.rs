@@ -28,8 +28,9 @@ pub struct DownloadPolicy {
     pub read_ahead_pieces: u32,
     /// The same in bytes.
     pub read_ahead_bytes: ByteCount,
-    /// Requests to the origin at once: two, so that one runs while the other's last piece is verified; with more, each
-    /// piece comes later than it could (measured with four: the swarm begins 0.3 piece times later).
+    /// Runs read from the origin at once, as a rule in one stream: two, so that one runs while the other's last piece is
+    /// verified; with more, each piece comes later than it could (measured with four: the swarm begins 0.3 piece times
+    /// later).
     pub import_streams: u8,
     /// What one request to the origin covers at most, so that the runs of an import follow each other in one stream
     /// instead of costing a round trip each. What is covered is not yet read: the stream waits for the next run.

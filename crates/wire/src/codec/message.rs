@@ -233,7 +233,7 @@ pub enum Message {
         /// The segment; its task and layout are those of the `Open`.
         segment: Segment,
     },
-    /// A holder's signed root.
+    /// A seed's signed root.
     Seal {
         /// The task.
         no: TaskNo,
