@@ -54,6 +54,11 @@ impl Tasks {
         self.busy.send_modify(|_| {});
     }
 
+    /// Whether the scheduler says that `host` is a seed and here. What it signs counts once its certificate was seen.
+    pub(crate) fn is_named_seed(&self, host: &HostId) -> bool {
+        self.seeds.read().contains(host)
+    }
+
     /// Whether somebody waits for anything that is not here yet: what nobody waits for is then left for later.
     pub(crate) fn set_busy(&self, is_busy: bool) {
         self.busy

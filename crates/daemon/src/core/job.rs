@@ -29,7 +29,7 @@ pub(super) struct Job {
     pub(super) is_asked: bool,
     /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
     pub(super) may_import: bool,
-    /// Whether the scheduler said that nobody imports it, and named nobody since.
+    /// Whether the scheduler said that nobody imports it, and nobody who can give it was heard of since.
     pub(super) reads_alone: bool,
     /// Whether it imports because it is the seed that hosts without a scheduler have chosen.
     pub(super) is_chosen: bool,

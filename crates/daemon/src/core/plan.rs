@@ -15,6 +15,7 @@ use types::{HostId, Moment, PieceIndex, PieceRun, TaskId};
 
 use super::{
     Core, Event,
+    job::Job,
     scheduling::{Held, inventory},
 };
 use crate::{access::AccessError, doors::Severity, handle::Look, join::chain, task::TaskSpec};
@@ -197,6 +198,9 @@ impl Core {
                 if let Some(job) = self.jobs.get(&task) {
                     job.task.name_importer(host);
                 }
+                if self.may_give(task, &[host]) {
+                    self.cared_for(task);
+                }
                 self.believe(task);
             }
             SchedulerMessage::Look { source } => self.look_answered(&source, &Look::Yourself),
@@ -274,10 +278,37 @@ impl Core {
     }
 
     /// The scheduler heard of the wish for `task`. That tells nothing to who asks again after it had been told that nobody
-    /// imports it: until somebody is named it reads on by itself.
+    /// imports it: until somebody who can give it is heard of it reads on by itself.
     fn acknowledged(&mut self, task: TaskId) {
         if self.jobs.get(&task).is_some_and(|job| !job.reads_alone) {
             self.drive(task, Swarm::Acknowledged);
+        }
+    }
+
+    /// Whether any of `hosts` gives what others would believe of `task`, once it has it.
+    fn may_give(&self, task: TaskId, hosts: &[HostId]) -> bool {
+        let Some(live) = self.tasks.get(&task) else {
+            return false;
+        };
+        let gives = |host| live.may_sign(host) || self.tasks.is_named_seed(host);
+        hosts.iter().any(gives)
+    }
+
+    /// Somebody is there who can give `task`: who read it alone waits for that.
+    fn cared_for(&mut self, task: TaskId) {
+        let read_alone = |job: &mut Job| std::mem::take(&mut job.reads_alone);
+        if self.jobs.get_mut(&task).is_some_and(read_alone) {
+            self.drive(task, Swarm::Acknowledged);
+        }
+    }
+
+    /// A neighbour shows `pieces`: if something missing is among them, nobody has to read `task` alone. The brain knows by
+    /// itself what is news.
+    pub(super) fn shown(&mut self, task: TaskId, pieces: impl IntoIterator<Item = PieceIndex>) {
+        if let Some(job) = self.jobs.get_mut(&task).filter(|job| job.reads_alone) {
+            let have = job.download.have();
+            let mut pieces = pieces.into_iter().take(have.piece_count() as usize);
+            job.reads_alone = pieces.all(|piece| have.contains(piece));
         }
     }
 
@@ -321,11 +352,12 @@ impl Core {
             return;
         }
         self.scheduling.heard_of(task);
-        if let Some(job) = self.jobs.get_mut(&task) {
-            job.reads_alone &= add.is_empty();
+        let added: Vec<HostId> = add.iter().map(|neighbour| neighbour.host).collect();
+        if self.may_give(task, &added) {
+            self.cared_for(task);
         }
         self.acknowledged(task);
-        let kept: BTreeSet<HostId> = add.iter().map(|neighbour| neighbour.host).collect();
+        let kept: BTreeSet<HostId> = added.into_iter().collect();
         let dropped: Vec<_> = self
             .peers
             .introduced_for(&task)

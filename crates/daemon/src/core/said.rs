@@ -90,6 +90,8 @@ impl Core {
                     runs, slots: hint, ..
                 },
             ) => {
+                let pieces = runs.as_slice().iter().flat_map(|run| run.pieces());
+                self.shown(task, pieces);
                 for run in runs.as_slice() {
                     self.drive(
                         task,
@@ -103,6 +105,7 @@ impl Core {
             }
             (Some(task), Message::Reveal { runs, .. }) => {
                 let pieces = runs.as_slice().iter().flat_map(|run| run.pieces()).take(64);
+                self.shown(task, pieces.clone());
                 for piece in pieces.collect::<Vec<PieceIndex>>() {
                     self.drive(task, Swarm::Revealed { host, piece });
                 }
@@ -175,14 +178,9 @@ impl Core {
             // Before the brain knows of it: what it asks for is said under our number.
             self.open_with(task, host);
         }
-        self.drive(
-            task,
-            Swarm::Joined {
-                host,
-                have: have.into_set(&layout),
-                slots: UNTOLD,
-            },
-        );
+        let (have, slots) = (have.into_set(&layout), UNTOLD);
+        self.shown(task, have.iter());
+        self.drive(task, Swarm::Joined { host, have, slots });
         self.has_role(host, task, is_importer);
         if was_open {
             // What came between our own `Open` and theirs was announced to nobody.

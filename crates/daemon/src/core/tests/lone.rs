@@ -53,6 +53,41 @@ async fn hosts_without_a_seed_each_read_a_url_and_show_each_other_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_reads_alone_reads_on_when_others_come_that_have_nothing_to_give() {
+    let (cluster, web) = (
+        Cluster::new("company"),
+        Web::serving(content(9 << 20)).await,
+    );
+    // Nothing but the scheduler's word sends them to the origin in time.
+    let hosts = [
+        Host::within(&cluster, &web, (true, patient())).await,
+        Host::within(&cluster, &web, (true, patient())).await,
+    ];
+    let spec = hosts[0].spec(&web, None).await;
+    let task = spec.task;
+    let mut reader = hosts[0].open(spec).await;
+    let _other = hosts[1].open(hosts[1].spec(&web, None).await).await;
+    hosts[0].told(nobody_imports(task)).await;
+    reader.ready(0).await.expect("the origin gives it");
+    hosts[0]
+        .told(SchedulerMessage::Queued { task, layout: None })
+        .await;
+    for (host, other) in [(0, 1), (1, 0)] {
+        let add = vec![hosts[other].as_neighbour()];
+        hosts[host]
+            .told(SchedulerMessage::Introduce(Introduce {
+                task,
+                reset: false,
+                add,
+                remove: Vec::new(),
+            }))
+            .await;
+    }
+    read_all(reader, &web).await;
+    hosts.iter().for_each(|host| host.stop.cancel());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_seed_that_comes_late_is_believed_for_the_rest() {
     let (cluster, web) = (Cluster::new("late"), Web::serving(content(9 << 20)).await);
     let host = Host::new(&cluster, &web, true).await;
