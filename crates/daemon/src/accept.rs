@@ -1,15 +1,14 @@
 //! The peer port: links that other hosts of the cluster open to this one.
 
-use std::time::Duration;
-
+use gateway::Listening;
 use identity::{Accepted, Role};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
+use types::Untaken;
 use wire::settle::Direction;
 
 use crate::{
@@ -22,16 +21,17 @@ use crate::{
 pub(crate) struct Acceptor {
     pub(crate) greeting: Greeting,
     pub(crate) events: Events,
+    /// Counts the connections that could not be taken.
+    pub(crate) untaken: Untaken,
 }
 
 /// Handshakes that may be under way: strangers beyond it wait in the kernel's queue.
 const HANDSHAKES_MAX: usize = 256;
-/// The pause after a connection could not be taken: no event tells when a descriptor is free.
-const PAUSE: Duration = Duration::from_millis(100);
 
 impl Acceptor {
     /// Takes connections from `listener`. A stranger costs one bounded handshake and nothing else.
     pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let mut listening = Listening::new("peer port", &self.untaken);
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
@@ -41,13 +41,7 @@ impl Acceptor {
                     Ok((tcp, _)) => {
                         handshakes.spawn(self.clone().greet(tcp));
                     }
-                    Err(cause) => {
-                        warn!(error = &cause as &dyn std::error::Error, "accepting a peer failed");
-                        tokio::select! {
-                            () = stop.cancelled() => break,
-                            () = sleep(PAUSE) => {}
-                        }
-                    }
+                    Err(cause) => listening.rest(&cause, &stop).await,
                 },
             }
         }

@@ -18,6 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use types::Untaken;
 
 use crate::{
     accept::Acceptor,
@@ -236,6 +237,7 @@ impl Daemon {
         let acceptor = Acceptor {
             greeting,
             events: events_in.clone(),
+            untaken: ground.metrics.untaken().clone(),
         };
         let (outlook, outlooks) = watch::channel(Outlook::default());
         let finder = finder(&config, dialler.clone(), outlooks);
@@ -249,7 +251,7 @@ impl Daemon {
             metrics: ground.metrics.clone(),
         });
         let doors = Arc::new(Doors::new(ground.doors(&handle), config.doors())?);
-        let Ground { store, origins, .. } = ground;
+        let (store, origins, metrics) = (ground.store, ground.origins, ground.metrics);
         let mut daemon = Self {
             peer,
             mirror: None,
@@ -262,7 +264,9 @@ impl Daemon {
             core: Watched::default(),
             around: Watched::default(),
         };
-        daemon.open_doors(&doors, &config).await?;
+        daemon
+            .open_doors(&doors, (&config, metrics.untaken()))
+            .await?;
         let stops = (daemon.stops.core.clone(), daemon.stops.hurry.clone());
         let core = Core::new(parts, events_in).run(commands, events, stops);
         daemon.core.spawn("the core", core);
@@ -286,7 +290,15 @@ impl Daemon {
     }
 
     /// Opens what is configured; the first listener that fails ends the start.
-    async fn open_doors(&mut self, doors: &Arc<Doors>, config: &Config) -> Result<(), StartError> {
+    async fn open_doors(
+        &mut self,
+        doors: &Arc<Doors>,
+        (config, untaken): (&Config, &Untaken),
+    ) -> Result<(), StartError> {
+        let limits = HttpLimits {
+            untaken: untaken.clone(),
+            ..HttpLimits::default()
+        };
         if let Some(mirror) = &config.mirror {
             let listener = bind("registry mirror", mirror.listen).await?;
             self.mirror = listener.local_addr().ok();
@@ -301,7 +313,7 @@ impl Daemon {
                 listener,
                 HttpLimits {
                     answers_max: config.limits.memory.answers,
-                    ..HttpLimits::default()
+                    ..limits.clone()
                 },
                 stop,
             );
@@ -312,12 +324,13 @@ impl Daemon {
             self.status = listener.local_addr().ok();
             let stop = self.stops.doors.child_token();
             let admin = Admin::new(Arc::clone(doors));
-            let page = admin.serve(listener, HttpLimits::default(), stop);
+            let page = admin.serve(listener, limits, stop);
             self.doors.spawn("the status page", page);
         }
         if let Some(local) = &config.local {
             let socket = LocalSocket::bind(&local.path, local.group)?;
             let door = LocalDoor::new(Arc::clone(doors), local.access.clone());
+            let door = door.counting(untaken.clone());
             let served = door.serve(socket, self.stops.doors.child_token());
             self.doors.spawn("the local socket", served);
         }

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use store::Usage;
-use types::ByteCount;
+use types::{ByteCount, Untaken};
 
 use crate::task::From;
 
@@ -82,6 +82,8 @@ struct Inner {
     decayed: Counter,
     panics: Counter,
     connections: Gauge,
+    untaken: Untaken,
+    untaken_shown: Counter,
     tasks: Gauge,
     certificate: Gauge,
 }
@@ -120,6 +122,8 @@ impl Default for Metrics {
             decayed: Counter::default(),
             panics: Counter::default(),
             connections: Gauge::default(),
+            untaken: Untaken::default(),
+            untaken_shown: Counter::default(),
             tasks: Gauge::default(),
             certificate: Gauge::default(),
         };
@@ -196,6 +200,11 @@ impl Inner {
             "Connected hosts",
             self.connections.clone(),
         );
+        registry.register(
+            "pantala_untaken_connections",
+            "Connections that could not be taken, mostly for want of file descriptors; each listener then rests a moment",
+            self.untaken_shown.clone(),
+        );
         registry.register("pantala_tasks", "Live tasks", self.tasks.clone());
         registry.register(
             "pantala_certificate_expiry_timestamp_seconds",
@@ -271,6 +280,11 @@ impl Metrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// What counts connections that could not be taken.
+    pub fn untaken(&self) -> &Untaken {
+        &self.0.untaken
+    }
+
     /// Notes when this host's certificate ends.
     pub fn certificate(&self, expires_at: SystemTime) {
         let since = expires_at.duration_since(SystemTime::UNIX_EPOCH);
@@ -284,6 +298,8 @@ impl Metrics {
         let inner = &*self.0;
         let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         inner.tasks.set(clamp(now.tasks));
+        let untaken = inner.untaken.count();
+        (inner.untaken_shown.inner()).store(untaken, Ordering::Relaxed);
         if let Some(usage) = &now.usage {
             for (name, bytes) in [
                 ("used", usage.used),
@@ -332,6 +348,8 @@ pub(crate) struct Now {
 
 #[cfg(test)]
 mod tests {
+    use types::Moment;
+
     use super::*;
 
     #[test]
@@ -347,6 +365,7 @@ mod tests {
             bound: Bound::Link,
         });
         metrics.connections(5);
+        metrics.untaken().clone().failed(Moment::ZERO);
         metrics.scrubbed(ByteCount(9), 1);
         metrics.certificate(SystemTime::UNIX_EPOCH + Duration::from_secs(12));
         let stats = OriginStats {
@@ -372,6 +391,7 @@ mod tests {
             "pantala_decayed_pieces_total 1",
             "pantala_task_efficiency_bucket{le=\"0.5\",bound=\"link\"} 1",
             "pantala_connections 5",
+            "pantala_untaken_connections_total 1",
             "pantala_tasks 4",
             "pantala_certificate_expiry_timestamp_seconds 12",
             "# EOF",

@@ -38,7 +38,7 @@ impl<V: Vitals> Admin<V> {
 
     /// Answers requests on `listener` until `stop`.
     pub async fn serve(self, listener: TcpListener, limits: Limits, stop: CancellationToken) {
-        http::serve(listener, Arc::new(self), limits, stop).await;
+        http::serve(("status page", listener), Arc::new(self), limits, stop).await;
     }
 }
 

@@ -1,6 +1,9 @@
 //! The port: accepts links, proves who calls, and serves each link in a task of its own.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use control::{
     Answer, Caller, Denied, EnrolAnswer, Handler, HostView, Incoming, MintToken, MintedToken,
@@ -13,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use types::{Chance, HostId, TaskId};
+use types::{Chance, HostId, Moment, TaskId, Untaken};
 
 use crate::{
     metrics::Metrics,
@@ -29,6 +32,7 @@ pub(crate) struct Door {
     pub(crate) closings: mpsc::Sender<Closing>,
     pub(crate) outbox: usize,
     pub(crate) links_max: usize,
+    pub(crate) metrics: Metrics,
     /// Links end at once.
     pub(crate) cut: CancellationToken,
 }
@@ -36,6 +40,7 @@ pub(crate) struct Door {
 /// Accepts until `stop`, then waits for the links to end.
 pub(crate) async fn accept(door: Door, listener: TcpListener, stop: CancellationToken) {
     let mut links = JoinSet::new();
+    let (mut untaken, began) = (Untaken::default(), Instant::now());
     loop {
         let is_full = links.len() >= door.links_max;
         tokio::select! {
@@ -52,10 +57,13 @@ pub(crate) async fn accept(door: Door, listener: TcpListener, stop: Cancellation
                         }
                     });
                 }
-                // Out of file descriptors, or a caller that is gone already: the next event of a link makes room.
+                // Out of file descriptors, or a caller that is gone already.
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a link failed");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    door.metrics.untaken.inc();
+                    if let Some(count) = untaken.failed(Moment::ZERO + began.elapsed()) {
+                        tracing::warn!(%error, count, "links could not be taken");
+                    }
+                    stop.run_until_cancelled(tokio::time::sleep(Untaken::REST)).await;
                 }
             },
         }

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(crate) messages: Counter,
     pub(crate) blames: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) untaken: Counter,
     pub(crate) decisions: Histogram,
     certificate: Gauge,
 }
@@ -31,6 +32,7 @@ impl Default for Metrics {
             messages: Counter::default(),
             blames: Counter::default(),
             dropped: Counter::default(),
+            untaken: Counter::default(),
             decisions: Histogram::new(exponential_buckets(1e-6, 4.0, 10)),
             certificate: Gauge::default(),
         }
@@ -48,6 +50,8 @@ impl Metrics {
         registry.register("scheduler_blames", help, self.blames.clone());
         let help = "Hosts dropped because they did not read";
         registry.register("scheduler_slow_hosts", help, self.dropped.clone());
+        let help = "Links that could not be taken, mostly for want of file descriptors";
+        registry.register("scheduler_untaken_links", help, self.untaken.clone());
         let help = "Time the brain took for one message, in seconds";
         registry.register("scheduler_decision_seconds", help, self.decisions.clone());
         let help = "When the scheduler's own certificate ends, in seconds since 1970";

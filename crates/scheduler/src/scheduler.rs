@@ -123,6 +123,7 @@ impl Scheduler {
             closings,
             outbox: config.outbox.max(1),
             links_max: config.links_max,
+            metrics: metrics.clone(),
             cut: cut.clone(),
         };
         tasks.spawn(door::accept(door, listener, stop.clone()));

@@ -25,6 +25,7 @@ mod secret;
 mod source;
 mod statement;
 mod topology;
+mod untaken;
 
 pub use bytes::{ByteCount, ByteRange, ParseByteCountError};
 pub use chance::Chance;
@@ -41,3 +42,4 @@ pub use secret::Secret;
 pub use source::{ContentName, ParseNameError, RegistryHost, RepoName, Source, Tag, Visibility};
 pub use statement::{Seal, Segment, Signature};
 pub use topology::{Nearness, ParseTopologyError, Topology};
+pub use untaken::Untaken;

@@ -266,8 +266,7 @@ impl Host {
         let (id, links) = (signer.key.host_id(), Links::new(identity));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let peer = listener.local_addr().expect("bound");
-        let (events_in, events) = mpsc::channel(64);
-        let (commands_in, commands) = mpsc::channel(64);
+        let ((events_in, events), (commands_in, commands)) = (mpsc::channel(64), mpsc::channel(64));
         let (events_in, handle) = (Events::new(events_in), Handle::new(commands_in));
         let greeting = Greeting::new(links.clone(), peer.port(), limits.wire());
         let dialler = Dialler {
@@ -277,6 +276,7 @@ impl Host {
         let acceptor = Acceptor {
             greeting,
             events: events_in.clone(),
+            untaken: types::Untaken::default(),
         };
         let keeper = Keeper {
             links: links.clone(),

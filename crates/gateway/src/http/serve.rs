@@ -12,16 +12,20 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
+use types::Untaken;
 
 use super::{Answer, Handler, head_only, patience::Patient, place};
+use crate::Listening;
 
 /// The bounds of an HTTP door.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
+    /// Counts the connections that could not be taken.
+    pub untaken: Untaken,
     /// Connections at once; more wait in the kernel's queue.
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection.
@@ -41,6 +45,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            untaken: Untaken::default(),
             connections_max: 1024,
             streams_max: 100,
             // With frames of 256 KiB: 256 MiB at the very most.
@@ -98,12 +103,13 @@ where
 ///
 /// Dropped early, every connection is reset.
 pub(crate) async fn serve<H: Handler>(
-    listener: TcpListener,
+    (name, listener): (&'static str, TcpListener),
     handler: Arc<H>,
     limits: Limits,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut listening = Listening::new(name, &limits.untaken);
     let door = Arc::new(Door {
         handler,
         answers: Arc::new(Semaphore::new(limits.answers_max)),
@@ -120,10 +126,8 @@ pub(crate) async fn serve<H: Handler>(
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
-                Err(error) => {
-                    debug!(%error, "accept failed");
-                    // The client left at once, or the process is out of descriptors: no event tells when one is free.
-                    sleep(Duration::from_millis(100)).await;
+                Err(cause) => {
+                    listening.rest(&cause, &stop).await;
                     continue;
                 }
             },

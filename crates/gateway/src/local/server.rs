@@ -3,15 +3,10 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::{
-    net::UnixStream,
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
-use types::TaskId;
+use types::{TaskId, Untaken};
 
 use super::{
     LocalSocket,
@@ -22,7 +17,7 @@ use super::{
         Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
-use crate::{Caller, ContentReader, HeldManifest, ManifestAsk, OpenError};
+use crate::{Caller, ContentReader, HeldManifest, Listening, ManifestAsk, OpenError};
 
 /// What the local socket needs from the daemon.
 pub trait LocalService: Send + Sync + 'static {
@@ -104,16 +99,28 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct LocalDoor<S> {
     service: Arc<S>,
     access: Access,
+    untaken: Untaken,
 }
 
 impl<S: LocalService> LocalDoor<S> {
     /// A door to `service` for whom `access` allows.
     pub fn new(service: Arc<S>, access: Access) -> Self {
-        Self { service, access }
+        Self {
+            service,
+            access,
+            untaken: Untaken::default(),
+        }
+    }
+
+    /// Counts connections that cannot be taken with `untaken`.
+    #[must_use]
+    pub fn counting(self, untaken: Untaken) -> Self {
+        Self { untaken, ..self }
     }
 
     /// Answers requests until `stop`; running ones then end with their connections.
     pub async fn serve(self, socket: LocalSocket, stop: CancellationToken) {
+        let mut listening = Listening::new("local socket", &self.untaken);
         let door = Arc::new(self);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -126,10 +133,8 @@ impl<S: LocalService> LocalDoor<S> {
                 () = stop.cancelled() => break,
                 accepted = socket.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
-                    Err(error) => {
-                        debug!(%error, "accept failed");
-                        // Out of descriptors: no event tells when one is free.
-                        sleep(Duration::from_millis(100)).await;
+                    Err(cause) => {
+                        listening.rest(&cause, &stop).await;
                         continue;
                     }
                 },

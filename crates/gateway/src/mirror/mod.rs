@@ -76,7 +76,7 @@ impl Mirror {
 
     /// Answers requests on `listener` until `stop`, then lets running transfers end for [`Limits::grace`].
     pub async fn serve(self, listener: TcpListener, limits: Limits, stop: CancellationToken) {
-        http::serve(listener, Arc::new(self), limits, stop).await;
+        http::serve(("registry mirror", listener), Arc::new(self), limits, stop).await;
     }
 
     async fn answer_head(&self, head: Parts, peer: SocketAddr) -> Answer {

@@ -1,5 +1,6 @@
 //! `pantala daemon`, `scheduler` and `up`: logs, runtime, signals around the parts that `roles` starts.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,9 +23,23 @@ pub(super) enum Role {
     Up,
 }
 
+/// Lets the process have as many descriptors as it may: the usual soft limit of 1024 is there for programs that use
+/// `select`, and full doors need more.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, ?limit, "the limit of open files stays");
+    }
+}
+
 /// Runs `role` until it is told to stop.
 pub(super) fn run(role: Role, config: &Config) -> Result<(), Problem> {
     logs::begin(&config.log);
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
