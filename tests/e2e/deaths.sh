@@ -110,6 +110,30 @@ parent_stopped() {
     verdict "a parent that was stopped has the right file" "a digest differs" same "$parent"
 }
 
+# Long enough for every link of it to end, and for everybody else to have the whole.
+consumer_stopped() {
+    local others before asleep=20
+    what=consumer-stopped
+    make_file $what 256
+    reset
+    start_fetch "${plain[@]}"
+    if ! parent_found $((8 * mib)) "${plain[@]}"; then
+        fail "a host sends 8 MiB to others in time ($work/NODE/log)"
+        return
+    fi
+    before=$(metric "$parent" pantala_origin_unleased_bytes_total)
+    kill -STOP "$(cat "$work/$parent/pid")"
+    sleep $asleep
+    mapfile -t others < <(but "$parent" "${plain[@]}")
+    verdict "a consumer sleeps for $asleep s: all others finish" "$work/NODE/log" end_fetch "${others[@]}"
+    kill -CONT "$(cat "$work/$parent/pid")"
+    verdict "a consumer that slept for $asleep s goes on and finishes" "$work/$parent/log" end_fetch "$parent"
+    verdict "a consumer that slept has the right file" "a digest differs" same "$parent"
+    verdict "a consumer that slept reads nothing of the origin for itself" "$work/$parent/log" \
+        test "$(metric "$parent" pantala_origin_unleased_bytes_total)" = "$before"
+    verdict "a consumer that slept: the origin sends the file once" "$nginx/access.log" once 256
+}
+
 # A host that has the file is told to end while it sends to those that lack it.
 parent_leaves() {
     local children=(3 4 5) node code=0 pid
@@ -171,6 +195,6 @@ swarm_scheduler 1
 swarm_daemon 2 seed
 for node in "${plain[@]}"; do swarm_daemon "$node" daemon --set host.stop_timeout=20s; done
 swarm_ready 2 "${plain[@]}"
-parts=(importer_killed parent_killed parent_stopped parent_leaves daemon_killed)
+parts=(importer_killed parent_killed parent_stopped consumer_stopped parent_leaves daemon_killed)
 [ $# = 0 ] || parts=("$@")
 for part in "${parts[@]}"; do "$part"; done

@@ -26,11 +26,13 @@ pub(super) struct Motion {
     pub(super) offered_at: Moment,
     /// The scheduler acknowledged, or granted or ended a lease.
     pub(super) acknowledged_at: Moment,
+    /// When this host woke up, if it slept and nothing came since.
+    woke_at: Option<Moment>,
 }
 
 impl Motion {
     pub(super) fn restart(&mut self, now: Moment) {
-        (self.verified_at, self.moved_at) = (now, now);
+        (self.verified_at, self.moved_at, self.woke_at) = (now, now, None);
     }
 
     /// Since when no piece came that was wanted.
@@ -56,6 +58,7 @@ impl Download {
         if (self.wakes_at).is_some_and(|at| now.since(at) > OVERSLEPT) {
             self.wakes_at = None;
             self.motion.restart(now);
+            self.motion.woke_at = Some(now);
             self.requests.excuse_all(now);
         }
     }
@@ -89,6 +92,10 @@ impl Download {
             .chain([motion.moved_at, motion.acknowledged_at.min(patient)])
             .max()?;
         let wait = self.piece_time.high().unwrap_or(policy.head_wait_max) * 4;
+        if motion.woke_at.is_some() {
+            // Its links ended in its sleep: who it knew is found again only now.
+            return Some(news + policy.head_wait_max);
+        }
         let most = if self.importing.is_away() && self.neighbours() == 0 {
             // Nobody is there to be heard of: whoever is about to be gets a moment.
             policy.patience_min
@@ -258,6 +265,34 @@ mod tests {
             [],
             "no request is taken back, and nothing is imported"
         );
+    }
+
+    #[test]
+    fn a_host_whose_links_ended_in_its_sleep_finds_others_before_it_turns_to_the_origin() {
+        let begin = |step: u64, _: &[Action]| match step {
+            0 => vec![joined(8)],
+            _ => {
+                let (piece, from) = (PieceIndex(0), Supplier::Host(PARENT));
+                let (reader, at) = (ReaderNo(0), PieceIndex(1));
+                vec![
+                    Event::Verified { piece, from },
+                    Event::ReadAt { reader, at },
+                ]
+            }
+        };
+        let (_, mut download) = story(true, 1, begin);
+        let due = download.deadline(Moment(1) + STEP * 9).expect("it waits");
+        let wakes = due + Duration::from_secs(20);
+        for event in [Event::Left { host: PARENT }, Event::SchedulerAway(true)] {
+            download.handle(wakes, event);
+        }
+        let alone_at = download.goes_alone_at().expect("a reader is blocked");
+        let policy = DownloadPolicy::default();
+        assert!(alone_at >= wakes + policy.head_wait_max + policy.patience_min);
+        assert!(alone_at <= wakes + policy.head_wait_max * 2 + policy.patience_min);
+        download.handle(alone_at, Event::Tick);
+        let done: Vec<_> = std::iter::from_fn(|| download.next_action(alone_at)).collect();
+        assert_eq!(imports(&done), 1);
     }
 
     #[test]
