@@ -226,7 +226,7 @@ fn take_change(
     };
     let mut unsettled = Vec::new();
     if let Some(state) = &mut state {
-        entry.refresh(&state.marks);
+        entry.refresh(state);
         change.groups = state.marks.take_dirty(generation);
         for first in std::mem::take(&mut state.segments_dirty) {
             let bytes = state.segments.get(&first).map(signed::encode_segment);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use types::{ByteCount, Digest, Layout, PieceIndex, Seal, Segment, TaskId};
+use types::{ByteCount, Digest, HostId, Layout, PieceIndex, Seal, Segment, TaskId};
 
 use crate::{
     boot::BootId,
@@ -107,6 +107,20 @@ impl State {
     pub(crate) fn is_dirty(&self) -> bool {
         self.marks.is_dirty() || !self.segments_dirty.is_empty() || self.seal_dirty
     }
+
+    /// Who signed the segments, which may overlap, if they leave no piece out; else nobody. None of too many.
+    fn vouchers(&self) -> Option<Vec<HostId>> {
+        let next = (self.segments.values()).try_fold(0, |next: u64, segment| {
+            let run = segment.run();
+            (u64::from(run.first.0) <= next).then(|| next.max(run.end()))
+        });
+        if next.is_none_or(|next| next < u64::from(self.marks.layout().piece_count())) {
+            return Some(Vec::new());
+        }
+        let signers = self.segments.values().map(|segment| segment.signer);
+        let signers: BTreeSet<HostId> = signers.collect();
+        (signers.len() <= TaskRecord::VOUCHERS_MAX).then(|| signers.into_iter().collect())
+    }
 }
 
 impl Live {
@@ -180,10 +194,11 @@ impl Entry {
         }
     }
 
-    /// Brings the counts in the record up to what the marks say.
-    pub(crate) fn refresh(&mut self, marks: &Marks) {
-        self.record.held = marks.held();
-        self.record.pieces = marks.have().len();
+    /// Brings the record up to what the marks and segments say.
+    pub(crate) fn refresh(&mut self, state: &State) {
+        self.record.held = state.marks.held();
+        self.record.pieces = state.marks.have().len();
+        self.record.vouchers = state.vouchers();
     }
 }
 
@@ -330,6 +345,11 @@ impl Shared {
             let next = entries.loads + 1;
             // Another may have loaded it, written and unloaded it meanwhile: then ours is stale.
             if let Some(entry) = entries.get_mut(task).filter(|entry| entry.loaded == loaded) {
+                if entry.record.vouchers.is_none() {
+                    // An older release wrote the record: from now on it tells.
+                    entry.refresh(&live.state.lock());
+                    entry.dirty = true;
+                }
                 entry.live = Some(Arc::clone(&live));
                 entry.loaded = next;
                 entries.loads = next;

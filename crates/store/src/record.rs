@@ -3,7 +3,7 @@
 //! Pure. A record of a newer version is refused, so that a downgrade says so instead of guessing; a damaged one is told
 //! apart from it, since only the damaged content need go.
 
-use types::{ByteCount, Digest, DigestAlgorithm, Layout, Source, Visibility};
+use types::{ByteCount, Digest, DigestAlgorithm, HostId, Layout, Source, Visibility};
 
 /// Why bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,10 +39,17 @@ pub(crate) struct TaskRecord {
     /// Marked bytes and pieces, as the marks said when this was written.
     pub(crate) held: ByteCount,
     pub(crate) pieces: u32,
+    /// Who signed the segments, if they vouched for every piece when this was written; else nobody. None where it is not
+    /// known: in records of version 1, or of too many signers.
+    pub(crate) vouchers: Option<Vec<HostId>>,
 }
 
 impl TaskRecord {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+    /// In place of a count of vouchers.
+    const UNKNOWN: u8 = u8::MAX;
+    /// More are not written down.
+    pub(crate) const VOUCHERS_MAX: usize = 8;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::new(Self::VERSION);
@@ -84,11 +91,19 @@ impl TaskRecord {
                 to.digest(digest);
             }
         }
+        match &self.vouchers {
+            None => to.u8(Self::UNKNOWN),
+            Some(vouchers) => {
+                to.u8(u8::try_from(vouchers.len()).unwrap_or(Self::UNKNOWN));
+                vouchers.iter().for_each(|host| to.bytes(host.as_bytes()));
+            }
+        }
         to.0
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut from = Reader::new(bytes, Self::VERSION)?;
+        let is_old = bytes.first() == Some(&1);
         let layout = from.layout()?;
         let held = ByteCount(from.u64()?);
         let pieces = from.u32()?;
@@ -112,6 +127,10 @@ impl TaskRecord {
                 .then(|| from.text().map(str::to_owned))
                 .transpose()?,
             source: from.source()?,
+            vouchers: match is_old {
+                true => None,
+                false => from.vouchers()?,
+            },
         };
         from.end()?;
         if record.held > layout.length() || record.pieces > layout.piece_count() {
@@ -244,6 +263,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn vouchers(&mut self) -> Result<Option<Vec<HostId>>, RecordError> {
+        let count = match self.u8()? {
+            TaskRecord::UNKNOWN => return Ok(None),
+            count => usize::from(count),
+        };
+        if count > TaskRecord::VOUCHERS_MAX {
+            return Err(RecordError::Damaged("too many vouch for it"));
+        }
+        let hosts = (0..count).map(|_| self.array().map(HostId::from_bytes));
+        hosts.collect::<Result<_, _>>().map(Some)
+    }
+
     pub(crate) fn end(self) -> Result<(), RecordError> {
         if self.0.is_empty() {
             Ok(())
@@ -307,6 +338,11 @@ mod tests {
                     complete: flags.2,
                     held: ByteCount(held % (length + 1)),
                     pieces: pieces % (layout.piece_count() + 1),
+                    vouchers: (last_used % 10 < 9).then(|| {
+                        (0..last_used % 10 % 9)
+                            .map(|host| HostId::from_bytes([host as u8; 32]))
+                            .collect()
+                    }),
                 }
             },
         )
@@ -316,6 +352,15 @@ mod tests {
         #[test]
         fn a_record_reads_as_it_was_written(record in records()) {
             prop_assert_eq!(TaskRecord::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn a_record_of_version_1_reads_without_what_it_does_not_tell(record in records()) {
+            let record = TaskRecord { vouchers: None, ..record };
+            let mut bytes = record.encode();
+            bytes[0] = 1;
+            bytes.pop();
+            prop_assert_eq!(TaskRecord::decode(&bytes), Ok(record));
         }
 
         #[test]
@@ -337,16 +382,18 @@ mod tests {
             let mut bytes = record.encode();
             let at = at.index(bytes.len());
             bytes[at] ^= with;
-            if let Ok(read) = TaskRecord::decode(&bytes) {
+            if let Ok(read) = TaskRecord::decode(&bytes)
+                && bytes[0] != 1
+            {
                 prop_assert_eq!(read.encode(), bytes);
             }
         }
 
         #[test]
-        fn a_newer_version_is_refused(record in records(), found in 2u8..) {
+        fn a_newer_version_is_refused(record in records(), found in 3u8..) {
             let mut bytes = record.encode();
             bytes[0] = found;
-            prop_assert_eq!(TaskRecord::decode(&bytes), Err(RecordError::Newer { found, known: 1 }));
+            prop_assert_eq!(TaskRecord::decode(&bytes), Err(RecordError::Newer { found, known: 2 }));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use types::{ByteCount, Digest, Layout, PieceRun, Source, TaskId, Visibility};
+use types::{ByteCount, Digest, HostId, Layout, PieceRun, Source, TaskId, Visibility};
 
 use crate::{
     content::Content,
@@ -96,6 +96,9 @@ pub struct ContentInfo {
     pub last_used: SystemTime,
     /// Whether the whole digest was verified here, and every piece is still held.
     pub complete: bool,
+    /// Who signed the kept segments, if they vouch for every piece; else nobody. None where the content has to be opened to
+    /// tell: of an older release, or of many signers.
+    pub vouchers: Option<Vec<HostId>>,
     /// Whether a handle on it exists.
     pub leased: bool,
 }
@@ -238,6 +241,13 @@ impl Store {
     /// Every content.
     pub fn list(&self) -> Vec<ContentInfo> {
         self.infos(|_| true)
+    }
+
+    /// The content of `task`, as lists show it.
+    pub fn info(&self, task: TaskId) -> Option<ContentInfo> {
+        let mut entries = self.shared.entries();
+        let entry = entries.get_mut(task).filter(|entry| !entry.going)?;
+        Some(info(task, entry))
     }
 
     fn infos(&self, which: impl Fn(&Entry) -> bool) -> Vec<ContentInfo> {
@@ -411,12 +421,13 @@ fn record(new: &NewContent) -> TaskRecord {
         complete: false,
         held: ByteCount::ZERO,
         pieces: 0,
+        vouchers: Some(Vec::new()),
     }
 }
 
 fn info(task: TaskId, entry: &mut Entry) -> ContentInfo {
     if let Some(live) = entry.live.clone() {
-        entry.refresh(&live.state.lock().marks);
+        entry.refresh(&live.state.lock());
     }
     let record = &entry.record;
     ContentInfo {
@@ -433,6 +444,7 @@ fn info(task: TaskId, entry: &mut Entry) -> ContentInfo {
             .checked_add(Duration::from_secs(record.last_used))
             .unwrap_or(SystemTime::UNIX_EPOCH),
         complete: record.complete,
+        vouchers: record.vouchers.clone(),
         leased: entry.is_leased(),
     }
 }

@@ -277,12 +277,7 @@ impl Core {
         else {
             return false;
         };
-        let held = self
-            .parts
-            .store
-            .list()
-            .into_iter()
-            .find(|info| info.task == task);
+        let held = self.parts.store.info(task);
         let Some((info, source)) =
             held.and_then(|info| info.source.clone().map(|source| (info, source)))
         else {

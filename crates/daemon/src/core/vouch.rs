@@ -192,7 +192,7 @@ impl Core {
         }
     }
 
-    /// Whether others may count on a whole content of the store. Only what no digest names has to be looked at for that.
+    /// Whether others may count on a whole content of the store.
     pub(super) fn is_for_others(&self, info: &store::ContentInfo) -> bool {
         let task = info.task;
         if info.digest.is_some_and(|digest| digest.names(&task)) {
@@ -201,6 +201,13 @@ impl Core {
         if let Some(job) = self.jobs.get(&task) {
             return job.task.is_for_others();
         }
+        if let Some(vouchers) = &info.vouchers {
+            let is_seed = |host: &HostId| self.parts.links.is_seed(host);
+            if vouchers.iter().all(is_seed) {
+                return !vouchers.is_empty();
+            }
+        }
+        // Several signed it, not all of them seeds, or an older release wrote down too little to tell.
         let content = tokio::task::block_in_place(|| self.parts.store.content(task));
         let Ok(Some(content)) = content else {
             return false;

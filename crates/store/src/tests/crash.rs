@@ -432,10 +432,10 @@ fn a_newer_record_stops_the_start_and_a_damaged_one_goes() {
         put_all(&store.create(new(number)).expect("created"), number);
     }
     drop(store);
-    tamper(&dir, change(1, vec![2, 0, 0]));
+    tamper(&dir, change(1, vec![3, 0, 0]));
     assert!(matches!(
         Store::open(config(&dir)),
-        Err(OpenError::Record(RecordError::Newer { found: 2, known: 1 }))
+        Err(OpenError::Record(RecordError::Newer { found: 3, known: 2 }))
     ));
     tamper(&dir, change(1, vec![1, 0, 0]));
     let (store, recovery) = reopen(config(&dir));

@@ -91,6 +91,50 @@ fn everything_survives_a_restart() {
 }
 
 #[test]
+fn who_vouches_is_told_without_opening_the_content() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    let (nobody, one) = (Some(Vec::new()), Some(vec![HostId::from_bytes([9; 32])]));
+    let vouched = |store: &Store| store.info(task(1)).expect("there").vouchers;
+    let vouch = |first, count| {
+        let segment = Segment {
+            task: task(1),
+            layout: layout(),
+            epoch: Epoch(1),
+            first: PieceIndex(first),
+            digests: vec![digest(1, first); count],
+            signer: HostId::from_bytes([9; 32]),
+            signature: [8; 64],
+        };
+        assert!(content.put_segment(segment, |_| false).expect("ours"));
+        vouched(&store)
+    };
+    put_all(&content, 1);
+    assert_eq!(vouch(3, 2), nobody);
+    assert_eq!(vouch(0, 2), nobody, "nobody vouches for the third");
+    assert_eq!(vouch(1, 2), one);
+    drop((content, store));
+
+    let store = open(&dir);
+    assert_eq!(store.list()[0].vouchers, one);
+    assert!(!store.list()[0].leased);
+    let forget = |record: &mut crate::record::TaskRecord| record.vouchers = None;
+    store.shared.change_record(task(1), forget);
+    drop(store);
+
+    // As an older release leaves it.
+    let store = open(&dir);
+    assert_eq!(vouched(&store), None);
+    drop(lease(&store, 1));
+    drop(store);
+    let store = open(&dir);
+    assert_eq!(vouched(&store), one, "once it was looked at");
+    lease(&store, 1).void_all().expect("voided");
+    assert_eq!(vouched(&store), nobody);
+}
+
+#[test]
 fn segments_are_kept_once_and_the_newer_epoch_wins() {
     let dir = directory();
     let store = open(&dir);
