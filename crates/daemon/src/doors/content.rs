@@ -244,19 +244,22 @@ impl Doors {
                 reader: Box::new(direct.map_err(refusal::of_read)?),
             });
         }
-        self.spooled(alone, place).await
+        let is_digest_asked = ask.proof == Proof::OwnDigest && ask.range.is_none();
+        self.spooled(alone, place, is_digest_asked).await
     }
 
     async fn spooled(
         &self,
         alone: Alone,
         place: Option<(ByteCount, ByteRange)>,
+        is_digest_asked: bool,
     ) -> Result<Opened, OpenError> {
         let store = self.resolver.store.clone();
         let room = blocking(move || store.spare().map_err(io::Error::other)).await;
         let spooling = Spooling {
             access: &alone.access,
             digest: alone.digest,
+            is_digest_asked,
             dir: &self.config.data_dir,
             room: room.map_err(|error| OpenError::Unavailable(error.into()))?,
             metrics: self.metrics.clone(),

@@ -35,7 +35,8 @@ impl Direct {
         digest: Option<Digest>,
         metrics: Metrics,
     ) -> Result<Self, origin::ReadError> {
-        let stream = if range == ByteRange::whole(length) {
+        let is_whole = range == ByteRange::whole(length);
+        let stream = if is_whole {
             access.all().await?
         } else {
             match access.read(range).await? {
@@ -49,7 +50,7 @@ impl Direct {
             held: Bytes::new(),
             length: length.0,
             digest,
-            hasher: Hasher::of(digest),
+            hasher: Hasher::of(digest.filter(|_| is_whole), false),
         })
     }
 
@@ -107,7 +108,7 @@ impl Direct {
         if self.end() != self.length {
             return Err(BrokenStream::Over(self.end()).into());
         }
-        self.hasher.proof(self.digest).map(Some)
+        self.hasher.proof(self.digest)
     }
 }
 
@@ -121,7 +122,7 @@ impl VerifiedReader for Direct {
         async move { part }.boxed()
     }
 
-    /// Both proofs are the same here: every byte was hashed on its way.
+    /// Both proofs are the same here: what has a digest was hashed on its way.
     fn finish(&mut self, _proof: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
         self.proof().boxed()
     }

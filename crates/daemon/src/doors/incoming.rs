@@ -92,16 +92,18 @@ impl Incoming {
     }
 }
 
-/// Hashes what comes.
+/// Hashes what comes, if anybody needs that.
 pub(super) enum Hasher {
+    Nothing,
     Sha256(Box<Sha256>),
     Blake3(Box<blake3::Hasher>),
 }
 
 impl Hasher {
-    /// For what must be `expected`, if that is known.
-    pub(super) fn of(expected: Option<Digest>) -> Self {
+    /// For what must be `expected`, if that is known; else for who asks what it is, if `is_asked`.
+    pub(super) fn of(expected: Option<Digest>, is_asked: bool) -> Self {
         match expected.map(|digest| digest.algorithm()) {
+            None if !is_asked => Self::Nothing,
             None | Some(DigestAlgorithm::Sha256) => Self::Sha256(Box::default()),
             Some(DigestAlgorithm::Blake3) => Self::Blake3(Box::default()),
         }
@@ -109,6 +111,7 @@ impl Hasher {
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
+            Self::Nothing => {}
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Blake3(hasher) => {
                 hasher.update(bytes);
@@ -116,9 +119,11 @@ impl Hasher {
         }
     }
 
-    /// The digest of what came so far, unless it should have been `expected`.
-    pub(super) fn proof(&self, expected: Option<Digest>) -> Result<Digest, ReadError> {
+    /// The digest of what came so far, unless it should have been `expected`; none if nobody needed it.
+    pub(super) fn proof(&self, expected: Option<Digest>) -> Result<Option<Digest>, ReadError> {
         let found = match self {
+            Self::Nothing if expected.is_some() => return Err(BrokenStream::Part.into()),
+            Self::Nothing => return Ok(None),
             Self::Sha256(hasher) => Digest::sha256(hasher.as_ref().clone().finalize().into()),
             Self::Blake3(hasher) => Digest::blake3(*hasher.finalize().as_bytes()),
         };
@@ -128,7 +133,32 @@ impl Hasher {
                 found: Some(found),
                 origin: None,
             }),
-            _ => Ok(found),
+            _ => Ok(Some(found)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_needs_is_hashed() {
+        let digest_of = |expected, is_asked| {
+            let mut hasher = Hasher::of(expected, is_asked);
+            hasher.update(b"abc");
+            hasher.proof(expected)
+        };
+        let part = Hasher::of(None, false).proof(Some(Digest::sha256([1; 32])));
+        assert!(part.is_err(), "what was not hashed proves nothing");
+        let right = Digest::sha256(Sha256::digest(b"abc").into());
+        assert_eq!(digest_of(None, false).expect("nothing is known"), None);
+        assert_eq!(digest_of(None, true).expect("it is asked for"), Some(right));
+        for is_asked in [false, true] {
+            let proof = digest_of(Some(right), is_asked).expect("it is right");
+            assert_eq!(proof, Some(right));
+            let wrong = digest_of(Some(Digest::sha256([1; 32])), is_asked);
+            assert!(matches!(wrong, Err(ReadError::Corrupt { .. })));
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Spooling<'a> {
     pub(super) access: &'a Access,
     /// What they must hash to.
     pub(super) digest: Option<Digest>,
+    /// Whether the consumer asks what that is.
+    pub(super) is_digest_asked: bool,
     /// Where the file lies.
     pub(super) dir: &'a Path,
     /// How much may lie there.
@@ -124,7 +126,7 @@ impl Through {
         Ok(Self {
             spool: Arc::new(Mutex::new(Spool {
                 file: Arc::clone(&file),
-                hasher: Hasher::of(spooling.digest),
+                hasher: Hasher::of(spooling.digest, spooling.is_digest_asked),
                 end: start,
                 punched: start,
             })),
@@ -185,7 +187,7 @@ impl Through {
         if self.start != 0 {
             return Err(BrokenStream::Part.into());
         }
-        self.spool.lock().hasher.proof(self.digest).map(Some)
+        self.spool.lock().hasher.proof(self.digest)
     }
 }
 
@@ -205,7 +207,7 @@ impl VerifiedReader for Through {
         async move { blocking(read).await.map_err(ReadError::Store) }.boxed()
     }
 
-    /// Both proofs are the same here: every byte was hashed on its way.
+    /// Both proofs are the same here: what has a digest, or is asked for it, was hashed on its way.
     fn finish(&mut self, _proof: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
         self.proof().boxed()
     }

@@ -203,7 +203,8 @@ async fn content_of_unknown_length_is_read_to_its_end_first() {
     let body = bytes.clone();
     let no_length = || vec![("x-no-length", "1".to_owned())];
     let world = World::new(move |_| (200, no_length(), body.clone())).await;
-    let ask = world.url("/f", None);
+    let mut ask = world.url("/f", None);
+    ask.proof = Proof::OwnDigest;
     let mut opened = world.doors.open(&ask).await.expect("found");
     assert_eq!(opened.description.length.0, LENGTH as u64);
     ends_well(&mut opened, Proof::OwnDigest, (&bytes, digest)).await;
