@@ -125,3 +125,31 @@ async fn the_background_gives_way_and_goes_on_by_itself() {
     read_all(later, &web).await;
     host.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_events_keeps_neither_questions_nor_deadlines_waiting() {
+    let (cluster, web) = (Cluster::new("flood"), Web::serving(content(300_000)).await);
+    let mut limits = Limits::default();
+    limits.download.hard_limit = Duration::from_millis(200);
+    let host = Host::within(&cluster, &web, (false, limits)).await;
+    let spec = host.spec(&web, None).await;
+    web.refuse("HTTP/1.1 503 Busy\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n");
+    let mut flood = JoinSet::new();
+    // More than there is room for, always.
+    for _ in 0..100 {
+        let (events, host) = (host.events.clone(), host.id);
+        flood.spawn(async move {
+            loop {
+                events.tell(Event::DialFailed { host }).await;
+            }
+        });
+    }
+    let mut reader = host.open(spec).await;
+    reader.ready(0).await.expect_err("it is given up in time");
+    for _ in 0..100 {
+        host.handle.tasks().await;
+    }
+    // Before the core ends: to who is gone they would talk without a pause.
+    flood.shutdown().await;
+    host.stop.cancel();
+}
