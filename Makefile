@@ -34,9 +34,10 @@ bench-%: ## measure: runs bench/NAME.sh
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-deny: ## licences, bans and advisories of dependencies (needs cargo-deny)
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check $(ARGS); \
-	else echo "cargo-deny is not installed, nothing was checked: cargo install cargo-deny --locked"; exit 1; fi
+deny: ## licences, bans and advisories of dependencies (installs cargo-deny where it is missing)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check licenses bans sources
+	$(CARGO) deny check $(ARGS) advisories
 
 fuzz-check: ## the fuzz targets still compile (with stable Rust; needs a C++ compiler)
 	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}/fuzz"
