@@ -19,6 +19,7 @@ use types::{ByteCount, ClusterId, Epoch, Layout, PieceDigest, PieceIndex, PieceR
 use crate::{
     access::{AccessError, Accesses},
     core::{Event, Events},
+    metrics::Metrics,
     task::Task,
 };
 
@@ -70,6 +71,20 @@ pub(crate) struct Import {
     pub(crate) epoch: Option<Epoch>,
     /// Signs what is imported, if this host may.
     pub(crate) signer: Option<Signer>,
+    /// What is read is counted.
+    pub(crate) metrics: Metrics,
+}
+
+/// Bytes that were read and are of no use yet. Dropped with them, they are counted as wasted.
+struct Unused<'a> {
+    bytes: u64,
+    metrics: &'a Metrics,
+}
+
+impl Drop for Unused<'_> {
+    fn drop(&mut self) {
+        self.metrics.wasted(ByteCount(self.bytes));
+    }
 }
 
 /// A body of the origin under way.
@@ -352,12 +367,20 @@ impl Import {
         let is_ordered = ordered.contains(piece);
         let mut left = self.task.spec.layout.length_of(piece).0;
         let mut writer = self.writer(piece, is_ordered)?;
+        let mut unused = Unused {
+            bytes: 0,
+            metrics: &self.metrics,
+        };
         while left > 0 {
             let batch = open.batch(left).await?;
             if batch.is_empty() {
                 return Err(ImportError::Short { piece });
             }
-            left -= batch.iter().map(|part| part.len() as u64).sum::<u64>();
+            let came = batch.iter().map(|part| part.len() as u64).sum::<u64>();
+            (left, unused.bytes) = (left - came, unused.bytes + came);
+            if self.epoch.is_none() {
+                self.metrics.unleased(ByteCount(came));
+            }
             if let Way::Stored(writer) = &mut writer {
                 tokio::task::block_in_place(|| {
                     batch.iter().try_for_each(|part| writer.write(part))
@@ -367,7 +390,10 @@ impl Import {
         }
         open.at = PieceIndex(piece.0 + 1);
         match writer {
-            Way::Stored(writer) => self.finish(*writer, piece, events).await?,
+            Way::Stored(writer) => {
+                self.finish(*writer, piece, events).await?;
+                unused.bytes = 0;
+            }
             _ if !is_ordered => {}
             Way::Held => {
                 let task = self.task.spec.task;

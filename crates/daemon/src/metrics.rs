@@ -71,6 +71,7 @@ struct Inner {
     registry: Mutex<Registry>,
     body: Family<Label, Counter>,
     unleased: Counter,
+    wasted: Counter,
     piece_failures: Family<Label, Counter>,
     first_byte: Family<Label, Histogram, Buckets>,
     throughput: Family<Label, Histogram, Buckets>,
@@ -104,6 +105,7 @@ impl Default for Metrics {
             registry: Mutex::new(Registry::default()),
             body: Family::default(),
             unleased: Counter::default(),
+            wasted: Counter::default(),
             piece_failures: Family::default(),
             // 0.5 ms to 16 s; 64 KiB/s to 32 GiB/s.
             first_byte: Family::new_with_constructor(Buckets(|| {
@@ -146,6 +148,11 @@ impl Inner {
             self.unleased.clone(),
         );
         registry.register(
+            "pantala_import_wasted_bytes",
+            "Bytes read from origins for pieces that were here already, came from hosts meanwhile or were broken off",
+            self.wasted.clone(),
+        );
+        registry.register(
             "pantala_piece_failures",
             "Pieces that were asked of hosts and did not come as asked, by what happened",
             self.piece_failures.clone(),
@@ -175,21 +182,7 @@ impl Inner {
             "Body bytes that origins sent",
             self.origin_body.clone(),
         );
-        registry.register(
-            "pantala_store_bytes",
-            "Bytes of the store",
-            self.store.clone(),
-        );
-        registry.register(
-            "pantala_scrubbed_bytes",
-            "Stored bytes that were checked again in the background",
-            self.scrubbed.clone(),
-        );
-        registry.register(
-            "pantala_decayed_pieces",
-            "Stored pieces that no longer matched their digest when they were checked again",
-            self.decayed.clone(),
-        );
+        self.register_store(&mut registry);
         registry.register(
             "pantala_task_panics",
             "Faults of this program that ended a link or an import, and nothing else",
@@ -212,6 +205,24 @@ impl Inner {
             self.certificate.clone(),
         );
     }
+
+    fn register_store(&self, registry: &mut Registry) {
+        registry.register(
+            "pantala_store_bytes",
+            "Bytes of the store",
+            self.store.clone(),
+        );
+        registry.register(
+            "pantala_scrubbed_bytes",
+            "Stored bytes that were checked again in the background",
+            self.scrubbed.clone(),
+        );
+        registry.register(
+            "pantala_decayed_pieces",
+            "Stored pieces that no longer matched their digest when they were checked again",
+            self.decayed.clone(),
+        );
+    }
 }
 
 impl Metrics {
@@ -231,6 +242,11 @@ impl Metrics {
     /// Counts bytes that were read from an origin without a lease.
     pub fn unleased(&self, bytes: ByteCount) {
         self.0.unleased.inc_by(bytes.0);
+    }
+
+    /// Counts bytes that were imported and are of no use.
+    pub fn wasted(&self, bytes: ByteCount) {
+        self.0.wasted.inc_by(bytes.0);
     }
 
     /// Notes how long a consumer waited for its first byte, and where that came from.
@@ -358,6 +374,7 @@ mod tests {
         metrics.body(From::Peer, ByteCount(7));
         metrics.pieces_failed(PieceFailure::Corrupt, 1);
         metrics.unleased(ByteCount(3));
+        metrics.wasted(ByteCount(8));
         metrics.first_byte(From::Store, Duration::from_millis(3));
         metrics.throughput(From::Origin, (ByteCount::mib(1), Duration::from_secs(1)));
         metrics.efficiency(Efficiency {
@@ -383,6 +400,7 @@ mod tests {
             "pantala_body_bytes_total{source=\"peer\"} 7",
             "pantala_piece_failures_total{reason=\"corrupt\"} 1",
             "pantala_origin_unleased_bytes_total 3",
+            "pantala_import_wasted_bytes_total 8",
             "pantala_first_byte_seconds_count{source=\"local\"} 1",
             "pantala_throughput_bytes_per_second_count{source=\"origin\"} 1",
             "pantala_origin_requests_total{answer=\"succeeded\"} 4",

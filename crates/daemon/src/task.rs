@@ -243,9 +243,10 @@ impl Task {
         self.tell(|news| news.pieces = news.pieces.wrapping_add(1));
     }
 
-    /// Everything is void and begins anew.
+    /// Everything is void and begins anew. What was measured was not its content.
     pub(crate) fn restarted(&self) {
         self.awaited.clear();
+        *self.efficiency.lock() = None;
         self.tell(|news| {
             news.voids = news.voids.wrapping_add(1);
             (news.proven, news.sealed) = (None, false);

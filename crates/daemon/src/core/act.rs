@@ -178,9 +178,14 @@ impl Core {
             accesses: self.parts.accesses.clone(),
             epoch,
             signer: may_sign.then(|| self.parts.signer.clone()),
+            metrics: self.parts.metrics.clone(),
         };
-        let run = import.run(orders, self.events.clone(), stop);
-        self.io.spawn_with(Event::Broke { task }, run);
+        let events = self.events.clone();
+        self.io.spawn_with(Event::Broke { task }, async move {
+            // Its lane sees by this token that it has ended.
+            let _ended = stop.clone().drop_guard();
+            import.run(orders, events, stop).await;
+        });
     }
 
     pub(super) fn stop_import(&mut self, task: TaskId, epoch: Epoch) {

@@ -214,6 +214,7 @@ impl Core {
             self.peers
                 .say(host, &task, |no| Message::Missing { no, runs });
         }
+        self.measure_again(task);
         self.drive(task, Swarm::VoidAll);
         self.prove(task);
         self.ask_scheduler(task);

@@ -149,8 +149,10 @@ impl Core {
             return;
         }
         let from = self.supplier_of(task, piece);
+        // What was ordered without a lease was counted as it came.
         if let Some(job) = self.jobs.get(&task)
-            && (!leased || job.download.is_caretaker())
+            && leased
+            && job.download.is_caretaker()
         {
             let bytes = job.task.spec.layout.length_of(piece);
             self.parts.metrics.unleased(bytes);

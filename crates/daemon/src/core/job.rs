@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub(super) is_sealed: bool,
     /// Whether the whole is being hashed, or will be.
     pub(super) is_proving: bool,
+    /// Whether anybody wanted all of it.
+    pub(super) is_whole_wanted: bool,
     /// Since when all of it is wanted, and what it lacked then; none once that was measured.
     pub(super) course: Option<Course>,
     pub(super) began: Moment,
@@ -71,6 +73,7 @@ impl Job {
             is_proven: false,
             is_sealed: false,
             is_proving: false,
+            is_whole_wanted: false,
             course: None,
             began: now,
             used_at: now,

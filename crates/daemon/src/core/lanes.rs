@@ -2,27 +2,54 @@
 //!
 //! A run goes to the import whose last run ended right before it, so that it finds an open stream. A run elsewhere
 //! (somebody is blocked on a later piece) gets an import of its own beside it.
+//!
+//! An import that takes no further runs is given up as soon as hosts brought what it was to bring: beside a slow origin
+//! there would be ever more of them.
 
-use crate::import::Order;
+use std::collections::VecDeque;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use types::{PieceRun, PieceSet};
+
+use crate::import::Order;
 
 /// The imports under one epoch, the one used longest ago first.
 pub(super) struct Lanes {
     stop: CancellationToken,
     lanes: Vec<Lane>,
+    /// Those that take no further run, until they have ended.
+    leaving: Vec<Leaving>,
 }
 
 struct Lane {
     /// Where its last run ends.
     at: u64,
     orders: mpsc::Sender<Order>,
+    left: Leaving,
+}
+
+/// What is left for an import to do.
+struct Leaving {
+    /// The runs it was given last: more than can wait for it.
+    runs: VecDeque<PieceRun>,
+    /// Cancelled to end it, and by its end.
+    stop: CancellationToken,
 }
 
 /// What a new import begins with.
 pub(super) struct NewLane {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) stop: CancellationToken,
+}
+
+impl Leaving {
+    fn given(&mut self, run: PieceRun) {
+        if self.runs.len() > Lanes::ORDERS_MAX {
+            self.runs.pop_front();
+        }
+        self.runs.push_back(run);
+    }
 }
 
 impl Lanes {
@@ -35,6 +62,7 @@ impl Lanes {
         Self {
             stop: CancellationToken::new(),
             lanes: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -50,6 +78,7 @@ impl Lanes {
             let mut lane = self.lanes.remove(nearest);
             if lane.orders.try_send(order).is_ok() {
                 lane.at = order.run.end();
+                lane.left.given(order.run);
                 self.lanes.push(lane);
                 return None;
             }
@@ -57,29 +86,59 @@ impl Lanes {
         let (lane, new) = self.begin(order);
         self.lanes.push(lane);
         let spare = self.lanes.len().saturating_sub(most.max(1));
-        self.lanes.drain(..spare);
+        let spare = self.lanes.drain(..spare).collect();
+        self.leave(spare);
         Some(new)
     }
 
     /// An import of `order` and nothing after it, for the caller to start.
-    pub(super) fn once(&self, order: Order) -> NewLane {
-        self.begin(order).1
+    pub(super) fn once(&mut self, order: Order) -> NewLane {
+        let (lane, new) = self.begin(order);
+        self.leave(vec![lane]);
+        new
+    }
+
+    /// These take no further run.
+    fn leave(&mut self, lanes: Vec<Lane>) {
+        self.leaving.retain(|left| !left.stop.is_cancelled());
+        self.leaving.extend(lanes.into_iter().map(|lane| lane.left));
+    }
+
+    /// Whether any takes no further run and has not ended.
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Ends the imports that have nothing left to bring, now that `have` is here.
+    pub(super) fn settle(&mut self, have: &PieceSet) {
+        let is_here = |run: &PieceRun| run.pieces().all(|piece| have.contains(piece));
+        self.leaving.retain(|left| {
+            if left.runs.iter().all(is_here) {
+                left.stop.cancel();
+            }
+            !left.stop.is_cancelled()
+        });
     }
 
     fn begin(&self, order: Order) -> (Lane, NewLane) {
         let (sender, orders) = mpsc::channel(Self::ORDERS_MAX);
         sender.try_send(order).expect("an empty queue has room");
+        let stop = self.stop.child_token();
         let lane = Lane {
             at: order.run.end(),
             orders: sender,
+            left: Leaving {
+                runs: VecDeque::from([order.run]),
+                stop: stop.clone(),
+            },
         };
-        let stop = self.stop.child_token();
         (lane, NewLane { orders, stop })
     }
 
     /// Lets all imports end once they have done what was ordered.
     pub(super) fn finish(&mut self) {
-        self.lanes.clear();
+        let lanes = std::mem::take(&mut self.lanes);
+        self.leave(lanes);
     }
 
     /// Ends all imports at once.
@@ -131,9 +190,37 @@ mod tests {
 
     #[test]
     fn a_run_read_without_a_lease_is_the_last_of_its_import() {
-        let lanes = Lanes::new();
+        let mut lanes = Lanes::new();
         let mut alone = lanes.once(order(0, 4));
         assert!(alone.orders.try_recv().is_ok());
         assert!(alone.orders.is_closed());
+    }
+
+    #[test]
+    fn what_hosts_brought_meanwhile_is_not_read_to_its_end() {
+        let mut lanes = Lanes::new();
+        let alone = lanes.once(order(0, 4));
+        let mut first = lanes.hand(order(8, 2), 1).expect("nobody reads yet");
+        assert!(lanes.hand(order(10, 2), 1).is_none());
+        let second = lanes.hand(order(40, 2), 1).expect("it is elsewhere");
+        let mut have = PieceSet::empty(64);
+        let mut ended = |more: PieceRun| {
+            have.insert_run(more);
+            lanes.settle(&have);
+            [&alone, &first, &second].map(|lane| lane.stop.is_cancelled())
+        };
+        assert_eq!(ended(order(0, 3).run), [false; 3]);
+        assert_eq!(ended(order(3, 1).run), [true, false, false]);
+        assert_eq!(ended(order(8, 2).run), [true, false, false]);
+        assert_eq!(ended(order(10, 1).run), [true, false, false]);
+        assert_eq!(ended(order(11, 1).run), [true, true, false]);
+        let takes_more = [true, true, false];
+        assert_eq!(
+            ended(order(40, 2).run),
+            takes_more,
+            "more may be asked of it"
+        );
+        assert_eq!(given(&mut first), 2);
+        assert!(lanes.leaving.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use types::{ByteCount, PieceIndex, TaskId};
 
-use super::Core;
+use super::{Core, job::Job, lanes::Lanes};
 use crate::{speeds::Course, task::From};
 
 impl Core {
@@ -12,6 +12,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
+        job.is_whole_wanted = true;
         let (have, layout) = (job.task.content.have(), &job.task.spec.layout);
         if job.course.is_some() || have.is_full() {
             return;
@@ -25,6 +26,17 @@ impl Core {
         });
     }
 
+    /// All that came of `task` is void: it is measured anew.
+    pub(super) fn measure_again(&mut self, task: TaskId) {
+        let wanted = |job: &mut Job| {
+            job.course = None;
+            job.is_whole_wanted
+        };
+        if self.jobs.get_mut(&task).is_some_and(wanted) {
+            self.whole_wanted(task);
+        }
+    }
+
     /// A verified piece of `task` is in the file: it is counted, and who waits is told.
     pub(super) fn came(&mut self, task: TaskId, piece: PieceIndex, from: From) {
         let now = self.parts.clock.now();
@@ -35,6 +47,10 @@ impl Core {
         self.speeds.came(now, (bytes, from));
         self.parts.metrics.body(from, bytes);
         job.task.counted(piece, from);
+        if from == From::Peer && job.imports.values().any(Lanes::is_leaving) {
+            let have = job.task.content.have();
+            (job.imports.values_mut()).for_each(|lanes| lanes.settle(&have));
+        }
         if job.course.is_some()
             && job.task.content.has_all()
             && let Some(course) = job.course.take()

@@ -7,6 +7,7 @@ use types::{ContentKey, Source, Validator, Visibility};
 use super::*;
 use crate::{
     doors::testing::{Answer, Seen, Server, content},
+    metrics::Now,
     task::TaskSpec,
 };
 
@@ -19,6 +20,7 @@ struct World {
     task: Arc<Task>,
     orders: mpsc::Sender<Order>,
     events: mpsc::Receiver<Event>,
+    metrics: Metrics,
     _dir: tempfile::TempDir,
     _running: tokio::task::JoinSet<()>,
 }
@@ -69,11 +71,13 @@ impl World {
         let task = Arc::new(task(spec, dir.path()));
         let (orders, ordered) = mpsc::channel(4);
         let (events_in, events) = mpsc::channel(64);
+        let metrics = Metrics::default();
         let import = Import {
             task: Arc::clone(&task),
             accesses,
             epoch: None,
             signer: None,
+            metrics: metrics.clone(),
         };
         let mut running = tokio::task::JoinSet::new();
         running.spawn(import.run(ordered, Events::new(events_in), CancellationToken::new()));
@@ -83,6 +87,7 @@ impl World {
             task,
             orders,
             events,
+            metrics,
             _dir: dir,
             _running: running,
         }
@@ -288,6 +293,17 @@ async fn every_ordered_piece_is_told_of() {
     drop(busy);
     let told = ["piece 1 was here", "piece 2 came"];
     assert_eq!(world.order(1, 2).await, told);
+    // Everything was read without a lease, and a piece each time for nothing.
+    let text = world.metrics.text(&Now::default());
+    for line in [
+        format!("pantala_origin_unleased_bytes_total {}", 6 * 131_072),
+        format!("pantala_import_wasted_bytes_total {}", 2 * 131_072),
+    ] {
+        assert!(
+            text.lines().any(|one| one == line),
+            "{line} is not in {text}"
+        );
+    }
 }
 
 #[test]

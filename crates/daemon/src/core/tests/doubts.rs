@@ -42,9 +42,18 @@ async fn what_an_origin_gave_wrong_once_is_read_again() {
     let spec = host.spec(&web, Some(digest_of(&web))).await;
     let reader = host.open(spec).await;
     let task = Arc::clone(reader.task());
+    let of_the_wrong = gateway::Efficiency {
+        share: 0.125,
+        bound: gateway::Bound::Origin,
+    };
+    task.measured(of_the_wrong);
     // It is told if it had been given a byte by then.
     assert!(read_right(reader, &web).await <= 1);
     assert_eq!(task.news().borrow().voids, 1);
+    assert!(
+        task.efficiency() != Some(of_the_wrong),
+        "it is not of this content"
+    );
     assert!(sent(&web) < 3 * length as u64);
     host.stop.cancel();
 }
