@@ -107,7 +107,7 @@ pub enum SchedulerMessage {
 
 impl SchedulerMessage {
     /// The most certificates in one message.
-    pub const CERTIFICATES_MAX: usize = 256;
+    pub const CERTIFICATES_MAX: usize = 1024;
     /// The longest one, in bytes.
     pub const CERTIFICATE_MAX: usize = 2048;
 }

@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     pub(crate) sender: LinkSender,
     /// Pieces of which a part has come.
     pub(crate) receiving: BTreeMap<(TaskId, PieceIndex), Receiving>,
+    /// Certificates that it passed on and that nobody vouches for.
+    pub(crate) certificates_refused: u32,
 }
 
 /// A piece on its way in.
@@ -64,6 +66,9 @@ pub(crate) enum Unused {
 }
 
 impl Incoming {
+    /// Certificates that are looked at in vain before no more are: each costs the check of a signature.
+    const CERTIFICATES_REFUSED_MAX: u32 = 256;
+
     /// Runs until the link ends, and tells the core why.
     pub(crate) async fn run(mut self, mut receiver: LinkReceiver) {
         let end = loop {
@@ -161,11 +166,15 @@ impl Incoming {
     }
 
     /// Who is a seed, or is none any more: its word may follow. Held against the authority, so that a lie tells nothing.
-    fn certificate(&self, certificate: &[u8]) {
+    fn certificate(&mut self, certificate: &[u8]) {
+        if self.certificates_refused >= Self::CERTIFICATES_REFUSED_MAX {
+            return;
+        }
         match self.tasks.links.learn_certificate(certificate) {
             Ok(true) => debug!(host = %self.host, "a host passed on who is a seed"),
             Ok(false) => {}
             Err(cause) => {
+                self.certificates_refused += 1;
                 debug!(host = %self.host, error = &cause as &dyn std::error::Error, "a certificate that was passed on is not believed");
             }
         }

@@ -62,7 +62,7 @@ impl Identity {
         let (leaf, authority) =
             read_chain(&text, &key).map_err(|fault| fault.at(dir.path_of(CERTIFICATE_FILE)))?;
         let revocations = RevocationList::load(&dir, &authority)?;
-        let seeds = Seeds::load(&dir, &authority)?;
+        let seeds = Seeds::load(&dir, &authority);
         let identity = Self::new(key, leaf, authority, revocations);
         Ok(Some(identity.with_seeds(seeds)))
     }
@@ -82,8 +82,8 @@ impl Identity {
         let mut text = pem::write("CERTIFICATE", &self.leaf.der);
         text.push_str(&pem::write("CERTIFICATE", self.authority.der()));
         lock.write(REVOCATIONS_FILE, self.revocations.as_bytes())?;
-        self.seeds.save(&lock)?;
-        lock.write(CERTIFICATE_FILE, text.as_bytes())
+        lock.write(CERTIFICATE_FILE, text.as_bytes())?;
+        self.seeds.save(&lock)
     }
 
     /// This identity with the certificate and revocations of an answer to a renewal.

@@ -349,9 +349,18 @@ impl Links {
 
     /// Whether `host` is a seed, as far as this host has heard: genuine certificates say so, and it was not thrown out.
     pub fn is_seed(&self, host: &HostId) -> bool {
-        // As verifiers with a grace run their clocks.
-        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
-        self.0.seeds.borrow().is_seed(host, late) && !self.is_revoked(*host)
+        let is_own = || self.doors().identity.host() == *host && self.is_own_role(Role::Seed);
+        let is_known = self.0.seeds.borrow().is_seed(host, self.late());
+        (is_known || is_own()) && !self.is_revoked(*host)
+    }
+
+    fn is_own_role(&self, role: Role) -> bool {
+        self.doors().identity.leaf().roles.contains(role)
+    }
+
+    /// The clock of who accepts certificates for a grace after they expired.
+    fn late(&self) -> SystemTime {
+        SystemTime::now() - self.0.limits.expiry_grace.0
     }
 
     /// Takes in a certificate that somebody passed on. `true` if it was news on who is a seed.
@@ -360,10 +369,13 @@ impl Links {
             return Ok(false);
         }
         let leaf = Leaf::read(certificate).map_err(PassedOnError::Unfit)?;
-        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
+        // Before its signature is looked at, which costs a hundred times as much.
+        if !self.0.seeds.borrow().is_news(&leaf) {
+            return Ok(false);
+        }
         let doors = self.doors();
         let authority = doors.identity.authority();
-        if leaf.cluster != *authority.cluster() || !authority.vouches_for(&leaf, late) {
+        if leaf.cluster != *authority.cluster() || !authority.vouches_for(&leaf, self.late()) {
             return Err(PassedOnError::Foreign);
         }
         if self.is_revoked(leaf.host) {
@@ -374,28 +386,28 @@ impl Links {
 
     /// Takes in a genuine certificate.
     fn note(&self, leaf: &Leaf) -> bool {
-        let is_of_use = {
-            let seeds = self.0.seeds.borrow();
-            let may_be_news = leaf.roles.contains(Role::Seed) || seeds.knows(&leaf.host);
-            may_be_news && !seeds.has(&leaf.der)
-        };
-        is_of_use && self.change_seeds(|seeds| !self.is_revoked(leaf.host) && seeds.learn(leaf))
+        let is_news = self.0.seeds.borrow().is_news(leaf);
+        is_news
+            && self.change_seeds(|seeds| {
+                seeds.forget_expired(self.late());
+                !self.is_revoked(leaf.host) && seeds.learn(leaf)
+            })
     }
 
     fn change_seeds(&self, change: impl FnOnce(&mut Seeds) -> bool) -> bool {
         (self.0.seeds).send_if_modified(|current| change(Arc::make_mut(current)))
     }
 
-    /// The certificate that tells whether `host` is a seed, to be passed on with its word.
+    /// The certificate that tells that `host` is, or was, a seed, to be passed on with its word while it is valid.
     pub fn certificate_of(&self, host: &HostId) -> Option<Vec<u8>> {
         let seeds = self.0.seeds.borrow();
-        seeds.certificate_of(host).map(<[u8]>::to_vec)
+        let certificate = seeds.valid_certificate_of(host, self.late());
+        certificate.map(<[u8]>::to_vec)
     }
 
     /// The hosts that are seeds now, as [`Links::is_seed`] has it.
     pub fn all_seeds(&self) -> BTreeSet<HostId> {
-        let late = SystemTime::now() - self.0.limits.expiry_grace.0;
-        self.0.seeds.borrow().all(late)
+        self.0.seeds.borrow().all(self.late())
     }
 
     /// The seeds as they are known now, and a wake-up whenever that changes.

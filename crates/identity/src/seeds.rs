@@ -23,8 +23,8 @@ use crate::{
 /// Where a host keeps them.
 const SEEDS_FILE: &str = "seeds";
 
-/// The newest certificates of hosts that are seeds, and of those that were. Bounded: beyond [`Seeds::MAX`] the one that was
-/// made first is forgotten.
+/// The newest certificates of hosts that are seeds, and of those that were, until they expire. Bounded: beyond [`Seeds::MAX`]
+/// the one that was made first is forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct Seeds(BTreeMap<HostId, Leaf>);
 
@@ -44,19 +44,24 @@ pub enum PassedOnError {
 
 impl Seeds {
     /// Hosts that are known at once.
-    pub const MAX: usize = 256;
+    pub const MAX: usize = 1024;
     /// The longest certificate that is passed on, in bytes: ours have some 600.
     pub const CERTIFICATE_MAX: usize = 2048;
 
-    /// Takes the certificate of a host, which is genuine. Whether it is news: of a host that has, or had, the role, and newer.
-    pub(crate) fn learn(&mut self, leaf: &Leaf) -> bool {
-        let is_seed = leaf.roles.contains(Role::Seed);
-        let is_news = match self.0.get(&leaf.host) {
+    /// Whether a certificate, if it is genuine, is news: of a host that has, or had, the role, and newer.
+    pub(crate) fn is_news(&self, leaf: &Leaf) -> bool {
+        let is_seed = is_shown_seed(leaf);
+        match self.0.get(&leaf.host) {
             None => is_seed,
             // Certificates tell whole seconds. Of two in one the lesser counts.
             Some(known) if known.issued_at == leaf.issued_at => is_shown_seed(known) && !is_seed,
             Some(known) => known.issued_at < leaf.issued_at,
-        };
+        }
+    }
+
+    /// Takes the certificate of a host, which is genuine. Whether it is news.
+    pub(crate) fn learn(&mut self, leaf: &Leaf) -> bool {
+        let is_news = self.is_news(leaf);
         if is_news {
             self.0.insert(leaf.host, leaf.clone());
         }
@@ -89,9 +94,9 @@ impl Seeds {
         hosts.filter(|host| self.is_seed(host, at)).collect()
     }
 
-    /// Whether `host` is, or was, a seed.
-    pub(crate) fn knows(&self, host: &HostId) -> bool {
-        self.0.contains_key(host)
+    /// Forgets what expired before `at`: whatever else was made for those hosts expired earlier.
+    pub(crate) fn forget_expired(&mut self, at: SystemTime) {
+        self.0.retain(|_, leaf| at <= leaf.expires_at);
     }
 
     /// Whether this very certificate is here.
@@ -99,14 +104,26 @@ impl Seeds {
         self.0.values().any(|leaf| &*leaf.der == certificate)
     }
 
-    /// The certificate that tells whether `host` is a seed, to be passed on.
+    /// The certificate that tells whether `host` is, or was, a seed.
     pub fn certificate_of(&self, host: &HostId) -> Option<&[u8]> {
         self.0.get(host).map(|leaf| &*leaf.der)
     }
 
-    /// All of them, to be passed on.
+    /// The same, while it is valid.
+    pub(crate) fn valid_certificate_of(&self, host: &HostId, at: SystemTime) -> Option<&[u8]> {
+        let valid = self.0.get(host).filter(|leaf| at <= leaf.expires_at);
+        valid.map(|leaf| &*leaf.der)
+    }
+
+    /// All of them.
     pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
         self.0.values().map(|leaf| &*leaf.der)
+    }
+
+    /// Those that are valid at `at`, to be passed on.
+    pub fn valid_at(&self, at: SystemTime) -> impl Iterator<Item = &[u8]> {
+        let valid = self.0.values().filter(move |leaf| at <= leaf.expires_at);
+        valid.map(|leaf| &*leaf.der)
     }
 
     /// Those that are not in `before`.
@@ -116,9 +133,10 @@ impl Seeds {
         self.0.iter().filter(is_news).map(|(_, leaf)| &*leaf.der)
     }
 
-    /// Those in `dir` that `authority` made. What cannot be read is learned anew.
-    pub(crate) fn load(dir: &PrivateDir, authority: &Authority) -> Result<Self, LoadError> {
-        let text = dir.read(SEEDS_FILE)?;
+    /// Those in `dir` that `authority` made. What cannot be read is learned anew: nothing depends on it but bytes that are read
+    /// once more.
+    pub(crate) fn load(dir: &PrivateDir, authority: &Authority) -> Self {
+        let text = dir.read(SEEDS_FILE).ok().flatten();
         let blocks = text.and_then(|text| pem::read(&text).ok());
         let mut seeds = Self::default();
         for der in blocks.into_iter().flat_map(|blocks| blocks.certificates) {
@@ -132,7 +150,7 @@ impl Seeds {
         while seeds.0.len() > Self::MAX {
             seeds.0.pop_first();
         }
-        Ok(seeds)
+        seeds
     }
 
     pub(crate) fn save(&self, to: &Locked<'_>) -> Result<(), LoadError> {
@@ -199,15 +217,67 @@ mod tests {
         let cluster = Cluster::new("many");
         let mut seeds = Seeds::default();
         let seed = |number: u16| leaf(&cluster, number, (Role::Seed, u64::from(number)));
-        for number in 1..=256 {
+        let last = u16::try_from(Seeds::MAX).expect("few");
+        for number in 1..=last {
             assert!(seeds.learn(&seed(number)));
         }
         assert!(!seeds.learn(&seed(0)), "it is the oldest itself");
         let before = seeds.clone();
-        assert!(seeds.learn(&seed(257)));
-        assert!(!seeds.is_seed(&host(1), at(300)) && seeds.is_seed(&host(2), at(300)));
+        assert!(seeds.learn(&seed(last + 1)));
+        let now = at(u64::from(last));
+        assert!(!seeds.is_seed(&host(1), now) && seeds.is_seed(&host(2), now));
         let news: Vec<&[u8]> = seeds.news_since(&before).collect();
-        assert_eq!(news, [seeds.certificate_of(&host(257)).expect("known")]);
+        assert_eq!(
+            news,
+            [seeds.certificate_of(&host(last + 1)).expect("known")]
+        );
+    }
+
+    #[test]
+    fn a_certificate_that_expired_is_passed_on_to_nobody_and_gives_up_its_place() {
+        let cluster = Cluster::new("expired");
+        let mut seeds = Seeds::default();
+        assert!(seeds.learn(&leaf(&cluster, 1, (Role::Seed, 0))));
+        assert!(seeds.learn(&leaf(&cluster, 2, (Role::Seed, 3600))));
+        let later = at(72 * 3600 + 60);
+        assert_eq!(seeds.valid_at(later).count(), 1);
+        assert!(seeds.valid_certificate_of(&host(1), later).is_none());
+        assert!(seeds.valid_certificate_of(&host(2), later).is_some());
+        seeds.forget_expired(later);
+        assert_eq!(seeds.certificates().count(), 1);
+    }
+
+    #[test]
+    fn a_seed_believes_itself_however_many_others_there_are() {
+        let cluster = Cluster::new("itself");
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let own = cluster
+            .ca
+            .identity_for(&NodeKey::ephemeral(), Role::Seed.into(), old);
+        let links = Links::new(own.expect("a certificate"));
+        let own = links.identity().host();
+        for number in 1..=u16::try_from(Seeds::MAX).expect("few") {
+            let other = cluster
+                .ca
+                .make_leaf(host(number), Role::Seed.into(), SystemTime::now());
+            links.learn_certificate(&other.der).expect("genuine");
+        }
+        assert!(links.certificate_of(&own).is_none(), "it was made first");
+        assert!(links.is_seed(&own));
+    }
+
+    #[test]
+    fn a_book_that_cannot_be_read_is_begun_anew() {
+        let cluster = Cluster::new("unreadable");
+        let dir = cluster.place().join("host");
+        let key = NodeKey::load_or_create(&dir).expect("a key");
+        let identity = (cluster.ca).identity_for(&key, Role::Seed.into(), SystemTime::now());
+        let links = Links::new(identity.expect("a certificate"));
+        links.identity().save(&dir).expect("saved");
+        std::fs::remove_file(dir.join(SEEDS_FILE)).expect("it is there");
+        std::fs::create_dir(dir.join(SEEDS_FILE)).expect("a folder in its place");
+        let again = Identity::load(&dir).expect("readable").expect("there");
+        assert_eq!(again.seeds().certificates().count(), 0);
     }
 
     #[test]

@@ -128,20 +128,24 @@ impl Content {
         if !fits {
             return Err(SegmentError::Foreign);
         }
+        // Asked of few: there are as many segments as pieces, and writers wait for the lock.
         let rank = |of: &Segment| (is_first(&of.signer), of.epoch);
-        let covers = |a: &Segment, b: &Segment| {
-            rank(a) >= rank(b) && a.first <= b.first && a.run().end() >= b.run().end()
-        };
+        let own = rank(&segment);
+        let spans = |a: &Segment, b: &Segment| a.first <= b.first && a.run().end() >= b.run().end();
         let mut state = self.live.state.lock();
-        let newer = |known: &Segment| known.first == segment.first && rank(known) > rank(&segment);
-        let is_known = |known: &Segment| covers(known, &segment) || newer(known);
+        let is_known = |known: &Segment| {
+            (spans(known, &segment) && rank(known) >= own)
+                || (known.first == segment.first && rank(known) > own)
+        };
         if state.segments.values().any(is_known) {
             return Ok(false);
         }
         let covered: Vec<u32> = state
             .segments
             .iter()
-            .filter(|(first, known)| covers(&segment, known) || **first == segment.first.0)
+            .filter(|(first, known)| {
+                **first == segment.first.0 || (spans(&segment, known) && own >= rank(known))
+            })
             .map(|(first, _)| *first)
             .collect();
         let rest: usize = state

@@ -81,14 +81,11 @@ impl Core {
         }
     }
 
-    /// A remote takes part in `task`: what is shown to it was judged by now, and no certificate expired since.
+    /// A remote takes part in `task`: what is shown to it was judged by who is a seed now. That a certificate expired is no
+    /// event.
     pub(super) fn judge_for_others(&mut self, task: TaskId) {
-        if self
-            .tasks
-            .get(&task)
-            .is_some_and(|live| !live.is_by_digest())
-        {
-            self.judge(task);
+        if (self.tasks.get(&task)).is_some_and(|live| !live.is_by_digest()) {
+            self.seeds_changed();
         }
     }
 

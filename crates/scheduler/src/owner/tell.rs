@@ -3,7 +3,7 @@
 //! Two things are told of seeds: which are here, to be asked and found again, and whose certificates were seen, here or gone,
 //! since what those signed is passed on for long.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use control::SchedulerMessage;
 use identity::{RevocationList, Seeds};
@@ -37,7 +37,8 @@ impl Desk {
 
     /// Tells a newcomer whose word counts although no digest names the content.
     pub(super) fn tell_all_certificates(&mut self, host: HostId) {
-        let all: Vec<Vec<u8>> = self.known.certificates().map(<[u8]>::to_vec).collect();
+        let valid = self.known.valid_at(SystemTime::now());
+        let all: Vec<Vec<u8>> = valid.map(<[u8]>::to_vec).collect();
         if !all.is_empty() {
             self.send(host, SchedulerMessage::Certificates(all));
         }

@@ -135,6 +135,31 @@ fn who_vouches_is_told_without_opening_the_content() {
 }
 
 #[test]
+fn who_signed_is_asked_of_few_however_many_segments_there_are() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    let asked = std::cell::Cell::new(0);
+    for first in 0..5 {
+        let segment = Segment {
+            task: task(1),
+            layout: layout(),
+            epoch: Epoch(1),
+            first: PieceIndex(first),
+            digests: vec![digest(1, first)],
+            signer: HostId::from_bytes([9; 32]),
+            signature: [8; 64],
+        };
+        let is_first = |_: &HostId| {
+            asked.set(asked.get() + 1);
+            true
+        };
+        assert!(content.put_segment(segment, is_first).expect("ours"));
+    }
+    assert_eq!(asked.get(), 5, "once for each");
+}
+
+#[test]
 fn segments_are_kept_once_and_the_newer_epoch_wins() {
     let dir = directory();
     let store = open(&dir);
