@@ -58,6 +58,16 @@ pub(crate) fn counts(links: &Links, is_by_digest: bool, signer: &HostId) -> bool
     }
 }
 
+/// A seal of who was thrown out ends no answer and is shown to nobody; another's may take its place.
+fn forget_seal_of_revoked(links: &Links, content: &Content) {
+    if content
+        .seal()
+        .is_some_and(|seal| links.is_revoked(seal.signer))
+    {
+        content.forget_seal();
+    }
+}
+
 /// Where a task stands, for those who wait on it.
 #[derive(Clone, Debug, Default)]
 pub struct News {
@@ -172,6 +182,7 @@ impl Task {
         content: Content,
         (links, liars): (Links, BTreeSet<HostId>),
     ) -> Self {
+        forget_seal_of_revoked(&links, &content);
         let segments = content.segments();
         let is_by_digest = spec.is_by_digest();
         let all = segments.len();
@@ -275,6 +286,7 @@ impl Task {
     /// Whose word counts has changed. Forgets words that count no more, and takes up stored ones that do by now: whether
     /// there were any of each.
     pub(crate) fn judge_again(&self) -> (bool, bool) {
+        forget_seal_of_revoked(&self.links, &self.content);
         let counts = |signer: &HostId| counts(&self.links, self.is_by_digest, signer);
         let has_lost = self.table.write().forget(counts);
         if has_lost {

@@ -1,7 +1,7 @@
 //! Seeds come and go: what they signed is believed of them, and shown, for as long as they are not thrown out.
 
 use identity::Identity;
-use types::{PieceHasher, PieceSet, Segment};
+use types::{PieceHasher, PieceSet, Seal, Segment};
 use wire::{Config as WireConfig, Link, Message, link::BufferPool};
 
 use super::{
@@ -216,6 +216,13 @@ async fn who_was_named_importer_and_is_thrown_out_signs_no_more() {
     for word in words(&bad, (&spec, &web)) {
         task.keep_segment(Arc::new(word));
     }
+    assert!(task.keep_seal(Seal {
+        task: spec.task,
+        layout: spec.layout,
+        root: digest_of(&web),
+        signer: bad.host(),
+        signature: [0; 64],
+    }));
     let list = cluster.ca.revoke(bad.host(), SystemTime::now());
     let list = list.expect("revoked").as_bytes().to_vec();
     host.told(SchedulerMessage::Revocations(list)).await;
@@ -224,5 +231,6 @@ async fn who_was_named_importer_and_is_thrown_out_signs_no_more() {
     }
     assert!(!task.may_sign(&bad.host()) && task.may_sign(&good.host()));
     assert!(!task.is_for_others(), "its words were lost");
+    assert!(task.content.seal().is_none(), "its seal too");
     host.stop.cancel();
 }
