@@ -35,13 +35,9 @@ pub(crate) const SECTIONS: [(&str, &str); 12] = [
 ];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    let (default, example) = (Some(default), "");
     Key {
-        name,
-        kind,
-        default,
-        example,
-        doc,
+        default: Some(default),
+        ..unset(name, kind, "", doc)
     }
 }
 
@@ -57,13 +53,9 @@ const fn unset(name: &'static str, kind: Kind, example: &'static str, doc: &'sta
 }
 
 const fn list(name: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
-    let default = Some("[]");
     Key {
-        name,
-        kind,
-        default,
-        example,
-        doc,
+        default: Some("[]"),
+        ..unset(name, kind, example, doc)
     }
 }
 
