@@ -4,6 +4,7 @@ mod change;
 mod clock;
 mod importer;
 mod plan;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -114,6 +115,7 @@ impl Download {
         }
         self.is_stirred = true;
         self.wake_up(now);
+        let said_by = event.said_by();
         match event {
             Event::Joined { host, have, slots } => self.joined(now, (host, slots), have),
             Event::Left { host } => self.left(host),
@@ -157,6 +159,7 @@ impl Download {
             Event::LeaseEnded { epoch } => {
                 self.motion.acknowledged_at = now;
                 self.lease_ended(epoch);
+                self.hold_back_no_more();
             }
             Event::SchedulerAway(is_away) => self.importing.scheduler_away(is_away),
             Event::ImportFailed { run, retry_at } => self.import_failed(run, retry_at),
@@ -175,6 +178,9 @@ impl Download {
             Event::SetSlots(slots) => self.set_slots(now, slots),
             Event::Cancel => self.stop(State::Cancelled),
             Event::Tick => self.tick(now),
+        }
+        if let Some(host) = said_by {
+            self.heard(now, host);
         }
     }
 
@@ -198,9 +204,9 @@ impl Download {
         match self.state {
             State::Cancelled | State::Failed(_) => return None,
             State::Complete | State::Fetching if self.slots == 0 => {
-                return self.importing.deadline(now).map(|at| at.max(soon));
+                return self.importing_deadline(now).map(|at| at.max(soon));
             }
-            State::Complete => return self.importing.deadline(now).map(|at| at.max(soon)),
+            State::Complete => return self.importing_deadline(now).map(|at| at.max(soon)),
             State::Fetching => {}
         }
         let requests = self
@@ -228,13 +234,18 @@ impl Download {
             hedge,
             drips,
             self.ask_again_at(now),
-            self.importing.deadline(now),
+            self.importing_deadline(now),
         ]
         .into_iter()
         .flatten()
         .fold(hard, Moment::min);
         // A deadline that passed without effect must not make the shell spin.
         Some(deadline.max(soon))
+    }
+
+    fn importing_deadline(&self, now: Moment) -> Option<Moment> {
+        let both = [self.importing.deadline(now), self.silence_at()];
+        both.into_iter().flatten().min()
     }
 
     /// The pieces that are here and verified.

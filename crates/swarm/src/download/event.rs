@@ -179,6 +179,31 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The neighbour whose word or bytes it is.
+    pub(crate) fn said_by(&self) -> Option<HostNo> {
+        match self {
+            Self::Joined { host, .. }
+            | Self::Importer { host, .. }
+            | Self::Has { host, .. }
+            | Self::Revealed { host, .. }
+            | Self::Slots { host, .. }
+            | Self::Busy { host, .. }
+            | Self::Lacks { host, .. }
+            | Self::Progress { host, .. }
+            | Self::HeldBack { host }
+            | Self::Ending { host, .. }
+            | Self::Corrupt { host, .. }
+            | Self::Demanded { by: host, .. } => Some(*host),
+            Self::Verified { from, .. } => match from {
+                Supplier::Host(host) => Some(*host),
+                Supplier::Origin | Supplier::OriginAlone => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Why a download can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

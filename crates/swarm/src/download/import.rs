@@ -53,7 +53,7 @@ struct Running {
 #[derive(Debug)]
 pub(crate) struct Importing {
     pub(crate) lease: Option<Lease>,
-    /// Kept after the lease ended, until everything held has left or the task is over.
+    /// Kept after the lease ran out by our own clock, until everything held has left or the task is over.
     pub(crate) seed: Option<SuperSeed>,
     newest_epoch: Epoch,
     running: Vec<Running>,

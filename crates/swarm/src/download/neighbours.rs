@@ -23,6 +23,8 @@ pub(crate) struct Neighbour {
     pub(crate) super_seeds: bool,
     /// It holds the lease: what nobody shows may be asked of it.
     pub(crate) is_importer: bool,
+    /// When it said anything of this task last.
+    pub(crate) heard_at: Moment,
     pub(crate) health: Health,
 }
 
@@ -75,6 +77,7 @@ impl Neighbours {
                 revealed: Vec::new(),
                 super_seeds: false,
                 is_importer: false,
+                heard_at: Moment::ZERO,
                 health,
             },
         );
@@ -143,6 +146,12 @@ impl Neighbours {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Neighbour> {
         self.list.iter()
+    }
+
+    /// No silence up to now says anything of anybody.
+    pub(crate) fn excuse_all(&mut self, now: Moment) {
+        let neighbours = self.list.iter_mut();
+        neighbours.for_each(|neighbour| neighbour.heard_at = now);
     }
 
     /// How many neighbours have `piece`.

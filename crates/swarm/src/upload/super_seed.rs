@@ -3,9 +3,12 @@
 //! An importer that told everybody of every piece would be asked for the same few again and again while the rest of
 //! the content waits. So it reveals each fresh piece to one child, which fetches it as the rarest of all and passes it
 //! on. A piece has left once somebody else announces it. When all have left, everything is revealed.
+//!
+//! A child that has not been heard of for a while may pass nothing on: what it alone was shown, or alone has, is revealed
+//! to another. It costs one more copy if the child was only slow; waiting for its link to end would cost the swarm that time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -16,10 +19,11 @@ use crate::{HostNo, estimate::Estimate};
 /// The reveals of one importer in one task.
 ///
 /// Invariants: `queued` are the pieces of `fresh`; `open` counts the reveals to each child, at most [`Self::OPEN_MAX`]
-/// but for what a child demanded; no piece of `left` is fresh, revealed or in `unleft`.
+/// but for what a child demanded; no piece of `left` is in `unleft`, nor fresh or revealed unless only who is silent has it.
 #[derive(Debug)]
 pub struct SuperSeed {
-    /// Held pieces that nobody else is known to have, not revealed yet, in order of arrival.
+    /// Held pieces that nobody else is known to have, not revealed yet, in order of arrival; those to be revealed again
+    /// before them.
     fresh: VecDeque<PieceIndex>,
     queued: PieceSet,
     reveals: BTreeMap<PieceIndex, Vec<Reveal>>,
@@ -28,6 +32,8 @@ pub struct SuperSeed {
     unleft: PieceSet,
     /// Pieces that somebody else has.
     left: PieceSet,
+    /// Children that were not heard of for a while.
+    silent: BTreeSet<HostNo>,
     time_to_leave: Estimate,
 }
 
@@ -44,6 +50,11 @@ impl Reveal {
     fn overdue_at(&self, patience: Duration) -> Moment {
         self.at + patience * (1 << self.again.min(8))
     }
+
+    fn made_again(&mut self, now: Moment) {
+        self.at = now;
+        self.again = self.again.saturating_add(1);
+    }
 }
 
 impl SuperSeed {
@@ -52,6 +63,10 @@ impl SuperSeed {
     /// Reveals that are open to one child: as many pieces as an import reads ahead, and more than a child asks for at
     /// once. Only who holds much that nobody else has meets it.
     const OPEN_MAX: u32 = 8;
+    /// What a child may be silent for at least: pauses of a busy host are no sign of anything.
+    const SILENCE_MIN: Duration = Duration::from_millis(250);
+    /// And at most: well before the scheduler looks at an import that stands still, after three seconds.
+    const SILENCE_MAX: Duration = Duration::from_secs(1);
 
     /// An importer that holds `have`, of which `elsewhere` is known to be with others.
     pub fn new(have: &PieceSet, elsewhere: PieceSet) -> Self {
@@ -63,6 +78,7 @@ impl SuperSeed {
             open: BTreeMap::new(),
             unleft: PieceSet::empty(piece_count),
             left: elsewhere,
+            silent: BTreeSet::new(),
             time_to_leave: Estimate::default(),
         };
         have.iter().for_each(|piece| seed.arrived(piece));
@@ -71,14 +87,13 @@ impl SuperSeed {
 
     /// A piece came from the origin.
     pub fn arrived(&mut self, piece: PieceIndex) {
-        if !self.left.contains(piece) && self.unleft.insert(piece) {
-            self.queued.insert(piece);
+        if !self.left.contains(piece) && self.unleft.insert(piece) && self.queued.insert(piece) {
             self.fresh.push_back(piece);
         }
     }
 
     /// The next piece to reveal, and to whom. `lacks` lists the children that lack a piece, in an order of the caller's
-    /// choice; among them the one with the fewest open reveals is taken. [Recall](Self::recall) first, then call until
+    /// choice; among them the one with the fewest open reveals is taken, a silent one last. [Recall](Self::recall) first, then call until
     /// `None`, while a child [has room](Self::has_room).
     pub fn next<I: Iterator<Item = HostNo>>(
         &mut self,
@@ -89,7 +104,7 @@ impl SuperSeed {
             let fits = |host: &HostNo| self.has_room(*host) && !self.is_revealed_to(*piece, *host);
             let child = lacks(*piece)
                 .filter(fits)
-                .min_by_key(|host| self.open_to(*host))?;
+                .min_by_key(|host| (self.silent.contains(host), self.open_to(*host)))?;
             Some((at, child))
         })?;
         let piece = self.fresh.remove(at).expect("found above");
@@ -141,13 +156,51 @@ impl SuperSeed {
         for (piece, reveals) in &mut self.reveals {
             let overdue = reveals.iter_mut();
             for reveal in overdue.filter(|reveal| now >= reveal.overdue_at(patience)) {
-                reveal.at = now;
-                reveal.again = reveal.again.saturating_add(1);
+                reveal.made_again(now);
                 if self.queued.insert(*piece) {
                     self.fresh.push_front(*piece);
                 }
             }
         }
+    }
+
+    /// How long a child may be silent before others are shown what it was: as long as reveals take to leave, within bounds.
+    pub fn silence_max(&self) -> Duration {
+        self.patience().clamp(Self::SILENCE_MIN, Self::SILENCE_MAX)
+    }
+
+    /// Whether `host` was found silent, and not heard of since.
+    pub fn is_silent(&self, host: HostNo) -> bool {
+        self.silent.contains(&host)
+    }
+
+    /// `host` has been silent for too long: what was revealed to it alone, and the pieces that it `alone` has, are to be
+    /// revealed to others.
+    pub fn fell_silent(
+        &mut self,
+        host: HostNo,
+        now: Moment,
+        alone: impl Iterator<Item = PieceIndex>,
+    ) {
+        self.silent.insert(host);
+        let mut again: Vec<PieceIndex> = alone.collect();
+        let silent = &self.silent;
+        for (piece, reveals) in &mut self.reveals {
+            if reveals.iter().all(|reveal| silent.contains(&reveal.to)) {
+                reveals.iter_mut().for_each(|reveal| reveal.made_again(now));
+                again.push(*piece);
+            }
+        }
+        for piece in again {
+            if self.queued.insert(piece) {
+                self.fresh.push_front(piece);
+            }
+        }
+    }
+
+    /// `host` said something.
+    pub fn heard(&mut self, host: HostNo) {
+        self.silent.remove(&host);
     }
 
     fn patience(&self) -> Duration {
@@ -159,19 +212,17 @@ impl SuperSeed {
 
     /// Somebody announced `piece`. True if it had not left before.
     pub fn left(&mut self, piece: PieceIndex, now: Moment) -> bool {
-        if !self.left.insert(piece) {
-            return false;
-        }
+        let is_first = self.left.insert(piece);
         self.unleft.remove(piece);
         if self.queued.remove(piece) {
             self.fresh.retain(|fresh| *fresh != piece);
         }
         let reveals = self.reveals.remove(&piece).unwrap_or_default();
-        if let Some(first) = reveals.first() {
+        if let Some(first) = reveals.first().filter(|_| is_first) {
             self.time_to_leave.add(now.since(first.at));
         }
         reveals.iter().for_each(|reveal| self.closed(reveal.to));
-        true
+        is_first
     }
 
     /// Nobody else is known to have `piece` any more. If it is `held` it is to be revealed again.
@@ -183,6 +234,7 @@ impl SuperSeed {
 
     /// A child is gone: what was revealed to it alone is fresh again.
     pub fn forget(&mut self, host: HostNo) {
+        self.silent.remove(&host);
         if self.open.remove(&host).is_none() {
             return;
         }
@@ -279,6 +331,27 @@ mod tests {
             [],
             "nobody is left to tell"
         );
+    }
+
+    #[test]
+    fn what_a_silent_child_alone_was_shown_or_has_is_revealed_to_another() {
+        let mut seed = seed_with(2);
+        assert_eq!(reveal_all(&mut seed, Moment(0), &[7]), [(0, 7), (1, 7)]);
+        seed.left(piece(0), Moment(1));
+        seed.fell_silent(HostNo(7), Moment(2), [piece(0)].into_iter());
+        assert_eq!(
+            reveal_all(&mut seed, Moment(2), &[7, 9]),
+            [(1, 9), (0, 9)],
+            "who is silent is shown no more while another is there"
+        );
+        assert_eq!(seed.unleft(), 1, "one has left before");
+        seed.arrived(piece(2));
+        assert_eq!(reveal_all(&mut seed, Moment(2), &[7, 9]), [(2, 9)]);
+        assert!(!seed.left(piece(0), Moment(3)) && seed.left(piece(1), Moment(3)));
+        assert!(!seed.is_revealed_to(piece(0), HostNo(9)));
+        seed.heard(HostNo(7));
+        seed.arrived(piece(3));
+        assert_eq!(reveal_all(&mut seed, Moment(4), &[7, 9]), [(3, 7)]);
     }
 
     #[test]

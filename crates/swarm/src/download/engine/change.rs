@@ -172,6 +172,10 @@ impl Download {
         if self.lease().is_none_or(|held| held.epoch < lease.epoch) {
             self.motion.acknowledged_at = now;
         }
+        if self.importing.seed.is_none() {
+            // Before it imports nobody has anything to tell it.
+            self.neighbours.excuse_all(now);
+        }
         let (have, neighbours, piece_count) =
             (&self.offer, &self.neighbours, self.layout.piece_count());
         self.importing.leased(lease, || {
@@ -195,6 +199,7 @@ impl Download {
             self.out
                 .push_back(Action::GiveUpLease { epoch: lease.epoch });
             self.lease_ended(lease.epoch);
+            self.hold_back_no_more();
         }
     }
 

@@ -60,6 +60,7 @@ impl Download {
             self.motion.restart(now);
             self.motion.woke_at = Some(now);
             self.requests.excuse_all(now);
+            self.neighbours.excuse_all(now);
         }
     }
 

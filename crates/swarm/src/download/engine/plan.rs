@@ -20,6 +20,7 @@ impl Download {
         if matches!(self.state, State::Cancelled | State::Failed(_)) {
             return;
         }
+        self.notice_silence(now);
         self.reveal(now);
         if self.state == State::Fetching {
             if self.demand.is_met(&self.have) {
@@ -95,14 +96,22 @@ impl Download {
         let is_complete = self.have.is_full();
         if seed.is_over() || (self.importing.lease.is_none() && (is_complete || seed.unleft() == 0))
         {
-            self.importing.seed = None;
-            for neighbour in self
-                .neighbours
-                .iter()
-                .filter(|neighbour| self.offer.has_more_than(&neighbour.have))
-            {
-                self.out.push_back(Action::RevealAll { to: neighbour.host });
-            }
+            self.reveal_all();
+        }
+    }
+
+    /// Somebody else may be named importer now: it must not read what is here.
+    pub(super) fn hold_back_no_more(&mut self) {
+        if self.importing.lease.is_none() && self.importing.seed.is_some() {
+            self.reveal_all();
+        }
+    }
+
+    fn reveal_all(&mut self) {
+        self.importing.seed = None;
+        let neighbours = self.neighbours.iter();
+        for neighbour in neighbours.filter(|other| self.offer.has_more_than(&other.have)) {
+            self.out.push_back(Action::RevealAll { to: neighbour.host });
         }
     }
 
