@@ -1,10 +1,13 @@
 //! The commands and their flags. Each help ends with examples; docs/cli.md is made from here.
 
 mod exits;
+mod runtime;
 
 use std::{num::NonZeroU32, path::PathBuf};
 
 use crate::commands::sim::SimArgs;
+
+pub(crate) use runtime::{RuntimeArgs, RuntimeCommand};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -76,6 +79,12 @@ pub(crate) enum Command {
         after_help = "A running daemon is asked what it was started with. Nothing is changed; it fails if anything is bad.\n\nExamples:\n  pantala doctor\n  pantala doctor --json\n  sudo -u pantala pantala doctor --config /etc/pantala/pantala.toml"
     )]
     Doctor(RoleArgs<JsonFlag>),
+    /// Point the container engines of this host at the daemon's mirror, and take it back.
+    #[command(
+        subcommand,
+        after_help = "Only files of its own are written, and no engine is restarted.\n\nExamples:\n  pantala runtime plan\n  sudo pantala runtime apply\n  sudo pantala runtime undo"
+    )]
+    Runtime(RuntimeCommand),
     /// Make, list and revoke the tokens with which hosts join the cluster (on the scheduler's host).
     #[command(
         subcommand,

@@ -27,7 +27,7 @@ const HOUSE: &[(&str, May)] = &[
     ("gateway", May::Only(&["types"])),
     // A host needs no central service to work, so it knows none from the inside.
     ("daemon", May::AllAboveBut(&["scheduler", "manager"])),
-    ("runtime", May::AllAboveBut(&[])),
+    ("runtime", May::Only(&["types"])),
     ("simulator", May::Only(&["types", "swarm"])),
     ("pantala", May::AllAboveBut(&[])),
 ];

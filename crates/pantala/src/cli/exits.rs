@@ -5,7 +5,7 @@ use clap::Command;
 use crate::problem::Exit::{self, *};
 
 /// By the words of a command; what is not listed fails or not.
-const BY_COMMAND: [(&str, &[Exit]); 19] = [
+const BY_COMMAND: [(&str, &[Exit]); 23] = [
     (
         "get",
         &[
@@ -28,6 +28,10 @@ const BY_COMMAND: [(&str, &[Exit]); 19] = [
     ("bypass off", &[Usage, Configuration, Denied, NoDaemon]),
     ("bypass status", &[Usage, Configuration, Denied, NoDaemon]),
     ("doctor", &[Usage, Configuration]),
+    ("runtime plan", &[Usage, Configuration]),
+    ("runtime apply", &[Usage, Configuration, NoDaemon]),
+    ("runtime undo", &[Usage]),
+    ("runtime status", &[Usage, Configuration]),
     ("token create", &[Usage, Configuration]),
     ("token list", &[Usage, Configuration]),
     ("token revoke", &[Usage, Configuration]),

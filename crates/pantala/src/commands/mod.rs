@@ -8,6 +8,7 @@ mod host;
 mod local;
 mod pages;
 mod running;
+mod runtime;
 mod serve;
 pub(crate) mod sim;
 mod token;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Problem> {
         Command::Store(command) => local::store(file, command),
         Command::Bypass(command) => local::bypass(file, command),
         Command::Doctor(args) => doctor::run(file, args),
+        Command::Runtime(command) => runtime::run(file, command),
         Command::Token(command) => token::run(file, command),
         Command::Host(command) => host::run(file, command),
         Command::Config(command) => config::run(file, command),
