@@ -1,4 +1,4 @@
-//! The doctor's only way to a socket: it tries addresses that the operator configured, and sends them nothing of worth.
+//! The only way of commands to a socket: they try addresses that the operator configured, and send them nothing of worth.
 
 use std::{io, time::Duration};
 

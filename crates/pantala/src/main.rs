@@ -3,6 +3,7 @@
 //! - `cli`: the commands and their flags; `commands`: what each does;
 //! - `config`: flags, environment and file, checked;
 //! - `roles`: from the configuration to running parts;
+//! - `engines`: pointing container engines at the mirror, once it proved itself;
 //! - `problem`: how a command fails: message, causes, next step, exit code;
 //! - `logs`, `signals`, `show`, `dial`: log lines, leaving, tables, what the doctor tries.
 
@@ -10,6 +11,7 @@ mod cli;
 mod commands;
 mod config;
 mod dial;
+mod engines;
 mod logs;
 mod problem;
 mod roles;

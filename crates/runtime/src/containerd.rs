@@ -1,175 +1,240 @@
-//! containerd: one `hosts.toml` for each registry, below the `config_path` of its CRI plugin.
+//! containerd's own configuration: whether and where its CRI plugin looks for hosts.toml.
+
+use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use crate::plan::{Engine, Found, MARK, Report, Wanted};
+use crate::{
+    hosts,
+    plan::{Engine, Found, Report, Wanted},
+};
 
-pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
-/// k3s and RKE2 write containerd's files anew at each start, from this.
-pub(crate) const RANCHER: [(&str, &str); 2] =
-    [("k3s", "/etc/rancher/k3s"), ("rke2", "/etc/rancher/rke2")];
+const CONFIG: &str = "/etc/containerd/config.toml";
+const HOME: &str = "/etc/containerd";
+/// Where people put hosts.toml, and where nerdctl looks without being told.
 const FOLDER: &str = "/etc/containerd/certs.d";
-/// Systems that make these files from their own settings, and where those are.
-const MANAGED: [(&str, &str); 2] = [
-    ("bottlerocket", "settings.container-registry.mirrors"),
-    (
-        "talos",
-        "machine.registries.mirrors of the machine configuration",
-    ),
-];
+
+/// What matters of the configuration and of what it imports.
+#[derive(Debug, Default)]
+struct Settings {
+    version: i64,
+    /// The name of the plugin that pulls.
+    plugin: &'static str,
+    /// The folders of config_path.
+    folders: Vec<String>,
+    /// Where the plugin's settings were taken from.
+    file: String,
+    /// A section that containerd does not take together with config_path.
+    legacy: Option<&'static str>,
+    discards: bool,
+    /// Whether images are pulled by the plugin itself rather than by the transfer service of 2.1 and newer.
+    is_local: bool,
+}
+
+/// The plugin that pulls, in a configuration of that version. Without one it is version 1, with short names.
+fn plugin(version: i64) -> &'static str {
+    match version {
+        ..=1 => "cri",
+        2 => "io.containerd.grpc.v1.cri",
+        _ => "io.containerd.cri.v1.images",
+    }
+}
+
+impl Settings {
+    /// Errors: a file that is not understood.
+    fn read(found: &Found) -> Result<Self, String> {
+        let main = found.toml(CONFIG).transpose()?.unwrap_or_default();
+        let version = main.get("version").and_then(Value::as_integer).unwrap_or(1);
+        // Without a file containerd has its defaults, those of its own newest version: the line to add says version 2.
+        let version = if found.has(CONFIG) { version } else { 2 };
+        let mut settings = Self {
+            version,
+            plugin: plugin(version),
+            file: CONFIG.into(),
+            ..Self::default()
+        };
+        settings.take(&main, CONFIG);
+        for path in imported(found, &main) {
+            let config = found.toml(&path).transpose()?.unwrap_or_default();
+            settings.take(&config, &path);
+        }
+        Ok(settings)
+    }
+
+    /// A plugin's section of a later file replaces that of an earlier one.
+    fn take(&mut self, config: &Table, file: &str) {
+        let version = config.get("version").and_then(Value::as_integer);
+        let plugin = version.map_or(self.plugin, plugin);
+        let Some(section) = config.get("plugins").and_then(|it| it.get(plugin)) else {
+            return;
+        };
+        let registry = section.get("registry");
+        let paths = registry.and_then(|it| it.get("config_path"));
+        let paths = paths.and_then(Value::as_str).unwrap_or_default();
+        let folders = paths.split(':').filter(|path| path.starts_with('/'));
+        self.folders = folders
+            .map(|path| path.trim_end_matches('/').to_owned())
+            .collect();
+        let has = |key: &str| {
+            let table = registry
+                .and_then(|it| it.get(key))
+                .and_then(Value::as_table);
+            table.is_some_and(|it| match key {
+                "configs" => it.values().any(|one| one.get("tls").is_some()),
+                _ => !it.is_empty(),
+            })
+        };
+        self.legacy = match () {
+            () if has("mirrors") => Some("registry.mirrors"),
+            () if has("configs") => Some("registry.configs with tls"),
+            () => None,
+        };
+        let is_on = |of: Option<&Value>, key: &str| {
+            of.and_then(|it| it.get(key)).and_then(Value::as_bool) == Some(true)
+        };
+        self.discards = is_on(Some(section), "discard_unpacked_layers")
+            || is_on(section.get("containerd"), "discard_unpacked_layers");
+        self.is_local = self.discards || is_on(Some(section), "use_local_image_pull");
+        file.clone_into(&mut self.file);
+    }
+
+    fn section(&self) -> String {
+        let name = self.plugin;
+        let name = if self.version < 2 {
+            name.to_owned()
+        } else {
+            format!("\"{name}\"")
+        };
+        format!("[plugins.{name}.registry]")
+    }
+}
+
+/// The files that `imports` names and that are there, in the order in which they count.
+fn imported(found: &Found, main: &Table) -> Vec<String> {
+    let patterns = main.get("imports").and_then(Value::as_array);
+    let mut paths = Vec::new();
+    for pattern in patterns.into_iter().flatten().filter_map(Value::as_str) {
+        let (folder, pattern) = pattern_of(pattern);
+        let names = found.names(&folder).filter(|name| fits(name, &pattern));
+        paths.extend(names.map(|name| format!("{folder}/{name}")));
+    }
+    paths
+}
+
+/// The folder of a pattern, which is relative to that of the configuration, and the pattern of names in it.
+fn pattern_of(pattern: &str) -> (String, String) {
+    let (folder, name) = pattern.rsplit_once('/').unwrap_or((HOME, pattern));
+    let folder = if folder.starts_with('/') {
+        folder.to_owned()
+    } else {
+        format!("{HOME}/{folder}")
+    };
+    (folder, name.to_owned())
+}
+
+/// Whether `name` fits a shell pattern of `*` and `?`.
+fn fits(name: &str, pattern: &str) -> bool {
+    let mut rest = pattern.chars();
+    match rest.next() {
+        None => name.is_empty(),
+        Some('*') => {
+            let rest = rest.as_str();
+            let mut tails = name.char_indices().map(|(at, _)| &name[at..]);
+            tails.any(|tail| fits(tail, rest)) || fits("", rest)
+        }
+        Some(one) => {
+            let mut tail = name.chars();
+            let first = tail.next();
+            first.is_some_and(|it| one == '?' || one == it) && fits(tail.as_str(), rest.as_str())
+        }
+    }
+}
+
+pub(crate) fn looks(found: &Found, wanted: &Wanted, paths: &mut BTreeSet<String>) {
+    paths.extend([CONFIG.to_owned(), HOME.to_owned()]);
+    if let Some(Ok(main)) = found.toml(CONFIG) {
+        let patterns = main.get("imports").and_then(Value::as_array);
+        for pattern in patterns.into_iter().flatten().filter_map(Value::as_str) {
+            paths.insert(pattern_of(pattern).0);
+        }
+        paths.extend(imported(found, &main));
+    }
+    if let Ok(settings) = Settings::read(found) {
+        let folders = match &settings.folders[..] {
+            [] => &[FOLDER.to_owned()][..],
+            some => some,
+        };
+        hosts::looks(found, wanted, folders, paths);
+    }
+}
 
 pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
-    if let Some((name, folder)) = RANCHER.iter().find(|(_, folder)| found.has(folder)) {
-        return Some(rancher(found, wanted, name, folder));
+    if !found.has(HOME) {
+        return None;
     }
-    let release = found
-        .text("/etc/os-release")
-        .and_then(Result::ok)
-        .unwrap_or("");
-    let managed = MANAGED.iter().find(|(id, _)| {
-        release
-            .lines()
-            .any(|line| line.strip_prefix("ID=").map(|it| it.trim_matches('"')) == Some(id))
-    });
-    if let Some((id, setting)) = managed {
-        let mut report = Report::new(Engine::Containerd, format!("made by {id}"));
+    let settings = match Settings::read(found) {
+        Ok(settings) => settings,
+        Err(why) => return Some(Report::not_understood(Engine::Containerd, why)),
+    };
+    let file = &settings.file;
+    let shown = match found.has(CONFIG) {
+        true => format!("configuration version {}", settings.version),
+        false => "no config.toml".to_owned(),
+    };
+    let mut report = Report::new(Engine::Containerd, shown);
+    if let Some(legacy) = settings.legacy {
+        report.conflicts.push(format!(
+            "{file} has {legacy}, with which containerd takes no config_path"
+        ));
         report.next.push(format!(
-            "{id} makes containerd's files: put http://{} first into {setting}",
-            wanted.mirror
+            "move {legacy} of {file} into hosts.toml files, then try again"
         ));
         return Some(report);
     }
-    if !found.has(CONFIG) && !found.has("/etc/containerd") {
-        return None;
+    if settings.discards {
+        report.notes.push(format!(
+            "{file} has discard_unpacked_layers: containerd keeps no layers; the mirror keeps its own copy"
+        ));
     }
-    Some(plain(found, wanted))
-}
-
-fn rancher(found: &Found, wanted: &Wanted, name: &str, folder: &str) -> Report {
-    let path = format!("{folder}/registries.yaml");
-    let mut report = Report::new(Engine::Containerd, format!("made by {name}"));
-    let verb = if found.has(&path) { "add to" } else { "make" };
-    for registry in &wanted.registries {
-        let registry = if registry == "_default" {
-            "\"*\""
-        } else {
-            registry
+    let mut folders = settings.folders.clone();
+    if folders.is_empty() {
+        report.config += ", without config_path";
+        let section = settings.section();
+        let version = match found.has(CONFIG) {
+            true => "",
+            false => "`version = 2` and ",
         };
         report.next.push(format!(
-            "{verb} {path}: `mirrors: {{ {registry}: {{ endpoint: [\"http://{}\"] }} }}`; {name} reads it at its next start",
-            wanted.mirror
+            "add to {file}: {version}`config_path = \"{FOLDER}\"` below `{section}`, and restart containerd when it \
+             suits; until then Kubernetes does not use the mirror, `ctr --hosts-dir {FOLDER}` and nerdctl do"
         ));
-    }
-    report
-}
-
-fn plain(found: &Found, wanted: &Wanted) -> Report {
-    let config = match found.toml(CONFIG) {
-        None => Table::new(),
-        Some(Ok(config)) => config,
-        Some(Err(why)) => {
-            let mut report = Report::new(Engine::Containerd, "not understood");
-            report.conflicts.push(why);
-            report.next.push(format!("mend {CONFIG}, then try again"));
-            return report;
-        }
-    };
-    let version = config
-        .get("version")
-        .and_then(Value::as_integer)
-        .unwrap_or(1);
-    let mut report = Report::new(Engine::Containerd, format!("version {version}"));
-    let plugin = match version {
-        ..=2 => "io.containerd.grpc.v1.cri",
-        _ => "io.containerd.cri.v1.images",
-    };
-    let settings = config.get("plugins").and_then(|it| it.get(plugin));
-    let registry = settings.and_then(|it| it.get("registry"));
-    if registry
-        .and_then(|it| it.get("mirrors"))
-        .and_then(Value::as_table)
-        .is_some_and(|it| !it.is_empty())
-    {
-        report.conflicts.push(format!(
-            "{CONFIG} has registry.mirrors, with which containerd reads no hosts.toml"
-        ));
+        folders.push(FOLDER.into());
+    } else if folders.len() > 1 && !settings.is_local {
         report.next.push(format!(
-            "move [plugins.\"{plugin}\".registry.mirrors] of {CONFIG} into hosts.toml files"
-        ));
-        return report;
-    }
-    if discards(&config) {
-        report.conflicts.push(format!(
-            "{CONFIG} has discard_unpacked_layers: images cannot be exported from containerd; the mirror keeps its own copy"
+            "if containerd is 2.1 or newer: name one folder alone in config_path of {file}, or set \
+             `use_local_image_pull = true` below `[plugins.\"{}\"]`; it looks into none of several",
+            settings.plugin
         ));
     }
-    let paths = registry
-        .and_then(|it| it.get("config_path"))
-        .and_then(Value::as_str)
-        .unwrap_or("");
-    // Several folders are read in order; the first that has a registry's folder counts.
-    let folder = match paths.split(':').find(|path| path.starts_with('/')) {
-        Some(first) => first.trim_end_matches('/'),
-        None => {
-            report.config += ", without config_path";
-            let imports = if config.contains_key("imports") {
-                " (or in a file that it imports)"
-            } else {
-                ""
-            };
-            report.next.push(format!(
-                "add to {CONFIG}{imports}, below [plugins.\"{plugin}\".registry]: `config_path = \"{FOLDER}\"`, and restart \
-                 containerd when it suits; until then Kubernetes does not use the mirror, `ctr --hosts-dir` does"
-            ));
-            FOLDER
-        }
-    };
-    hosts(found, wanted, (version, folder), &mut report);
-    report
+    hosts::plan(found, wanted, &folders, &mut report);
+    Some(report)
 }
 
-fn hosts(found: &Found, wanted: &Wanted, (version, folder): (i64, &str), report: &mut Report) {
-    for registry in &wanted.registries {
-        // A port is part of the folder's name as it is (containerd also knows `host_port_`).
-        let path = format!("{folder}/{registry}/hosts.toml");
-        let content = hosts_toml(wanted, registry, version);
-        if !report.own(found, path.clone(), content) {
-            report.next.push(format!(
-                "put into {path}, before other hosts: `[host.\"http://{}\"]` with `capabilities = [\"pull\", \"resolve\"]`",
-                wanted.mirror
-            ));
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_the_names_that_a_shell_would_take() {
+        let check = |pattern, name, is| assert_eq!(fits(name, pattern), is, "{pattern} {name}");
+        check("*.toml", "a.toml", true);
+        check("*.toml", ".toml", true);
+        check("*.toml", "a.tom", false);
+        check("*.toml", "a.toml.bak", false);
+        check("a?.toml", "ab.toml", true);
+        check("a?.toml", "a.toml", false);
+        check("*", "", true);
+        check("a*b*c", "axxbyyc", true);
+        check("a*b*c", "axxc", false);
     }
-}
-
-fn discards(config: &Table) -> bool {
-    let plugins = config.get("plugins").and_then(Value::as_table);
-    let mut plugins = plugins.into_iter().flat_map(Table::values);
-    plugins.any(|it| {
-        let nested = it.get("containerd").unwrap_or(it);
-        nested
-            .get("discard_unpacked_layers")
-            .and_then(Value::as_bool)
-            == Some(true)
-    })
-}
-
-fn hosts_toml(wanted: &Wanted, registry: &str, version: i64) -> String {
-    // Without `server` containerd takes the registry itself, the one right answer for `_default` and for plain HTTP.
-    let server = match registry {
-        "docker.io" => "server = \"https://registry-1.docker.io\"\n".to_owned(),
-        "_default" => String::new(),
-        _ if registry.starts_with("localhost") || registry.starts_with("127.") => String::new(),
-        _ => format!("server = \"https://{registry}\"\n"),
-    };
-    // Older releases do not know it; on loopback a mirror that is gone refuses at once.
-    let dial = if version >= 3 {
-        "  dial_timeout = \"3s\"\n"
-    } else {
-        ""
-    };
-    format!(
-        "{MARK}\n{server}\n[host.\"http://{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n{dial}",
-        wanted.mirror
-    )
 }

@@ -1,16 +1,21 @@
 //! Points the container engines of a host at the registry mirror, and takes it back.
 //!
 //! - `plan` (pure): from the files of the engines to a [`Plan`]: what is written, and what is left to the operator;
-//! - `containerd`, `podman`, `docker` (pure): what each engine reads;
-//! - `shell`: reads the files below a root, writes what is planned, records it, and undoes it.
+//! - `containerd`, `hosts`, `managed`, `podman`, `docker` (pure): what each engine reads;
+//! - `shell`: reads the files below a root, writes what is planned, and undoes it; `record`: what was written.
 //!
-//! Only whole files of our own are written. No file of somebody else is changed, and no engine is restarted.
+//! Only whole files of our own are written, each with a mark in its first line. No file of somebody else is changed, and
+//! no engine is restarted.
 
 mod containerd;
 mod docker;
+mod hosts;
+mod managed;
 mod plan;
 mod podman;
+mod record;
 mod shell;
 
-pub use plan::{Engine, File, Found, Owned, Plan, Report, Wanted, plan};
-pub use shell::{ApplyError, Host};
+pub use plan::{Engine, File, Found, Owned, Plan, Report, Wanted, looks, plan};
+pub use record::RecordError;
+pub use shell::{ApplyError, Host, Standing};

@@ -7,11 +7,13 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{containerd, docker, podman};
+use crate::{containerd, docker, managed, podman};
 
-/// The first line of every file of ours that may hold comments.
+/// The first line of every file of ours.
 pub(crate) const MARK: &str =
     "# Written by `pantala runtime apply`; `pantala runtime undo` removes it. Do not edit.";
+/// All registries that have no folder of their own.
+pub(crate) const ALL: &str = "_default";
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -20,6 +22,16 @@ pub struct Wanted {
     pub mirror: SocketAddr,
     /// Registries, or `_default` for all.
     pub registries: Vec<String>,
+    /// The registry that the mirror takes when a client names none.
+    pub default: Option<String>,
+    /// Registries that a path may begin with at the mirror.
+    pub in_paths: Vec<String>,
+}
+
+impl Wanted {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.mirror)
+    }
 }
 
 /// What stands at a path.
@@ -27,8 +39,8 @@ pub struct Wanted {
 pub enum File {
     /// Its bytes.
     Bytes(Vec<u8>),
-    /// A folder.
-    Folder,
+    /// The names in a folder.
+    Folder(BTreeSet<String>),
     /// It cannot be read, or a link leads elsewhere.
     Foreign(String),
 }
@@ -47,13 +59,22 @@ impl Found {
         self.files.contains_key(path)
     }
 
+    /// The names in the folder at `path`; none if there is no such folder.
+    pub(crate) fn names(&self, path: &str) -> impl Iterator<Item = &str> {
+        let names = match self.files.get(path) {
+            Some(File::Folder(names)) => Some(names),
+            _ => None,
+        };
+        names.into_iter().flatten().map(String::as_str)
+    }
+
     /// The text of `path`, without a byte order mark; `None` if it is not there.
     pub(crate) fn text(&self, path: &str) -> Option<Result<&str, String>> {
         Some(match self.files.get(path)? {
             File::Bytes(bytes) => std::str::from_utf8(bytes)
                 .map(|text| text.trim_start_matches('\u{feff}'))
                 .map_err(|_| format!("{path} is not UTF-8")),
-            File::Folder => Err(format!("{path} is a folder")),
+            File::Folder(_) => Err(format!("{path} is a folder")),
             File::Foreign(why) => Err(format!("{path}: {why}")),
         })
     }
@@ -109,12 +130,16 @@ pub struct Report {
     pub engine: Engine,
     /// Its configuration, as far as it was understood.
     pub config: String,
+    /// Whether the operator's own files name the mirror already.
+    pub is_named: bool,
     /// Files to have.
     pub files: Vec<Owned>,
     /// What stands against it, and why something is not touched.
     pub conflicts: Vec<String>,
     /// What the operator has to do: file and line.
     pub next: Vec<String>,
+    /// What is worth knowing, and needs nothing done.
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -122,33 +147,48 @@ impl Report {
         Self {
             engine,
             config: config.into(),
+            is_named: false,
             files: Vec::new(),
             conflicts: Vec::new(),
             next: Vec::new(),
+            notes: Vec::new(),
         }
+    }
+
+    /// What cannot be read stands against everything.
+    pub(crate) fn not_understood(engine: Engine, why: String) -> Self {
+        let mut report = Self::new(engine, "not understood");
+        report.conflicts.push(why);
+        report.next.push("mend that file, then try again".into());
+        report
     }
 
     /// Plans a file of ours with `content`, unless somebody else's is there.
     pub(crate) fn own(&mut self, found: &Found, path: String, content: String) -> bool {
-        let is_ours = match found.files.get(&path) {
-            None => true,
-            Some(File::Bytes(_)) if found.owned.contains(&path) => true,
+        let why = match found.files.get(&path) {
+            None => None,
+            Some(File::Bytes(_)) if found.owned.contains(&path) => None,
             // Ours by its mark, and just what would be written: the record was lost.
-            Some(File::Bytes(bytes)) => *bytes == content.as_bytes() && content.starts_with(MARK),
-            Some(File::Folder | File::Foreign(_)) => false,
+            Some(File::Bytes(bytes)) if *bytes == content.as_bytes() => None,
+            Some(File::Bytes(bytes)) if bytes.starts_with(MARK.as_bytes()) => {
+                Some("has our mark and is not in our record")
+            }
+            Some(File::Foreign(why)) => Some(why.as_str()),
+            Some(_) => Some("is there and not ours"),
         };
-        if is_ours {
-            self.files.push(Owned {
+        match why {
+            None => self.files.push(Owned {
                 path,
                 content,
                 mode: 0o644,
-            });
-        } else {
-            self.conflicts.push(format!(
-                "{path} is there and not ours, so it is not touched"
-            ));
+            }),
+            Some(why) => {
+                self.conflicts
+                    .push(format!("{path} {why}, so it is not touched"));
+                return false;
+            }
         }
-        is_ours
+        true
     }
 }
 
@@ -166,14 +206,29 @@ impl Plan {
     }
 }
 
+/// Which paths matter, as far as `found` tells: to be called again with what was found there.
+pub fn looks(found: &Found, wanted: &Wanted) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    managed::looks(&mut paths);
+    containerd::looks(found, wanted, &mut paths);
+    docker::looks(found, &mut paths);
+    podman::looks(found, &mut paths);
+    paths
+}
+
 /// The plan for what was `found`.
 pub fn plan(found: &Found, wanted: &Wanted) -> Plan {
-    let engines = [
-        containerd::report(found, wanted),
-        docker::report(found, wanted),
-        podman::report(found, wanted),
-    ];
-    Plan {
-        engines: engines.into_iter().flatten().collect(),
+    let mut engines = Vec::new();
+    match managed::report(found, wanted) {
+        // There is no other containerd where the system makes its files.
+        Some((report, managed::Alone::Yes)) => engines.push(report),
+        Some((report, managed::Alone::No)) => {
+            engines.push(report);
+            engines.extend(containerd::report(found, wanted));
+        }
+        None => engines.extend(containerd::report(found, wanted)),
     }
+    engines.extend(docker::report(found, wanted));
+    engines.extend(podman::report(found, wanted));
+    Plan { engines }
 }

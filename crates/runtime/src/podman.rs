@@ -1,83 +1,155 @@
 //! Podman, Buildah, skopeo and CRI-O: a drop-in beside `/etc/containers/registries.conf`.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use toml::{Table, Value};
 
-use crate::plan::{Engine, Found, MARK, Report, Wanted};
+use crate::plan::{ALL, Engine, Found, MARK, Report, Wanted};
 
-pub(crate) const CONFIG: &str = "/etc/containers/registries.conf";
-pub(crate) const FOLDER: &str = "/etc/containers/registries.conf.d";
+const HOME: &str = "/etc/containers";
+const CONFIG: &str = "/etc/containers/registries.conf";
+const FOLDER: &str = "/etc/containers/registries.conf.d";
 const OURS: &str = "/etc/containers/registries.conf.d/50-pantala.conf";
 
+/// The files of others, in the order in which they count.
+fn files(found: &Found) -> impl Iterator<Item = String> {
+    let names = found.names(FOLDER).filter(|name| name.ends_with(".conf"));
+    let paths = names.map(|name| format!("{FOLDER}/{name}"));
+    let paths = std::iter::once(CONFIG.to_owned()).chain(paths);
+    paths.filter(|path| path != OURS)
+}
+
+pub(crate) fn looks(found: &Found, paths: &mut BTreeSet<String>) {
+    paths.extend([HOME, CONFIG, FOLDER, OURS].map(str::to_owned));
+    paths.extend(files(found));
+}
+
+/// An entry of others.
+struct Entry {
+    file: String,
+    prefix: String,
+    mirrors: Vec<String>,
+}
+
 pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
-    if !found.has("/etc/containers") {
+    if !found.has(HOME) {
         return None;
     }
+    let entries = match entries(found) {
+        Ok(entries) => entries,
+        Err(why) => return Some(Report::not_understood(Engine::Containers, why)),
+    };
     let mut report = Report::new(Engine::Containers, "registries.conf.d");
     let mut content = format!("{MARK}\n");
     let mut any = false;
-    let taken = match taken(found) {
-        Ok(taken) => taken,
-        Err(why) => {
-            report.config = "not understood".into();
-            report.conflicts.push(why);
-            report.next.push("mend that file, then try again".into());
-            return Some(report);
-        }
-    };
     for registry in &wanted.registries {
-        if registry == "_default" {
-            report.next.push(
-                "name registries with --registry: these engines have no default mirror".into(),
+        if registry == ALL {
+            report.notes.push(
+                "these engines have no mirror for all registries: each is named, by mirror.registries or --registry"
+                    .into(),
             );
-            continue;
+        } else if let Some(location) = location(wanted, registry, &mut report)
+            && is_free(&entries, registry, &location, &mut report)
+        {
+            any = true;
+            let _ = write!(
+                content,
+                "\n[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n[[registry.mirror]]\nlocation = \
+                 \"{location}\"\ninsecure = true\n"
+            );
         }
-        // Of two entries with one prefix the later file's counts, whole: ours would hide what theirs says.
-        if let Some((path, _)) = taken.iter().find(|(_, prefix)| prefix == registry) {
-            report.conflicts.push(format!(
-                "{path} has an entry for {registry}, so ours is left out"
-            ));
-            report.next.push(format!(
-                "add to the entry for {registry} in {path}: `[[registry.mirror]]` with `location = \"{}/{registry}\"` and \
-                 `insecure = true`",
-                wanted.mirror
-            ));
-            continue;
-        }
-        any = true;
-        let _ = write!(
-            content,
-            "\n[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n[[registry.mirror]]\nlocation = \
-             \"{}/{registry}\"\ninsecure = true\n",
-            wanted.mirror
-        );
     }
     if any && report.own(found, OURS.into(), content) {
-        report.next.push(
-            "CRI-O alone: `systemctl reload crio`; the others read it at their next start".into(),
+        report.notes.push(
+            "CRI-O reads it after `systemctl reload crio`, the others at their next start".into(),
         );
     }
     Some(report)
 }
 
-/// Whose entries are there: file and prefix.
-fn taken(found: &Found) -> Result<Vec<(String, String)>, String> {
-    let mut all = Vec::new();
-    let drop_in = |path: &&String| {
-        path.starts_with(FOLDER) && path.ends_with(".conf") && path.as_str() != OURS
+/// Where the mirror has `registry`. These engines cannot say `?ns=`: the path names it, or nothing does.
+fn location(wanted: &Wanted, registry: &str, report: &mut Report) -> Option<String> {
+    if wanted.default.as_deref() == Some(registry) {
+        return Some(wanted.mirror.to_string());
+    }
+    if registry.contains(':') {
+        report.notes.push(format!(
+            "{registry} is left out: no path of an image may hold a port, so only mirror.default_registry could be it"
+        ));
+        return None;
+    }
+    if !wanted.in_paths.iter().any(|it| it == registry) {
+        report.conflicts.push(format!(
+            "the mirror takes no path that begins with {registry}"
+        ));
+        report.next.push(format!(
+            "add \"{registry}\" to mirror.registries, restart the daemon, then try again"
+        ));
+        return None;
+    }
+    Some(format!("{}/{registry}", wanted.mirror))
+}
+
+/// Whether ours would hide no entry of others.
+fn is_free(entries: &[Entry], registry: &str, location: &str, report: &mut Report) -> bool {
+    // Of two entries with one prefix the later file's counts, whole; of those that fit, the longest.
+    let is_taken = |it: &&Entry| match it.prefix.strip_prefix('*') {
+        Some(domain) => registry.ends_with(domain),
+        None => it.prefix == registry,
     };
-    let paths = found
-        .files
-        .keys()
-        .filter(|path| path.as_str() == CONFIG || drop_in(path));
-    for path in paths {
-        let config = found.toml(path).expect("it is a key")?;
-        let entries = config.get("registry").and_then(Value::as_array);
-        for entry in entries.into_iter().flatten().filter_map(Value::as_table) {
-            let text = |key| Table::get(entry, key).and_then(Value::as_str);
-            if let Some(prefix) = text("prefix").or(text("location")) {
-                all.push((path.clone(), prefix.to_owned()));
+    let longer = entries.iter().filter(|it| {
+        let rest = it.prefix.strip_prefix(registry);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    });
+    for entry in longer {
+        report.notes.push(format!(
+            "images of {} go by its own entry in {}",
+            entry.prefix, entry.file
+        ));
+    }
+    let Some(Entry { file, mirrors, .. }) = entries.iter().rfind(is_taken) else {
+        return true;
+    };
+    if mirrors.iter().any(|it| it == location) {
+        report.is_named = true;
+        report
+            .notes
+            .push(format!("{file} names the mirror for {registry}"));
+        return false;
+    }
+    report.conflicts.push(format!(
+        "{file} has an entry for {registry}, so ours is left out"
+    ));
+    report.next.push(format!(
+        "add to the entry for {registry} in {file}, before its other mirrors: `[[registry.mirror]]` with `location = \
+         \"{location}\"` and `insecure = true`"
+    ));
+    false
+}
+
+/// What others say.
+fn entries(found: &Found) -> Result<Vec<Entry>, String> {
+    let mut all = Vec::new();
+    for file in files(found) {
+        let config = found.toml(&file).transpose()?.unwrap_or_default();
+        let tables = |of: &Table, key: &str| -> Vec<Table> {
+            let tables = of.get(key).and_then(Value::as_array);
+            let tables = tables.into_iter().flatten().filter_map(Value::as_table);
+            tables.cloned().collect()
+        };
+        for entry in tables(&config, "registry") {
+            let text =
+                |of: &Table, key: &str| of.get(key).and_then(Value::as_str).map(str::to_owned);
+            let mirrors = tables(&entry, "mirror");
+            if let Some(prefix) = text(&entry, "prefix").or_else(|| text(&entry, "location")) {
+                all.push(Entry {
+                    file: file.clone(),
+                    prefix,
+                    mirrors: mirrors
+                        .iter()
+                        .filter_map(|it| text(it, "location"))
+                        .collect(),
+                });
             }
         }
     }

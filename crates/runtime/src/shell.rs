@@ -1,26 +1,23 @@
-//! The files below a root: read, written and taken back. What was written is recorded before it is.
+//! The files below a root: read, written and taken back. What is written is recorded before it is.
 
 use std::{
-    collections::BTreeMap,
-    fs,
+    collections::BTreeSet,
+    fs::{self, File as Open},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
 use crate::{
-    containerd, docker,
-    plan::{File, Found, Owned, Plan, Wanted, plan},
-    podman,
+    plan::{File, Found, MARK, Owned, Plan, Wanted, looks, plan},
+    record::{self, Record, RecordError},
 };
 
-const RECORD: &str = "/var/lib/pantala/runtime.json";
 const TEMPORARY: &str = ".pantala-runtime-";
 /// Above this a file is no configuration.
 const LENGTH_MAX: u64 = 4 << 20;
+/// More than any engine's files need: imports are looked up one after the other.
+const ROUNDS_MAX: usize = 8;
 
 /// Why files could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +25,12 @@ pub enum ApplyError {
     /// Somebody edited a file of ours.
     #[error("{0} was changed since it was written, so it is not touched")]
     Changed(String),
-    /// The record is of a later release, or broken.
-    #[error("the record {RECORD} is not understood")]
-    Record(#[source] Option<serde_json::Error>),
+    /// The record names what is no file of ours.
+    #[error("{0} does not begin with our mark, so it is not removed")]
+    Unmarked(String),
+    /// No record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The system said no.
     #[error("{doing} {path}")]
     Io {
@@ -44,13 +44,15 @@ pub enum ApplyError {
     },
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Record {
-    version: u32,
-    /// What we write stood nowhere before: a path has the digests that its file may have, two while it is being replaced.
-    files: BTreeMap<String, Vec<String>>,
-    /// Folders made for them, the outermost first.
-    folders: Vec<String>,
+/// How a file of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As it was written.
+    Armed,
+    /// Somebody removed it.
+    Gone,
+    /// Somebody edited it.
+    Changed,
 }
 
 /// A host's files below a root.
@@ -75,34 +77,21 @@ impl Host {
             owned: self.record()?.files.into_keys().collect(),
             ..Found::default()
         };
-        let mut paths: Vec<String> = vec![
-            "/etc/os-release".into(),
-            "/etc/containerd".into(),
-            "/etc/containers".into(),
-            "/etc/docker".into(),
-            containerd::CONFIG.into(),
-            docker::CONFIG.into(),
-            podman::CONFIG.into(),
-        ];
-        paths.extend(
-            containerd::RANCHER
-                .iter()
-                .flat_map(|(_, it)| [(*it).into(), format!("{it}/registries.yaml")]),
-        );
-        let entries = fs::read_dir(self.at(podman::FOLDER))
-            .into_iter()
-            .flatten()
-            .flatten();
-        paths.extend(
-            entries.map(|it| format!("{}/{}", podman::FOLDER, it.file_name().to_string_lossy())),
-        );
-        for path in paths {
-            self.find(&mut found, path);
+        let mut seen = BTreeSet::new();
+        for _ in 0..ROUNDS_MAX {
+            let new = &looks(&found, wanted) - &seen;
+            if new.is_empty() {
+                break;
+            }
+            for path in new {
+                if let Some(file) = self.find(&path) {
+                    found.files.insert(path.clone(), file);
+                }
+                seen.insert(path);
+            }
         }
-        // Where the files go depends on what the engines say: those that are planned are looked at, then planned again.
-        let first = plan(&found, wanted);
-        for file in first.files() {
-            self.find(&mut found, file.path.clone());
+        // Links are followed where others' files are read, and not where ours would be written.
+        for file in plan(&found, wanted).files() {
             if let Some(why) = self.obstacle(&file.path) {
                 found.files.insert(file.path.clone(), File::Foreign(why));
             }
@@ -110,58 +99,67 @@ impl Host {
         Ok(plan(&found, wanted))
     }
 
-    fn find(&self, found: &mut Found, path: String) {
-        let at = match self.resolve(&self.at(&path)) {
-            Ok(at) => at,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                found.files.insert(path, File::Foreign(error.to_string()));
-                return;
+    fn find(&self, path: &str) -> Option<File> {
+        let read = || {
+            let at = self.resolve(&self.at(path))?;
+            let found = fs::metadata(&at)?;
+            if found.is_dir() {
+                let names = fs::read_dir(&at)?
+                    .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+                return names.collect::<io::Result<_>>().map(File::Folder);
             }
+            if !found.is_file() || found.len() > LENGTH_MAX {
+                return Err(io::Error::other("no configuration file"));
+            }
+            fs::read(&at).map(File::Bytes)
         };
-        let file = match fs::metadata(&at) {
-            Ok(it) if it.is_dir() => File::Folder,
-            Ok(it) if !it.is_file() || it.len() > LENGTH_MAX => {
-                File::Foreign("no configuration file".into())
-            }
-            Ok(_) => {
-                fs::read(&at).map_or_else(|error| File::Foreign(error.to_string()), File::Bytes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => File::Foreign(error.to_string()),
-        };
-        found.files.insert(path, file);
+        match read() {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(File::Foreign(format!("cannot be read ({error})"))),
+        }
     }
 
-    /// Follows a link as the host would that has `root` for its root.
+    /// Follows links as the host would that has `root` for its root.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut path = path.to_owned();
-        for _ in 0..8 {
-            if !fs::symlink_metadata(&path)?.is_symlink() {
-                return Ok(path);
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        let mut left: Vec<PathBuf> = parts(below);
+        let (mut at, mut links) = (self.root.clone(), 0);
+        while let Some(part) = left.pop() {
+            if part.as_os_str() == ".." {
+                if at != self.root {
+                    at.pop();
+                }
+                continue;
             }
-            let target = fs::read_link(&path)?;
-            path = match target.strip_prefix("/") {
-                Ok(inner) => self.root.join(inner),
-                Err(_) => path.with_file_name("").join(target),
-            };
+            let next = at.join(&part);
+            if !fs::symlink_metadata(&next)?.is_symlink() {
+                at = next;
+                continue;
+            }
+            links += 1;
+            if links > 16 {
+                return Err(io::Error::other("too many links"));
+            }
+            let target = fs::read_link(&next)?;
+            if target.is_absolute() {
+                at.clone_from(&self.root);
+            }
+            left.extend(parts(&target));
         }
-        Err(io::Error::other("too many links"))
+        Ok(at)
     }
 
     /// A link, or a file for a folder, on the way to `path` below the root.
     fn obstacle(&self, path: &str) -> Option<String> {
         let mut at = self.root.clone();
-        let parts: Vec<_> = Path::new(path)
-            .components()
-            .filter(|it| *it != Component::RootDir)
-            .collect();
-        for (index, part) in parts.iter().enumerate() {
+        let parts = parts(Path::new(path));
+        for (left, part) in parts.iter().enumerate().rev() {
             at.push(part);
             match fs::symlink_metadata(&at) {
-                Ok(it) if it.is_symlink() => return Some("a link is on its way".into()),
-                Ok(it) if index + 1 < parts.len() && !it.is_dir() => {
-                    return Some("a file is on its way".into());
+                Ok(it) if it.is_symlink() => return Some("has a link on its way".into()),
+                Ok(it) if left > 0 && !it.is_dir() => {
+                    return Some("has a file on its way".into());
                 }
                 _ => {}
             }
@@ -170,137 +168,148 @@ impl Host {
     }
 
     fn record(&self) -> Result<Record, ApplyError> {
-        match fs::read(self.at(RECORD)) {
-            Ok(bytes) => {
-                let record: Record = serde_json::from_slice(&bytes)
-                    .map_err(|error| ApplyError::Record(Some(error)))?;
-                if record.version == 1 {
-                    Ok(record)
-                } else {
-                    Err(ApplyError::Record(None))
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record {
-                version: 1,
-                ..Record::default()
-            }),
-            Err(cause) => Err(failed("reading", RECORD)(cause)),
+        match fs::read(self.at(record::PATH)) {
+            Ok(bytes) => Ok(Record::parse(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(cause) => Err(failed("reading", record::PATH)(cause)),
         }
     }
 
-    /// The paths that the record names, and how each stands: `armed`, `gone` or `changed`.
-    pub fn standing(&self) -> Result<Vec<(String, &'static str)>, ApplyError> {
+    /// The paths that the record names, and how each stands.
+    pub fn standing(&self) -> Result<Vec<(String, Standing)>, ApplyError> {
         let record = self.record()?;
-        let standing = record.files.iter().map(|(path, digests)| {
-            let how = match self.digest(path)? {
-                None => "gone",
-                Some(digest) if digests.contains(&digest) => "armed",
-                Some(_) => "changed",
+        let standing = record.files.keys().map(|path| {
+            let how = match self.content(path)? {
+                None => Standing::Gone,
+                Some(bytes) if record.knows(path, &bytes) => Standing::Armed,
+                Some(_) => Standing::Changed,
             };
             Ok((path.clone(), how))
         });
         standing.collect()
     }
 
-    fn digest(&self, path: &str) -> Result<Option<String>, ApplyError> {
-        match fs::symlink_metadata(self.at(path)) {
-            Ok(it) if !it.is_file() => Ok(Some("no file".into())),
-            Ok(_) => Ok(Some(digest(
-                &fs::read(self.at(path)).map_err(failed("reading", path))?,
-            ))),
+    /// The bytes of a file of ours; none if it is not there.
+    fn content(&self, path: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+        let at = self.at(path);
+        let read = || match fs::symlink_metadata(&at)? {
+            it if it.is_file() => fs::read(&at),
+            // A link or a folder in its place is no content that we know.
+            _ => Ok(Vec::new()),
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(failed("reading", path)(cause)),
         }
     }
 
-    /// Makes the planned files, and removes those of ours that are planned no more; tells which paths changed.
+    /// Makes the planned files, and removes those of ours that are planned no more; tells which paths changed. `force`
+    /// gives up what others changed in files of ours. A crash in the middle is mended by doing it again, or by undoing.
     pub fn apply(&self, plan: &Plan, force: bool) -> Result<Vec<String>, ApplyError> {
+        if plan.files().next().is_none() && self.record()?.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut folders = BTreeSet::new();
+        self.missing_folders(record::PATH, &mut folders);
+        let _alone = self.alone()?;
         let mut record = self.record()?;
-        if !force {
-            self.refuse_changed(&record)?;
-        }
-        let mut changed = Vec::new();
-        let todo: Vec<&Owned> = plan
-            .files()
-            .filter(|it| fs::read(self.at(&it.path)).ok().as_deref() != Some(it.content.as_bytes()))
-            .collect();
-        // The record comes first: after a crash it names files that are not there yet, never the other way round.
+        self.refuse_changed(&record, force)?;
+        let before = record.bytes().map_err(failed("writing", record::PATH))?;
+        record.folders.extend(folders);
+        let mut todo: Vec<&Owned> = Vec::new();
         for file in plan.files() {
-            let digests = record.files.entry(file.path.clone()).or_default();
-            let new = digest(file.content.as_bytes());
-            if !digests.contains(&new) {
-                digests.push(new);
+            if self.content(&file.path)?.as_deref() != Some(file.content.as_bytes()) {
+                todo.push(file);
             }
-            self.note_folders(&file.path, &mut record.folders);
+            record.expect(&file.path, file.content.as_bytes());
+            self.missing_folders(&file.path, &mut record.folders);
         }
-        self.note_folders(RECORD, &mut record.folders);
-        let stale: Vec<String> = record
-            .files
-            .keys()
-            .filter(|path| plan.files().all(|it| it.path != **path))
-            .cloned()
-            .collect();
-        if plan.files().next().is_none() && stale.is_empty() {
-            return Ok(changed);
-        }
-        self.write_record(&record)?;
+        let planned: BTreeSet<&str> = plan.files().map(|it| it.path.as_str()).collect();
+        let is_stale = |path: &&String| !planned.contains(path.as_str());
+        let stale: Vec<String> = record.files.keys().filter(is_stale).cloned().collect();
         for path in record.files.keys() {
             self.sweep(path);
         }
+        self.sweep(record::PATH);
+        // After a crash the record names files that are not there yet, never the other way round.
+        if record.bytes().ok().as_ref() != Some(&before) {
+            self.write_record(&record)?;
+        }
+        let mut changed = Vec::new();
         for file in todo {
             self.write(&file.path, file.content.as_bytes(), file.mode)?;
             changed.push(file.path.clone());
         }
         for path in stale {
-            self.remove(&path)?;
+            if self.remove(&path, force)? {
+                changed.push(path.clone());
+            }
             record.files.remove(&path);
-            changed.push(path);
         }
         for file in plan.files() {
-            record
-                .files
-                .insert(file.path.clone(), vec![digest(file.content.as_bytes())]);
+            record.settle(&file.path, file.content.as_bytes());
         }
-        self.write_record(&record)?;
+        if record.bytes().ok().as_ref() != Some(&before) {
+            self.write_record(&record)?;
+        }
         Ok(changed)
     }
 
     /// Takes back all that was written; tells which paths were removed.
     pub fn undo(&self, force: bool) -> Result<Vec<String>, ApplyError> {
-        let record = self.record()?;
-        if !force {
-            self.refuse_changed(&record)?;
+        if !self.at(record::PATH).exists() {
+            return Ok(Vec::new());
         }
+        let alone = self.alone()?;
+        let record = self.record()?;
+        self.refuse_changed(&record, force)?;
         let mut removed = Vec::new();
         for path in record.files.keys() {
             self.sweep(path);
-            if self.remove(path)? {
+            if self.remove(path, force)? {
                 removed.push(path.clone());
             }
         }
         self.leave_folders(&record);
-        match fs::remove_file(self.at(RECORD)) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", RECORD)(cause));
-            }
-            _ => {}
-        }
+        self.sweep(record::PATH);
+        let gone = fs::remove_file(self.at(record::PATH));
+        gone.map_err(failed("removing", record::PATH))?;
+        drop(alone);
         // Those that held the record.
         self.leave_folders(&record);
         Ok(removed)
     }
 
-    /// Removes the folders that were made, but those that others use by now.
+    /// Waits until nobody else changes files here; for as long as it is kept.
+    fn alone(&self) -> Result<Open, ApplyError> {
+        let folder = Path::new(record::PATH).parent().expect("it has a folder");
+        let path = folder.to_string_lossy();
+        if let Some(why) = self.obstacle(&path) {
+            let cause = io::Error::other(why);
+            return Err(failed("making", &path)(cause));
+        }
+        let lock = || {
+            self.make_folder(&self.at(&path))?;
+            let folder = Open::open(self.at(&path))?;
+            folder.lock()?;
+            Ok(folder)
+        };
+        lock().map_err(failed("making", &path))
+    }
+
+    /// Removes the folders that were made, but those that others use by now. The innermost is the longest.
     fn leave_folders(&self, record: &Record) {
-        for folder in record.folders.iter().rev() {
+        let mut folders: Vec<&String> = record.folders.iter().collect();
+        folders.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        for folder in folders {
             let _ = fs::remove_dir(self.at(folder));
         }
     }
 
     /// Removes what a write that was broken off left beside `path`.
     fn sweep(&self, path: &str) {
-        let folder = self.at(path);
-        let entries = folder.parent().map(fs::read_dir);
+        let entries = self.at(path).parent().map(fs::read_dir);
         for entry in entries.into_iter().flatten().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 let _ = fs::remove_file(entry.path());
@@ -308,36 +317,44 @@ impl Host {
         }
     }
 
-    fn refuse_changed(&self, record: &Record) -> Result<(), ApplyError> {
-        for (path, digests) in &record.files {
-            if self.digest(path)?.is_some_and(|it| !digests.contains(&it)) {
+    fn refuse_changed(&self, record: &Record, force: bool) -> Result<(), ApplyError> {
+        for path in record.files.keys().filter(|_| !force) {
+            let content = self.content(path)?;
+            if content.is_some_and(|it| !record.knows(path, &it)) {
                 return Err(ApplyError::Changed(path.clone()));
             }
         }
         Ok(())
     }
 
-    fn note_folders(&self, path: &str, folders: &mut Vec<String>) {
-        let parents: Vec<&Path> = Path::new(path).ancestors().skip(1).collect();
-        for parent in parents.into_iter().rev() {
-            let text = parent.to_string_lossy().into_owned();
-            if !self.at(&text).exists() && !folders.contains(&text) {
-                folders.push(text);
-            }
+    fn missing_folders(&self, path: &str, folders: &mut BTreeSet<String>) {
+        let parents = Path::new(path).ancestors().skip(1);
+        let parents = parents.map(|it| it.to_string_lossy().into_owned());
+        folders.extend(parents.filter(|it| !self.at(it).exists()));
+    }
+
+    /// With all above it, each open to readers whatever the umask says.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        if folder.exists() || folder == self.root {
+            return Ok(());
         }
+        if let Some(above) = folder.parent() {
+            self.make_folder(above)?;
+        }
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
     }
 
     fn write_record(&self, record: &Record) -> Result<(), ApplyError> {
-        let mut bytes = serde_json::to_vec_pretty(record).expect("a record always becomes JSON");
-        bytes.push(b'\n');
-        self.write(RECORD, &bytes, 0o644)
+        let bytes = record.bytes().map_err(failed("writing", record::PATH))?;
+        self.write(record::PATH, &bytes, 0o644)
     }
 
     fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), ApplyError> {
         let at = self.at(path);
         let folder = at.parent().expect("a file has a folder");
         let write = || {
-            fs::create_dir_all(folder)?;
+            self.make_folder(folder)?;
             let mut file = tempfile::Builder::new()
                 .prefix(TEMPORARY)
                 .tempfile_in(folder)?;
@@ -346,27 +363,37 @@ impl Host {
                 .set_permissions(fs::Permissions::from_mode(mode))?;
             file.as_file().sync_all()?;
             file.persist(&at).map_err(|error| error.error)?;
-            fs::File::open(folder)?.sync_all()
+            Open::open(folder)?.sync_all()
         };
         write().map_err(failed("writing", path))
     }
 
-    fn remove(&self, path: &str) -> Result<bool, ApplyError> {
-        match fs::remove_file(self.at(path)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(cause) => Err(failed("removing", path)(cause)),
+    /// Removes a file that has our mark; with `force` also one of which somebody took the mark.
+    fn remove(&self, path: &str, force: bool) -> Result<bool, ApplyError> {
+        let Some(bytes) = self.content(path)? else {
+            return Ok(false);
+        };
+        if !force && !bytes.starts_with(MARK.as_bytes()) {
+            return Err(ApplyError::Unmarked(path.to_owned()));
         }
+        let at = self.at(path);
+        let remove = || {
+            fs::remove_file(&at)?;
+            Open::open(at.parent().expect("a file has a folder"))?.sync_all()
+        };
+        remove().map_err(failed("removing", path))?;
+        Ok(true)
     }
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let parts = path.components().rev();
+    let parts = parts.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));
+    parts.map(|it| PathBuf::from(it.as_os_str())).collect()
 }
 
 fn failed(doing: &'static str, path: &str) -> impl FnOnce(io::Error) -> ApplyError {
     let path = path.to_owned();
     move |cause| ApplyError::Io { doing, path, cause }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold("sha256:".to_owned(), |all, byte| format!("{all}{byte:02x}"))
 }

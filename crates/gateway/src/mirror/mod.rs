@@ -37,6 +37,9 @@ use crate::{
     http::{self, Answer, Handler},
 };
 
+/// The header by which the mirror's own answer to `/v2/` tells whose it is.
+pub const SIGN: &str = "pantala-mirror";
+
 /// Which registries a request may mean.
 #[derive(Clone, Debug, Default)]
 pub struct Registries {

@@ -66,9 +66,14 @@ pub(crate) fn version(mut answer: Answer) -> Answer {
     answer
 }
 
-/// The answer to `/v2/` when no registry can be asked: yes, this is one.
+/// The answer to `/v2/` when no registry can be asked: yes, this is one. The doctor, and who points engines here, know by
+/// [`SIGN`](super::SIGN) that nobody else has the port.
 pub(crate) fn base() -> Answer {
     let mut answer = Response::new(full("{}"));
+    answer.headers_mut().insert(
+        super::SIGN,
+        HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
+    );
     answer.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),

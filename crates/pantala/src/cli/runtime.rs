@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use gateway::ImageName;
 
 /// What to do with the configuration of the container engines.
 #[derive(Debug, Subcommand)]
@@ -14,14 +15,14 @@ pub(crate) enum RuntimeCommand {
     Plan(RuntimeArgs),
     /// Write the planned files, once the mirror has answered.
     #[command(
-        after_help = "Doing it twice changes nothing.\n\nExamples:\n  sudo pantala runtime apply\n  sudo pantala runtime apply --probe docker.io/library/alpine:latest\n  pantala runtime apply --root /mnt/image --unchecked"
+        after_help = "Before anything is written, the mirror is asked: for the image of --probe or of runtime.probe, whole but for its larger layers; else one of the registries that are named must answer through it. Doing it twice changes nothing.\n\nExamples:\n  sudo pantala runtime apply\n  sudo pantala runtime apply --probe docker.io/library/alpine:latest\n  pantala runtime apply --root /mnt/image --unchecked"
     )]
     Apply {
         #[command(flatten)]
         args: RuntimeArgs,
-        /// Ask the mirror for the manifest of this image first: HOST/NAME:TAG.
+        /// Pull this image through the mirror first: HOST/NAME:TAG [default: runtime.probe].
         #[arg(long, value_name = "IMAGE")]
-        probe: Option<String>,
+        probe: Option<ImageName>,
         /// Write even though nobody asked the mirror whether it works.
         #[arg(long, conflicts_with = "probe")]
         unchecked: bool,
@@ -34,9 +35,9 @@ pub(crate) enum RuntimeCommand {
         after_help = "Examples:\n  sudo pantala runtime undo\n  sudo pantala runtime undo --force"
     )]
     Undo {
-        /// The folder that the host's files are below.
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
+        /// The folder that the host's files are below [default: runtime.root].
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
         /// Remove files of ours that were edited since, too.
         #[arg(long)]
         force: bool,
@@ -52,13 +53,13 @@ pub(crate) enum RuntimeCommand {
 /// What is wanted, and where.
 #[derive(Debug, Args)]
 pub(crate) struct RuntimeArgs {
-    /// The folder that the host's files are below.
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    pub(crate) root: PathBuf,
+    /// The folder that the host's files are below [default: runtime.root].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
     /// The mirror, on loopback [default: mirror.listen].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) mirror: Option<SocketAddr>,
-    /// A registry, or `_default` for all; may be repeated [default: those of the mirror].
+    /// A registry, or `_default` for all; may be repeated [default: runtime.registries].
     #[arg(long, value_name = "HOST")]
     pub(crate) registry: Vec<String>,
     /// Print JSON.

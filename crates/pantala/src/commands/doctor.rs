@@ -3,7 +3,10 @@
 //!
 //! It changes nothing: ports are tried and let go, folders are looked at, nothing is created.
 
+mod engines;
+
 use std::{
+    borrow::Cow,
     io,
     net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt,
@@ -14,17 +17,13 @@ use std::{
 use gateway::local::StatusReport;
 use identity::{Identity, LoadError, LoadFault};
 use serde::Serialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
 use types::ByteCount;
 
 use super::{block_on, load, running::Running};
 use crate::{
     cli::{JsonFlag, RoleArgs},
     config::{Config, Place, Stated},
-    dial::{PATIENCE, try_reach},
+    dial::try_reach,
     problem::{Exit, Problem},
     roles, show,
 };
@@ -46,7 +45,7 @@ struct Finding {
     health: Health,
     told: String,
     #[serde(skip_serializing_if = "str::is_empty")]
-    next: &'static str,
+    next: Cow<'static, str>,
 }
 
 impl Finding {
@@ -55,12 +54,12 @@ impl Finding {
             check,
             health,
             told: told.into(),
-            next: "",
+            next: "".into(),
         }
     }
 
-    fn next(mut self, step: &'static str) -> Self {
-        self.next = step;
+    fn next(mut self, step: impl Into<Cow<'static, str>>) -> Self {
+        self.next = step.into();
         self
     }
 }
@@ -132,7 +131,7 @@ async fn examine(own: &Config) -> Vec<Finding> {
     for (check, address) in listeners {
         findings.push(port(check, address, status.is_some()));
     }
-    findings.push(mirror(config, status.is_some()).await);
+    findings.extend(engines::examine(config, status.is_some()).await);
     findings.push(if is_up {
         let at = config.scheduler.listen;
         let told = format!("none is needed: `pantala up` is one itself, at {at}");
@@ -384,37 +383,6 @@ fn port(check: &'static str, address: Option<SocketAddr>, is_running: bool) -> F
         Err(error) => Finding::new(check, Health::Bad, format!("{address}: {error}"))
             .next("choose an address of this host"),
     }
-}
-
-async fn mirror(config: &Config, is_running: bool) -> Finding {
-    let Some(mut address) = config.mirror.listen.filter(|_| is_running) else {
-        return Finding::new("mirror", Health::Skipped, "no daemon, or no mirror");
-    };
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    match timeout(PATIENCE, first_line(address)).await {
-        Ok(Ok(line)) if line.starts_with("HTTP/1.1 ") => {
-            Finding::new("mirror", Health::Good, format!("{address} answers /v2/: {}", &line[9..]))
-        }
-        Ok(Ok(line)) => Finding::new("mirror", Health::Bad, format!("{address} answers {line:?}"))
-            .next("another program has that port: change mirror.listen"),
-        Ok(Err(error)) => Finding::new("mirror", Health::Bad, format!("{address}: {error}"))
-            .next("look at the daemon's log"),
-        Err(_) => Finding::new("mirror", Health::Bad, format!("{address} does not answer"))
-            .next("look at the daemon's log; `pantala bypass on` sends consumers to the registry meanwhile"),
-    }
-}
-
-/// The first line of the answer to a `GET /v2/`.
-async fn first_line(address: SocketAddr) -> io::Result<String> {
-    let mut stream = try_reach(&address.ip().to_string(), address.port()).await?;
-    let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(256).read_to_end(&mut answer).await?;
-    let text = String::from_utf8_lossy(&answer);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 async fn schedulers(config: &Config) -> Finding {

@@ -3,7 +3,7 @@
 mod bar;
 mod image;
 mod layout;
-mod plan;
+pub(crate) mod plan;
 mod report;
 mod tar;
 

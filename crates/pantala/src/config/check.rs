@@ -9,12 +9,13 @@ use types::{ByteCount, RegistryHost, Topology};
 
 use super::{
     Config, ControlConfig, HostConfig, LocalConfig, LogConfig, LogFormat, MirrorConfig,
-    OriginLimits, PeerConfig, SchedulerConfig, StoreLimits,
+    OriginLimits, PeerConfig, RuntimeConfig, SchedulerConfig, StoreLimits,
     fault::Faults,
     layers::Settings,
     read::{Reader, absolute},
     units,
 };
+use crate::engines;
 
 /// Shorter, a host would do little else than renew.
 const LIFETIME_MIN: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ fn config(from: &mut Reader) -> Option<Config> {
     let store = store(from);
     let origin = origin(from);
     let mirror = mirror(from);
+    let runtime = runtime(from);
     let status = from.listener("status.listen");
     let local = local(from);
     let memory_budget = from.must("memory.budget", |text| match text.parse::<ByteCount>() {
@@ -59,6 +61,7 @@ fn config(from: &mut Reader) -> Option<Config> {
         store: store?,
         origin: origin?,
         mirror: mirror?,
+        runtime: runtime?,
         status: status?,
         local: local?,
         memory_budget: memory_budget?,
@@ -179,6 +182,24 @@ fn mirror(from: &mut Reader) -> Option<MirrorConfig> {
     })
 }
 
+fn runtime(from: &mut Reader) -> Option<RuntimeConfig> {
+    let manage = from.flag("runtime.manage");
+    let root = from.path("runtime.root");
+    let registries = from.list("runtime.registries", |text| {
+        let is_one = engines::is_registry(text);
+        is_one
+            .then(|| text.to_owned())
+            .ok_or("a registry is HOST, HOST:PORT or _default")
+    });
+    let probe = from.maybe("runtime.probe", str::parse);
+    Some(RuntimeConfig {
+        manage: manage?,
+        root: root?,
+        registries: registries?,
+        probe: probe?,
+    })
+}
+
 fn local(from: &mut Reader) -> Option<LocalConfig> {
     let uid = |text: &str| text.parse::<u32>().map_err(|_| "a user's number");
     let socket = from.path("local.socket");
@@ -256,6 +277,12 @@ fn together(from: &mut Reader, config: &Config) {
         from.fault(
             "scheduler.status",
             format!("{status} is the port of scheduler.listen too"),
+        );
+    }
+    if config.runtime.manage && config.mirror.listen.and_then(engines::local).is_none() {
+        from.fault(
+            "runtime.manage",
+            "engines are pointed only at a mirror on loopback, and mirror.listen is none",
         );
     }
     if config.origin.listed_only && config.origin.allow.is_empty() {

@@ -4,7 +4,7 @@
 use super::key::{Key, Kind};
 
 /// The sections in the order of the file, and what each is about.
-pub(crate) const SECTIONS: [(&str, &str); 12] = [
+pub(crate) const SECTIONS: [(&str, &str); 13] = [
     ("", "The file itself."),
     (
         "host",
@@ -21,6 +21,10 @@ pub(crate) const SECTIONS: [(&str, &str); 12] = [
         "The door to the outside: which origins may be asked, and how much.",
     ),
     ("mirror", "The registry mirror for container runtimes."),
+    (
+        "runtime",
+        "Pointing this host's container engines at the mirror: `pantala runtime`, and the daemon by itself.",
+    ),
     ("status", "Metrics and health over HTTP."),
     (
         "local",
@@ -264,6 +268,30 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Flag,
         "true",
         "Whether `?ns=` may name a registry that is not in `mirror.registries`. The rules of `origin` hold anyway.",
+    ),
+    key(
+        "runtime.manage",
+        Kind::Flag,
+        "false",
+        "Whether the daemon does what `pantala runtime apply` does once its mirror has proved itself, and `undo` before it stops. It must be allowed to write there: see docs/runtimes.md.",
+    ),
+    key(
+        "runtime.root",
+        Kind::Path,
+        "\"/\"",
+        "The folder that the host's files are below; in a container, where the host's root is mounted.",
+    ),
+    list(
+        "runtime.registries",
+        Kind::Texts,
+        "[\"docker.io\", \"_default\"]",
+        "Registries that engines are pointed at the mirror for; `_default` is all others, for engines that can say so. Empty: those that the mirror serves.",
+    ),
+    unset(
+        "runtime.probe",
+        Kind::Text,
+        "\"registry.corp/base/pause:3.9\"",
+        "A small image that the mirror must have served before engines are pointed at it. Unset: one of the registries by name must answer through it.",
     ),
     key(
         "status.listen",

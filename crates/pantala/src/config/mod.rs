@@ -25,6 +25,7 @@ mod units;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use gateway::ImageName;
 use identity::ExpiryGrace;
 use origin::{AllowedOrigin, Network, TokenRealm};
 use types::{ByteCount, ClusterId, RegistryHost, Topology};
@@ -46,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) store: StoreLimits,
     pub(crate) origin: OriginLimits,
     pub(crate) mirror: MirrorConfig,
+    pub(crate) runtime: RuntimeConfig,
     pub(crate) status: Option<SocketAddr>,
     pub(crate) local: LocalConfig,
     /// What buffers may take together.
@@ -127,6 +129,16 @@ pub(crate) struct MirrorConfig {
     pub(crate) registries: Vec<RegistryHost>,
     pub(crate) default_registry: Option<RegistryHost>,
     pub(crate) any_registry: bool,
+}
+
+/// Container engines.
+#[derive(Clone, Debug)]
+pub(crate) struct RuntimeConfig {
+    pub(crate) manage: bool,
+    pub(crate) root: PathBuf,
+    /// Empty: those of the mirror.
+    pub(crate) registries: Vec<String>,
+    pub(crate) probe: Option<ImageName>,
 }
 
 /// The local socket.

@@ -9,7 +9,7 @@ mod vitals;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use daemon::{Health, Joining};
@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     config::Config,
+    engines::EngineKeeper,
     problem::{Exit, Problem},
 };
 
@@ -38,11 +39,7 @@ pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(
             None => return Ok(()),
         },
     };
-    run(
-        parts::daemon(config, identity),
-        (stop, config.host.stop_timeout),
-    )
-    .await
+    run(config, parts::daemon(config, identity), stop).await
 }
 
 /// Asks the configured schedulers for a certificate until one gives it or says no; none if stopped before. Meanwhile the
@@ -89,14 +86,31 @@ fn since_1970() -> u64 {
 }
 
 async fn run(
-    config: daemon::config::Config,
-    (stop, patience): (CancellationToken, Duration),
+    config: &Config,
+    parts: daemon::config::Config,
+    stop: CancellationToken,
 ) -> Result<(), Problem> {
-    let daemon = daemon::Daemon::start(config).await.map_err(|error| {
+    let engines = EngineKeeper::of(config)?;
+    let daemon = daemon::Daemon::start(parts).await.map_err(|error| {
         Problem::of(Exit::Failed, "starting the daemon failed", error)
             .next("`pantala doctor` looks at folders and ports")
     })?;
-    let ran = daemon.until_stopped(stop, patience).await;
+    // Engines leave the mirror before its door closes.
+    let (stop, leave) = (stop.child_token(), CancellationToken::new());
+    let manage = async {
+        match &engines {
+            Some(engines) => engines.run(&stop).await,
+            None => stop.cancelled().await,
+        }
+        leave.cancel();
+    };
+    let serve = async {
+        let ran = daemon.until_stopped(leave.clone(), config.host.stop_timeout);
+        let ran = ran.await;
+        stop.cancel();
+        ran
+    };
+    let (ran, ()) = tokio::join!(serve, manage);
     ran.map_err(|error| {
         Problem::of(Exit::Failed, "a part of the daemon is gone", error)
             .next("start it again; the lines before this one in its log are worth a report")
@@ -166,7 +180,7 @@ pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), P
     parts.started.command = "up".into();
     parts.schedulers =
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), scheduler.address().port()).to_string()];
-    let ran = run(parts, (stop.clone(), config.host.stop_timeout));
+    let ran = run(config, parts, stop.clone());
     tokio::pin!(ran);
     let (ran, early) = tokio::select! {
         ran = &mut ran => (ran, None),

@@ -181,6 +181,7 @@ async fn a_lonely_mirror_still_says_that_it_is_one() {
         reply.header("docker-distribution-api-version"),
         "registry/2.0"
     );
+    assert_eq!(reply.header(crate::mirror::SIGN), env!("CARGO_PKG_VERSION"));
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(crate) enum Platforms {
 
 impl Platforms {
     /// What containers on this host run.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "x86" => "386",
@@ -84,12 +84,12 @@ impl Platform {
 /// What a manifest says of another content.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     #[serde(deserialize_with = "digest")]
-    pub(super) digest: Digest,
-    pub(super) size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
     #[serde(default)]
-    pub(super) platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
 }
 
 fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
@@ -99,7 +99,7 @@ fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
 
 /// A manifest of either kind.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Document {
+pub(crate) enum Document {
     /// Of several platforms.
     Index(Vec<Descriptor>),
     /// Of one.
@@ -124,7 +124,7 @@ struct Raw {
 }
 
 /// A manifest, and its media type by its own word, or by its kind if it gives none.
-pub(super) fn read(bytes: &[u8]) -> Result<(Document, String), String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<(Document, String), String> {
     let raw: Raw = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if raw.schema_version != 2 {
         return Err(format!("it is of schema {}", raw.schema_version));
@@ -147,7 +147,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Document, String), String> {
 }
 
 /// The manifest among `manifests` for `asked`: one that says no variant rather than one that does.
-pub(super) fn choose(manifests: &[Descriptor], asked: &Platform) -> Option<Descriptor> {
+pub(crate) fn choose(manifests: &[Descriptor], asked: &Platform) -> Option<Descriptor> {
     let fits = |one: &&Descriptor| {
         let platform = one.platform.as_ref();
         platform.is_some_and(|platform| platform.is(asked))
