@@ -40,6 +40,15 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
         Err(why) => return Some(Report::not_understood(Engine::Containers, why)),
     };
     let mut report = Report::new(Engine::Containers, "registries.conf.d");
+    if wanted.mirror.is_ipv6() {
+        report
+            .conflicts
+            .push("these engines take no mirror by its IPv6 address".into());
+        report
+            .next
+            .push("set mirror.listen to 127.0.0.1:PORT, then try again".into());
+        return Some(report);
+    }
     let mut content = format!("{MARK}\n");
     let mut any = false;
     for registry in &wanted.registries {
@@ -67,14 +76,17 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
     Some(report)
 }
 
-/// Where the mirror has `registry`. These engines cannot say `?ns=`: the path names it, or nothing does.
+/// Where the mirror has `registry`. These engines cannot say `?ns=`: the path names it, or nothing does. A place that they
+/// do not understand fails every pull, without a try at the registry itself.
 fn location(wanted: &Wanted, registry: &str, report: &mut Report) -> Option<String> {
     if wanted.default.as_deref() == Some(registry) {
         return Some(wanted.mirror.to_string());
     }
-    if registry.contains(':') {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
+    if !registry.chars().all(is_plain) {
         report.notes.push(format!(
-            "{registry} is left out: no path of an image may hold a port, so only mirror.default_registry could be it"
+            "{registry} is left out: no path of an image may hold a port, an IPv6 address or capitals, so only \
+             mirror.default_registry could be it"
         ));
         return None;
     }

@@ -565,3 +565,17 @@ fn podman_and_cri_o_get_one_file_of_entries() {
         &["no path of an image may hold a port"],
     );
 }
+
+/// Podman 4.3: "rewriting reference: invalid reference format", and no try at the registry itself.
+#[test]
+fn podman_is_told_no_place_that_it_does_not_understand() {
+    let root = planted(&[(PODMAN, "")]);
+    let mut wanted = wanted(&["docker.io", "quay.io"]);
+    wanted.mirror = "[::1]:7472".parse().expect("an address");
+    let plan = Host::new(root.path()).plan(&wanted).expect("a plan");
+    assert_eq!(plan.files().count(), 0, "{plan:?}");
+    assert!(format!("{plan:?}").contains("set mirror.listen to 127.0.0.1:PORT"));
+    for registry in ["registry.corp:5000", "[::1]:5000", "Quay.io"] {
+        check_for(&[registry], &[(PODMAN, "")], &[], &["is left out"]);
+    }
+}

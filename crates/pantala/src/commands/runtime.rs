@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use runtime::{Host, Plan, Report, Standing, Wanted};
 use serde::Serialize;
 
+use super::running::Running;
 use crate::{
     cli::{RuntimeArgs, RuntimeCommand},
     config::{Config, Sources},
@@ -101,7 +102,12 @@ fn undo(root: PathBuf, force: bool, json: bool) -> Result<(), Problem> {
 }
 
 fn about(file: Option<PathBuf>, args: &RuntimeArgs) -> Result<About, Problem> {
-    let (config, _) = Config::load(&Sources::of_process(file))?;
+    let (mut config, _) = Config::load(&Sources::of_process(file))?;
+    // A daemon that runs knows best where its mirror is.
+    let running = super::block_on(async { Ok(Running::find(&config.local.socket).await) })?;
+    if let Some(running) = running.as_ref().and_then(Running::config) {
+        config.mirror = running.mirror;
+    }
     let wanted = engines::wanted(&config, args.mirror, &args.registry)?;
     let host = Host::new(args.root.as_ref().unwrap_or(&config.runtime.root));
     let plan = host.plan(&wanted).map_err(|error| {

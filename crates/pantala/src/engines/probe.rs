@@ -285,3 +285,156 @@ fn good(path: &str, head: &Head) -> Result<(), ProbeError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const SIGNED: &str = "200 OK\r\npantala-mirror: 0";
+
+    fn digest(bytes: &str) -> String {
+        Digest::sha256(Sha256::digest(bytes).into()).to_string()
+    }
+
+    /// An image of two layers at registry.corp, by what is asked: status with headers, and body.
+    fn image() -> BTreeMap<String, (String, String)> {
+        let part = |bytes: &str| {
+            format!(
+                "{{\"digest\":\"{}\",\"size\":{}}}",
+                digest(bytes),
+                bytes.len()
+            )
+        };
+        let manifest = format!(
+            "{{\"schemaVersion\":2,\"config\":{},\"layers\":[{},{}]}}",
+            part("{}"),
+            part("a large layer"),
+            part("small")
+        );
+        let index = format!(
+            "{{\"schemaVersion\":2,\"manifests\":[{}]}}",
+            part(&manifest)
+        );
+        let blob = |bytes: &str| format!("/v2/a/blobs/{}?ns=registry.corp", digest(bytes));
+        let answers = [
+            ("/v2/".to_owned(), SIGNED, "{}"),
+            ("/v2/?ns=registry.corp".into(), "401 Unauthorized", ""),
+            (
+                "/v2/a/manifests/v1?ns=registry.corp".into(),
+                "200 OK",
+                &index,
+            ),
+            (
+                format!("/v2/a/manifests/{}?ns=registry.corp", digest(&manifest)),
+                "200 OK",
+                &manifest,
+            ),
+            (blob("{}"), "200 OK", "{}"),
+            (blob("small"), "200 OK", "small"),
+        ];
+        answers
+            .map(|(path, status, body)| (path, (status.to_owned(), body.to_owned())))
+            .into()
+    }
+
+    /// What is proved of a mirror that answers so, and `404` to everything else.
+    async fn check(
+        answers: BTreeMap<String, (String, String)>,
+        name: Option<&str>,
+    ) -> Result<(), ProbeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mirror = listener.local_addr().expect("an address");
+        // It ends with the process: a test asks as often as it likes.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|it| it == 1)
+                {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let missing = ("404 Not Found".to_owned(), String::new());
+                let (status, body) = answers.get(path).unwrap_or(&missing);
+                let length = body.len();
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let wanted = Wanted {
+            mirror,
+            registries: vec![ALL.into(), "registry.corp".into()],
+            default: None,
+            in_paths: Vec::new(),
+        };
+        let name = name.map(|name| name.parse().expect("an image"));
+        prove(&wanted, name.as_ref()).await
+    }
+
+    const IMAGE: Option<&str> = Some("registry.corp/a:v1");
+
+    #[tokio::test]
+    async fn an_image_that_comes_whole_is_a_proof_and_its_larger_layer_is_not_asked_for() {
+        check(image(), IMAGE).await.expect("proved");
+        let absent = Some("registry.corp/a:v2");
+        assert!(matches!(
+            check(image(), absent).await,
+            Err(ProbeError::Status { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn one_wrong_byte_is_none() {
+        for path in image().into_keys().filter(|path| path.contains("sha256")) {
+            let mut answers = image();
+            answers.get_mut(&path).expect("it is there").1.push(' ');
+            let proved = check(answers, IMAGE).await;
+            assert!(
+                matches!(proved, Err(ProbeError::Corrupt(_))),
+                "{path}: {proved:?}"
+            );
+        }
+        let pinned = format!("registry.corp/a@{}", digest("another"));
+        let mut answers = image();
+        let index = answers["/v2/a/manifests/v1?ns=registry.corp"].clone();
+        answers.insert(
+            format!("/v2/a/manifests/{}?ns=registry.corp", digest("another")),
+            index,
+        );
+        let proved = check(answers, Some(&pinned)).await;
+        assert!(matches!(proved, Err(ProbeError::Corrupt(_))), "{proved:?}");
+    }
+
+    #[tokio::test]
+    async fn without_an_image_a_registry_must_answer_through_the_mirror() {
+        check(image(), None).await.expect("proved");
+        let mut answers = image();
+        let registry = answers
+            .get_mut("/v2/?ns=registry.corp")
+            .expect("it is there");
+        registry.0 = "502 Bad Gateway".into();
+        let proved = check(answers, None).await;
+        assert!(
+            matches!(&proved, Err(ProbeError::Registries(told)) if told.contains("502")),
+            "{proved:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn another_registry_is_not_the_mirror() {
+        let mut answers = image();
+        answers.get_mut("/v2/").expect("it is there").0 = "200 OK".into();
+        for name in [None, IMAGE] {
+            let proved = check(answers.clone(), name).await;
+            assert!(matches!(proved, Err(ProbeError::Other(..))), "{proved:?}");
+        }
+    }
+}
