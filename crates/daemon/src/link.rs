@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     pub(crate) sender: LinkSender,
     /// Pieces of which a part has come.
     pub(crate) receiving: BTreeMap<(TaskId, PieceIndex), Receiving>,
+    /// Whose word came for pieces that are awaited, of signers that nobody named yet. Bounded.
+    pub(crate) unnamed: BTreeMap<(TaskId, PieceIndex), HostId>,
     /// Certificates that it passed on and that nobody vouches for.
     pub(crate) certificates_refused: u32,
 }
@@ -57,8 +59,8 @@ enum Way {
 /// Why the bytes of a piece that was asked for are of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unused {
-    /// Nothing vouches for it.
-    Unvouched,
+    /// Nothing vouches for it, but the word of who was not named yet, if there is one.
+    Unvouched(Option<HostId>),
     /// Somebody else is bringing it, and may yet fail.
     Busy,
     /// Somebody else brought it.
@@ -68,6 +70,8 @@ pub(crate) enum Unused {
 impl Incoming {
     /// Certificates that are looked at in vain before no more are: each costs the check of a signature.
     const CERTIFICATES_REFUSED_MAX: u32 = 256;
+    /// Several times the pieces that are asked of one host at once.
+    const UNNAMED_MAX: usize = 256;
 
     /// Runs until the link ends, and tells the core why.
     pub(crate) async fn run(mut self, mut receiver: LinkReceiver) {
@@ -135,7 +139,7 @@ impl Incoming {
     }
 
     /// A signed word for digests: checked here, so that the core never waits for a signature.
-    fn segment(&self, task: TaskId, segment: Segment) {
+    fn segment(&mut self, task: TaskId, segment: Segment) {
         let Some(task) = self.tasks.get(&task) else {
             return;
         };
@@ -158,6 +162,13 @@ impl Incoming {
             return task.keep_segment(segment);
         }
         debug!(?signer, task = ?task.spec.task, "a segment's signer was not named importer yet");
+        let is_awaited = |piece: &PieceIndex| task.awaited.is_expected(self.host, *piece);
+        for piece in segment.run().pieces().filter(is_awaited) {
+            self.unnamed.insert((task.spec.task, piece), signer);
+        }
+        while self.unnamed.len() > Self::UNNAMED_MAX {
+            self.unnamed.pop_first();
+        }
         task.set_aside(segment, self.host, &self.tasks.aside);
         if task.may_sign(&signer) {
             // It was named in this very moment. Who else has what was set aside, the core hears by the name.
@@ -244,6 +255,7 @@ impl Incoming {
     /// The first frame of a piece: opens the way into the file, if it was asked of this host and somebody vouches for it.
     async fn begin(&mut self, task: &Task, data: &Data) {
         let (id, piece) = (task.spec.task, data.piece);
+        let unnamed = self.unnamed.remove(&(id, piece));
         // What was withdrawn half way, and will not come on.
         let host = self.host;
         self.receiving
@@ -253,7 +265,7 @@ impl Incoming {
             return;
         }
         let way = if task.table.read().digest_of(piece).is_none() {
-            Way::Dropped(Unused::Unvouched)
+            Way::Dropped(Unused::Unvouched(unnamed))
         } else {
             // A piece that an unclean boot put in doubt is hashed first.
             match tokio::task::block_in_place(|| task.content.writer(piece)) {
@@ -319,7 +331,7 @@ impl Incoming {
         let event = match (way, writer, expected) {
             _ if !is_expected => return,
             (Way::Dropped(why), ..) => dropped(why),
-            (Way::Stored(_), _, None) => dropped(Unused::Unvouched),
+            (Way::Stored(_), _, None) => dropped(Unused::Unvouched(None)),
             // An import took its place.
             (Way::Stored(_), None, _) => dropped(Unused::Busy),
             (Way::Stored(_), Some(writer), Some(expected)) => {

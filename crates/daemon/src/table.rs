@@ -31,18 +31,20 @@ pub enum Accepted {
 }
 
 impl Table {
-    /// The table of stored segments, whose signatures were checked when they came; those of `liars` do not count.
+    /// The table of stored segments, whose signatures were checked when they came; those of `liars` do not count, and none
+    /// for what is `held` and does not match.
     pub fn stored(
         segments: impl Iterator<Item = Segment>,
         liars: BTreeSet<HostId>,
         is_seed: impl Fn(&HostId) -> bool,
+        held: impl Fn(PieceIndex) -> Option<PieceDigest>,
     ) -> Self {
         let mut table = Self {
             liars,
             ..Self::default()
         };
         for segment in segments {
-            table.accept(Arc::new(segment), &is_seed, |_| None);
+            table.accept(Arc::new(segment), &is_seed, &held);
         }
         table
     }
@@ -108,11 +110,16 @@ impl Table {
         self.liars.contains(signer) || self.own.as_ref() == Some(signer)
     }
 
-    /// Forgets the words of signers that do not count any more. Whether there were any.
-    pub fn forget(&mut self, counts: impl Fn(&HostId) -> bool) -> bool {
-        let before = self.pieces.len();
-        self.pieces.retain(|_, segment| counts(&segment.signer));
-        self.pieces.len() < before
+    /// Forgets the words of signers that do not count any more: for which pieces, and whose.
+    pub fn forget(&mut self, counts: impl Fn(&HostId) -> bool) -> Vec<(PieceIndex, HostId)> {
+        let lost = (self.pieces).extract_if(.., |_, segment| !counts(&segment.signer));
+        lost.map(|(piece, segment)| (piece, segment.signer))
+            .collect()
+    }
+
+    /// Forgets every word.
+    pub fn clear(&mut self) {
+        self.pieces.clear();
     }
 
     /// The whole turned out wrong: every digest is void, and its signers are not believed again. What this host, `me`,
@@ -207,8 +214,9 @@ mod tests {
         assert_eq!(accept(segment(9, 0, &[1], 8)), Accepted::Known);
         assert_eq!(accept(segment(3, 0, &[3], 7)), Accepted::New);
         assert_eq!(accept(segment(2, 0, &[2], 7)), Accepted::Known, "a replay");
-        assert!(!table.forget(is_seed));
-        assert!(table.forget(|_| false), "it is none any more");
+        assert_eq!(table.forget(is_seed), []);
+        let lost = table.forget(|_| false);
+        assert_eq!(lost, [(PieceIndex(0), seed)], "it is none any more");
         assert_eq!(table.digest_of(PieceIndex(0)), None);
     }
 
@@ -222,5 +230,12 @@ mod tests {
         let digest = |piece| table.digest_of(PieceIndex(piece));
         let [one, two] = [1, 2].map(|digest| Some(PieceDigest::from_bytes([digest; 32])));
         assert_eq!([digest(0), digest(1)], [one, two]);
+        // Taken up from the store, which keeps whole segments.
+        let words = [segment(1, 0, &[1, 1], 7), segment(2, 1, &[3], 8)];
+        let words = words.map(|word| Segment::clone(&word)).into_iter();
+        let held = |piece: PieceIndex| (piece.0 == 1).then_some(PieceDigest::from_bytes([1; 32]));
+        let table = Table::stored(words, BTreeSet::new(), |_| false, held);
+        let digest = |piece| table.digest_of(PieceIndex(piece));
+        assert_eq!([digest(0), digest(1)], [one, one]);
     }
 }

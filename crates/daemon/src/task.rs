@@ -16,9 +16,7 @@ use identity::Links;
 use parking_lot::{Mutex, RwLock};
 use store::Content;
 use tokio::sync::watch;
-use types::{
-    Digest, HostId, Layout, PieceIndex, PieceRun, Seal, Segment, Source, TaskId, Visibility,
-};
+use types::{Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility};
 
 use crate::{
     reception::Awaited,
@@ -66,6 +64,16 @@ fn forget_seal_of_revoked(links: &Links, content: &Content) {
     {
         content.forget_seal();
     }
+}
+
+/// What followed from whose word counts now.
+pub(crate) struct Judged {
+    /// Words that counted do not any more.
+    pub(crate) has_lost: bool,
+    /// Words that did not count do now.
+    pub(crate) has_won: bool,
+    /// Nothing that is here may be used.
+    pub(crate) is_stale: bool,
 }
 
 /// Where a task stands, for those who wait on it.
@@ -119,8 +127,9 @@ pub enum TaskError {
         /// The source, without secrets.
         origin: String,
     },
-    /// What a reader was given turned out wrong; all is read again, and the reader may begin anew.
-    #[error("what was read so far is void: the whole did not match its digest")]
+    /// What a reader was given turned out wrong, or nobody who counts vouches for it any more; all is read again, and the
+    /// reader may begin anew.
+    #[error("what was read so far is void: it is not right, or who vouched for it was thrown out")]
     Voided,
     /// The store can't take it.
     #[error("storing the content")]
@@ -185,12 +194,11 @@ impl Task {
         forget_seal_of_revoked(&links, &content);
         let segments = content.segments();
         let is_by_digest = spec.is_by_digest();
-        let all = segments.len();
-        let counting = segments.into_iter();
-        let counting = counting.filter(|word| counts(&links, is_by_digest, &word.signer));
-        let counting: Vec<Segment> = counting.collect();
-        let has_lost_words = counting.len() < all;
-        let table = Table::stored(counting.into_iter(), liars, |host| links.is_seed(host));
+        let (counting, lost): (Vec<Segment>, Vec<Segment>) =
+            (segments.into_iter()).partition(|word| counts(&links, is_by_digest, &word.signer));
+        let held = |piece| content.digest_of(piece);
+        let is_seed = |host: &HostId| links.is_seed(host);
+        let table = Table::stored(counting.into_iter(), liars, is_seed, held);
         let have = content.have();
         let local = have
             .iter()
@@ -199,7 +207,7 @@ impl Task {
         Self {
             is_by_digest,
             is_unshared: AtomicBool::new(false),
-            has_lost_words: AtomicBool::new(has_lost_words),
+            has_lost_words: AtomicBool::new(!lost.is_empty()),
             links,
             spec,
             content,
@@ -283,12 +291,12 @@ impl Task {
         self.links.is_seed(signer) || (is_named && !self.links.is_revoked(*signer))
     }
 
-    /// Whose word counts has changed. Forgets words that count no more, and takes up stored ones that do by now: whether
-    /// there were any of each.
-    pub(crate) fn judge_again(&self) -> (bool, bool) {
+    /// Whose word counts has changed. Forgets words that count no more, and takes up stored ones that do by now.
+    pub(crate) fn judge_again(&self) -> Judged {
         forget_seal_of_revoked(&self.links, &self.content);
         let counts = |signer: &HostId| counts(&self.links, self.is_by_digest, signer);
-        let has_lost = self.table.write().forget(counts);
+        let lost = self.table.write().forget(counts);
+        let has_lost = !lost.is_empty();
         if has_lost {
             self.has_lost_words.store(true, Ordering::Relaxed);
         }
@@ -304,7 +312,43 @@ impl Task {
                 }
             }
         }
-        (has_lost, has_won)
+        Judged {
+            has_lost,
+            has_won,
+            is_stale: self.is_stale(lost),
+        }
+    }
+
+    /// Whether nothing that is here may be used, now that the words of these signers for these pieces count no more: no digest
+    /// names it, and no other word says the same of what is held. Who was thrown out may have made it up; of anybody else
+    /// a whole is kept, and a part would be made up with another's reading.
+    fn is_stale(&self, lost: Vec<(PieceIndex, HostId)>) -> bool {
+        let is_open = |(piece, _): &(PieceIndex, HostId)| {
+            self.content.digest_of(*piece).is_some() && !self.is_vouched(*piece)
+        };
+        let mut open = lost.into_iter().filter(is_open).peekable();
+        let is_any = open.peek().is_some();
+        let mut revoked = open.map(|(_, signer)| self.links.is_revoked(signer));
+        !self.is_by_digest && is_any && (!self.content.has_all() || revoked.any(|is| is))
+    }
+
+    /// The same of what was taken up from the store.
+    pub(crate) fn was_stale(&self) -> bool {
+        if self.is_by_digest || !self.has_lost_words.load(Ordering::Relaxed) {
+            return false;
+        }
+        let words = self.content.segments().into_iter();
+        let lost = words.filter(|word| !counts(&self.links, self.is_by_digest, &word.signer));
+        let pieces = lost.flat_map(|word| {
+            let said = word.run().pieces().zip(word.digests.clone());
+            said.map(move |(piece, digest)| (piece, digest, word.signer))
+                .collect::<Vec<_>>()
+        });
+        let made_of = pieces.filter(|(piece, digest, _)| {
+            let held = self.content.digest_of(*piece);
+            held == Some(*digest)
+        });
+        self.is_stale(made_of.map(|(piece, _, signer)| (piece, signer)).collect())
     }
 
     /// Sets aside a well-signed segment that `from` passed on, if there is room: its signer may be named yet.
@@ -314,15 +358,10 @@ impl Task {
         }
     }
 
-    /// Keeps what was set aside of signers that may sign by now. Returns who has which pieces of it.
-    pub(crate) fn take_back(&self) -> Vec<(HostId, PieceRun)> {
+    /// Keeps what was set aside of signers that may sign by now.
+    pub(crate) fn take_back(&self) {
         let named = self.unnamed.lock().take(|signer| self.may_sign(signer));
-        let keep = |(segment, from): (Arc<Segment>, HostId)| {
-            let run = segment.run();
-            self.keep_segment(segment);
-            (from, run)
-        };
-        named.into_iter().map(keep).collect()
+        named.into_iter().for_each(|word| self.keep_segment(word));
     }
 
     /// Keeps a seal that was checked, unless there is one: a second one says the same, or the own hash will tell.

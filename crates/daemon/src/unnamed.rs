@@ -119,19 +119,13 @@ impl Unnamed {
         at.and_then(|at| words.remove(at));
     }
 
-    /// Takes those of signers that may sign by now, with who passed each on.
-    pub(crate) fn take(
-        &mut self,
-        may_sign: impl Fn(&HostId) -> bool,
-    ) -> Vec<(Arc<Segment>, HostId)> {
+    /// Takes those of signers that may sign by now.
+    pub(crate) fn take(&mut self, may_sign: impl Fn(&HostId) -> bool) -> Vec<Arc<Segment>> {
         let (named, rest): (VecDeque<_>, _) = std::mem::take(&mut self.0)
             .into_iter()
             .partition(|(segment, _)| may_sign(&segment.signer));
         self.0 = rest;
-        let named = named.into_iter();
-        named
-            .map(|(segment, place)| (segment, place.from))
-            .collect()
+        named.into_iter().map(|(segment, _)| segment).collect()
     }
 }
 
@@ -184,7 +178,7 @@ mod tests {
         }
         assert_eq!(words.0.len(), Unnamed::MAX);
         let taken = words.take(|signer| *signer == host(9));
-        assert_eq!(taken, [(segment(9, 0, 1), host(1))], "nobody drove it out");
+        assert_eq!(taken, [segment(9, 0, 1)], "nobody drove it out");
         assert!(words.take(|signer| *signer == host(9)).is_empty());
     }
 
@@ -194,7 +188,7 @@ mod tests {
         for signer in [5, 6] {
             keep(&mut words, segment(signer, 3, 1), host(1));
         }
-        assert_eq!(words.take(|_| true), [(segment(6, 3, 1), host(1))]);
+        assert_eq!(words.take(|_| true), [segment(6, 3, 1)]);
     }
 
     #[test]

@@ -115,8 +115,8 @@ impl Content {
     }
 
     /// Keeps a segment of the piece table, whose signature the caller has checked. False if a segment that outranks it says as
-    /// much already: by its signer, if `is_first` says so of one alone, else by its epoch, where the same will do. Reaches the
-    /// disk with the next commit.
+    /// much already: if one alone matches every marked piece, else by its signer, if `is_first` says so of one alone, else by
+    /// its epoch, where the same will do. Reaches the disk with the next commit.
     pub fn put_segment(
         &self,
         segment: Segment,
@@ -129,10 +129,18 @@ impl Content {
             return Err(SegmentError::Foreign);
         }
         // Asked of few: there are as many segments as pieces, and writers wait for the lock.
-        let rank = |of: &Segment| (is_first(&of.signer), of.epoch);
-        let own = rank(&segment);
         let spans = |a: &Segment, b: &Segment| a.first <= b.first && a.run().end() >= b.run().end();
         let mut state = self.live.state.lock();
+        let state = &mut *state;
+        let marks = &state.marks;
+        let rank = |of: &Segment| {
+            let mut words = of.run().pieces().zip(&of.digests);
+            let fits = |(piece, word): (PieceIndex, &PieceDigest)| {
+                marks.digest_of(piece).is_none_or(|held| held == *word)
+            };
+            (words.all(fits), is_first(&of.signer), of.epoch)
+        };
+        let own = rank(&segment);
         let is_known = |known: &Segment| {
             (spans(known, &segment) && rank(known) >= own)
                 || (known.first == segment.first && rank(known) > own)

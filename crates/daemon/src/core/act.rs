@@ -104,8 +104,9 @@ impl Core {
 
     /// Nothing of `task` comes from `host` any more.
     pub(super) fn expect_nothing(&mut self, task: TaskId, host: HostNo) {
-        if let (Some(job), Some(peer)) = (self.jobs.get(&task), self.peers.get(host)) {
+        if let (Some(job), Some(peer)) = (self.jobs.get_mut(&task), self.peers.get(host)) {
             job.task.awaited.leave(peer.id);
+            job.unbelieved.forget(host);
         }
     }
 

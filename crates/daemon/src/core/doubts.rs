@@ -143,9 +143,7 @@ impl Core {
         let content = &job.task.content;
         let (table, seal) = (content.table(), content.seal());
         let signers = job.task.table.write().void(me);
-        if let Err(cause) = tokio::task::block_in_place(|| content.void_all()) {
-            tracing::error!(task = ?task, error = &cause as &dyn std::error::Error, "voiding failed");
-        }
+        job.void();
         let digests = table.iter().flat_map(PieceTable::digests).copied();
         let signer = |piece| signers.get(&PieceIndex(piece)).copied().unwrap_or(me);
         let void: Void = (0..)
@@ -196,7 +194,7 @@ impl Core {
 
     /// Begins a live task anew. Its readers stay, and those that were given bytes are told; its neighbours are told that
     /// nothing is here.
-    fn restart(&mut self, task: TaskId) {
+    pub(super) fn restart(&mut self, task: TaskId) {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
@@ -208,7 +206,7 @@ impl Core {
         let hosts: Vec<HostNo> = self.peers.connected().map(|(host, _)| host).collect();
         for host in hosts {
             if let Some(link) = self.peers.link_mut(host) {
-                link.unvouch(&task);
+                link.unsealed(&task);
             }
             let runs = runs_of(all);
             self.peers

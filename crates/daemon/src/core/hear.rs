@@ -6,7 +6,7 @@ use swarm::{
     HostNo,
     download::{Event as Swarm, Supplier},
 };
-use types::{Epoch, PieceIndex, PieceRun, TaskId};
+use types::{Epoch, HostId, PieceIndex, PieceRun, TaskId};
 
 use super::{Core, Event, LinkNo};
 use crate::{
@@ -96,11 +96,22 @@ impl Core {
     /// A piece came and was of no use.
     fn dropped(&mut self, link: LinkNo, task: TaskId, (piece, why): (PieceIndex, Unused)) {
         let run = PieceRun::one(piece);
-        let is_vouched = (self.tasks.get(&task)).is_some_and(|task| task.is_vouched(piece));
+        let live = self.tasks.get(&task);
+        let counts = |signer: &HostId| live.as_ref().is_some_and(|task| task.may_sign(signer));
+        let is_vouched = live.as_ref().is_some_and(|task| task.is_vouched(piece));
+        if let Unused::Unvouched(Some(signer)) = &why
+            && !is_vouched
+            && !counts(signer)
+            && let (Some(host), Some(job)) = (self.peers.of(link), self.jobs.get_mut(&task))
+        {
+            let piece_count = job.task.spec.layout.piece_count();
+            job.unbelieved.note((host, *signer), (piece, piece_count));
+        }
         self.of_piece(link, task, |host| match why {
             // Its signer was named while it came.
-            Unused::Unvouched if is_vouched => Swarm::Busy { host, run },
-            Unused::Unvouched => Swarm::Lacks { host, run },
+            Unused::Unvouched(_) if is_vouched => Swarm::Busy { host, run },
+            Unused::Unvouched(Some(signer)) if counts(&signer) => Swarm::Busy { host, run },
+            Unused::Unvouched(_) => Swarm::Lacks { host, run },
             // The parent did well; whether the piece is here will be known later.
             Unused::Busy => Swarm::Busy { host, run },
             Unused::Held => Swarm::Verified {

@@ -8,7 +8,7 @@ use swarm::{
 };
 use types::{Chance, Epoch, Moment, PieceIndex};
 
-use super::lanes::Lanes;
+use super::{lanes::Lanes, unbelieved::Unbelieved};
 use crate::{speeds::Course, task::Task};
 
 /// A task, its brain, and what runs for it.
@@ -23,6 +23,8 @@ pub(super) struct Job {
     pub(super) gives_way: bool,
     /// The imports of each epoch; those without a lease are under epoch zero.
     pub(super) imports: BTreeMap<Epoch, Lanes>,
+    /// What to ask for again once its signers are named.
+    pub(super) unbelieved: Unbelieved,
     /// The newest epoch seen.
     pub(super) epoch: Epoch,
     /// Whether the scheduler was asked, and not told that we left.
@@ -64,6 +66,7 @@ impl Job {
             readers: BTreeMap::new(),
             gives_way: false,
             imports: BTreeMap::new(),
+            unbelieved: Unbelieved::default(),
             epoch: Epoch::default(),
             is_asked: false,
             may_import: true,
@@ -96,6 +99,14 @@ impl Job {
         let have = self.download.have().iter();
         have.filter(|piece| table.segment_of(*piece).is_none())
             .collect()
+    }
+
+    /// Takes back everything that is stored of it.
+    pub(super) fn void(&self) {
+        let content = &self.task.content;
+        if let Err(cause) = tokio::task::block_in_place(|| content.void_all()) {
+            tracing::error!(task = ?content.task(), error = &cause as &dyn std::error::Error, "voiding failed");
+        }
     }
 
     /// Shows nobody what nobody would believe.

@@ -46,6 +46,7 @@ impl Core {
             events: self.events.clone(),
             sender: link.sender.clone(),
             receiving: std::collections::BTreeMap::new(),
+            unnamed: std::collections::BTreeMap::new(),
             certificates_refused: 0,
         };
         let broken = Event::LinkDown {

@@ -12,7 +12,7 @@
 //!   say; `cut_off`: hosts that were thrown out.
 //! * `serve`: uploads.
 //! * `seals`: proofs of whole contents and words for them; `doubts`: contents that turned out wrong.
-//! * `vouch`: what others would believe of what is here.
+//! * `vouch`: what others would believe of what is here; `unbelieved`: what came before it could be believed.
 //! * `together`: what hosts do with each other while no scheduler is there.
 //! * `leave`: ending in order.
 //! * `io`: what runs beside the core, and what it hears of it when it panics.
@@ -43,6 +43,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
+mod unbelieved;
 mod vouch;
 
 use std::{

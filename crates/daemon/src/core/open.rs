@@ -150,10 +150,24 @@ impl Core {
         Ok(task)
     }
 
-    /// A task over what the store has, without the word of those who lied about it.
+    /// A task over what the store has, without the word of those who lied about it, and without what nobody who counts
+    /// vouches for any more where no digest names it.
     fn task_of(&mut self, spec: TaskSpec, content: store::Content) -> Arc<Task> {
-        let liars = self.doubts.liars(self.parts.clock.now(), &content.task());
-        Arc::new(Task::new(spec, content, (self.parts.links.clone(), liars)))
+        let id = content.task();
+        let liars = self.doubts.liars(self.parts.clock.now(), &id);
+        let new = || {
+            let of = (self.parts.links.clone(), liars.clone());
+            Task::new(spec.clone(), content.clone(), of)
+        };
+        let task = new();
+        if !task.was_stale() {
+            return Arc::new(task);
+        }
+        tracing::warn!(task = ?id, "who vouched for stored content that no digest names does not count any more: it is void");
+        if let Err(cause) = tokio::task::block_in_place(|| content.void_all()) {
+            tracing::error!(task = ?id, error = &cause as &dyn std::error::Error, "voiding failed");
+        }
+        Arc::new(new())
     }
 
     /// Makes `task` live: its brain, its proof, its place among the tasks that links write into.

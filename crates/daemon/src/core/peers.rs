@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use identity::{Links, Seeds};
 use swarm::HostNo;
-use types::{HostId, PieceSet, TaskId};
+use types::{HostId, TaskId};
 use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
 
 use super::LinkNo;
@@ -23,8 +23,6 @@ pub(super) struct LinkHandle {
     next_no: u32,
     /// Tasks that we opened on it, by our number.
     ours: BTreeMap<TaskId, TaskNo>,
-    /// Segments that the remote got from us, by piece.
-    vouched: BTreeMap<TaskId, PieceSet>,
     /// Tasks whose seal the remote got from us.
     sealed: BTreeSet<TaskId>,
     /// Certificates of seeds that the remote got from us. Bounded as those are.
@@ -38,7 +36,6 @@ impl LinkHandle {
             sender,
             next_no: 0,
             ours: BTreeMap::new(),
-            vouched: BTreeMap::new(),
             sealed: BTreeSet::new(),
             shown: BTreeMap::new(),
         }
@@ -62,27 +59,18 @@ impl LinkHandle {
 
     /// We leave `task` on this link.
     pub(super) fn close(&mut self, task: &TaskId) -> Option<TaskNo> {
-        self.vouched.remove(task);
         self.sealed.remove(task);
         self.ours.remove(task)
     }
 
-    /// What vouched for pieces of `task` is void: the remote has none of our segments for it.
-    pub(super) fn unvouch(&mut self, task: &TaskId) {
-        self.vouched.remove(task);
+    /// What vouched for `task` is void: the remote has no seal of it from us.
+    pub(super) fn unsealed(&mut self, task: &TaskId) {
         self.sealed.remove(task);
     }
 
     /// Notes that the remote gets our seal of `task`. False if it has it.
     pub(super) fn note_sealed(&mut self, task: TaskId) -> bool {
         self.sealed.insert(task)
-    }
-
-    /// Which pieces of `task` the remote has our segments for.
-    pub(super) fn vouched(&mut self, task: TaskId, piece_count: u32) -> &mut PieceSet {
-        self.vouched
-            .entry(task)
-            .or_insert_with(|| PieceSet::empty(piece_count))
     }
 }
 

@@ -147,8 +147,9 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(host) {
             peer.standing.insert(task);
         }
-        let is_here = self.take_up(task);
+        // First: what counts no more may be gone by that.
         self.judge_for_others(task);
+        let is_here = self.take_up(task);
         self.used_job(task);
         let differs = self
             .jobs

@@ -341,6 +341,19 @@ impl Scheduling {
         });
     }
 
+    /// Of contents that nobody uses here, others may count on those `added` and no more on those `removed`.
+    pub(super) fn holdings_changed(&mut self, added: Vec<TaskId>, removed: Vec<TaskId>) {
+        let none = Vec::new;
+        for added in added.chunks(Inventory::HOLDINGS_MAX / 4) {
+            let (added, removed) = (added.to_vec(), none());
+            self.say(HostMessage::Holdings { added, removed });
+        }
+        for removed in removed.chunks(Inventory::HOLDINGS_MAX / 4) {
+            let (added, removed) = (none(), removed.to_vec());
+            self.say(HostMessage::Holdings { added, removed });
+        }
+    }
+
     pub(super) fn left(&mut self, task: TaskId) {
         self.ends(task);
         self.say(HostMessage::Left { task });

@@ -204,17 +204,10 @@ impl Core {
         let Some(no) = link.no(&transfer.task) else {
             return false;
         };
-        if link
-            .vouched(transfer.task, layout.piece_count())
-            .insert(piece)
-            && link
-                .sender
-                .try_send(&Message::Segment {
-                    no,
-                    segment: (*segment).clone(),
-                })
-                .is_err()
-        {
+        // Each time: who asks again may have had no room for it, or have been told since to believe it no more.
+        let segment = (*segment).clone();
+        let vouches = Message::Segment { no, segment };
+        if link.sender.try_send(&vouches).is_err() {
             return false;
         }
         let upload = Upload {

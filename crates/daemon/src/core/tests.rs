@@ -30,6 +30,7 @@ mod remote;
 mod retire;
 mod seals;
 mod seeds;
+mod stale;
 mod trust;
 
 use super::{Core, Event, Events, Parts};

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use control::HostMessage;
 use swarm::{
     HostNo,
-    download::{Event as Swarm, Supplier},
+    download::{Event as Swarm, State, Supplier},
 };
 use types::{Epoch, HostId, PieceIndex, TaskId, Visibility};
 
@@ -44,31 +44,30 @@ impl Core {
         Supplier::OriginAlone
     }
 
-    /// Somebody was named: what was set aside for that counts from now on, and who brought it has it after all.
+    /// Somebody was named: what was set aside for that counts from now on, and who sent pieces with such words has them
+    /// after all.
     pub(super) fn believe(&mut self, task: TaskId) {
-        let Some(live) = self.tasks.get(&task) else {
+        let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        for (from, run) in live.take_back() {
-            let host = self.peers.find(&from);
-            let takes_part = |host: &HostNo| {
-                let peer = self.peers.get(*host);
-                peer.is_some_and(|peer| peer.joined.contains(&task))
-            };
-            if let Some(host) = host.filter(takes_part) {
-                let slots = UNTOLD;
-                self.drive(task, Swarm::Has { host, run, slots });
-            }
+        let live = &job.task;
+        live.take_back();
+        for (host, run) in job.unbelieved.take(|signer| live.may_sign(signer)) {
+            let slots = UNTOLD;
+            self.drive(task, Swarm::Has { host, run, slots });
         }
     }
 
     /// It changed who is a seed. Of a certificate that was renewed in time nothing follows.
     pub(super) fn seeds_changed(&mut self) {
         let seeds = self.parts.links.all_seeds();
-        if seeds != self.judged {
+        let changed: BTreeSet<HostId> = (seeds.symmetric_difference(&self.judged))
+            .copied()
+            .collect();
+        if !changed.is_empty() {
             self.judged = seeds;
             self.judge_all();
-            self.hold_what_is_believed();
+            self.hold_what_is_believed(&changed);
         }
     }
 
@@ -94,8 +93,11 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        let (has_lost, has_won) = job.task.judge_again();
-        if !has_lost && !has_won {
+        let judged = job.task.judge_again();
+        if judged.is_stale {
+            return self.drop_stale(task);
+        }
+        if !judged.has_lost && !judged.has_won {
             return;
         }
         job.download.handle(now, Swarm::Vouched);
@@ -115,26 +117,51 @@ impl Core {
         let joined = connected.filter(|(_, peer)| peer.joined.contains(&task));
         for host in joined.map(|(host, _)| host).collect::<Vec<HostNo>>() {
             if let Some(link) = self.peers.link_mut(host) {
-                link.unvouch(&task);
+                link.unsealed(&task);
             }
             self.show_all(task, host);
         }
     }
 
-    /// Tells the scheduler of whole contents of the store that no digest names, which others believe by now.
-    fn hold_what_is_believed(&mut self) {
+    /// Nobody who counts vouches any more for what is here of `task`, and no digest names it: it is read anew, and who was
+    /// given any of it is told, so that nobody gets a part of one reading and a part of another.
+    fn drop_stale(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.get_mut(&task) else {
+            return;
+        };
+        tracing::warn!(task = ?task, "who vouched for content that no digest names does not count any more: it is void");
+        job.task.table.write().clear();
+        job.void();
+        (job.is_proven, job.is_sealed) = (false, false);
+        if std::mem::take(&mut job.is_held) {
+            self.scheduling.holds_no_more(task);
+        }
+        match job.readers.is_empty() && job.download.state() != State::Fetching {
+            true => self.drop_job(task, None),
+            false => self.restart(task),
+        }
+    }
+
+    /// Tells the scheduler of whole contents of the store that no digest names, which others believe by now, or do not any
+    /// more: of those for which any of the hosts vouches that are `changed`.
+    fn hold_what_is_believed(&mut self, changed: &BTreeSet<HostId>) {
         let is_unnamed = |info: &store::ContentInfo| {
             let is_shared = info.complete && info.visibility == Visibility::Public;
             is_shared && info.digest.is_none_or(|digest| !digest.names(&info.task))
         };
+        // What an older release left tells only once it was looked at.
+        let is_concerned = |info: &store::ContentInfo| {
+            let vouchers = info.vouchers.as_ref();
+            vouchers.is_none_or(|hosts| hosts.iter().any(|host| changed.contains(host)))
+        };
         let mut stored = self.parts.store.list();
-        stored.retain(|info| is_unnamed(info) && !self.jobs.contains_key(&info.task));
-        for info in stored {
-            match self.is_for_others(&info) {
-                true => self.scheduling.holds(info.task),
-                false => self.scheduling.holds_no_more(info.task),
-            }
-        }
+        stored.retain(|info| {
+            is_unnamed(info) && is_concerned(info) && !self.jobs.contains_key(&info.task)
+        });
+        let (added, removed): (Vec<_>, Vec<_>) =
+            (stored.into_iter()).partition(|info| self.is_for_others(info));
+        let tasks = |infos: Vec<store::ContentInfo>| infos.into_iter().map(|info| info.task);
+        (self.scheduling).holdings_changed(tasks(added).collect(), tasks(removed).collect());
     }
 
     /// Tells a scheduler that may not have been there then whose word is accepted for pieces of `task`.
@@ -212,7 +239,8 @@ impl Core {
         let links = &self.parts.links;
         let words = content.segments().into_iter();
         let words = words.filter(|word| links.is_seed(&word.signer));
-        let table = Table::stored(words, BTreeSet::new(), |_| true);
+        let held = |piece| content.digest_of(piece);
+        let table = Table::stored(words, BTreeSet::new(), |_| true, held);
         table.is_whole(info.layout.piece_count())
     }
 }

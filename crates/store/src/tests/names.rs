@@ -217,6 +217,27 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
 }
 
 #[test]
+fn a_word_that_a_piece_matches_gives_way_to_none_that_it_does_not() {
+    let dir = directory();
+    let store = open(&dir);
+    let content = store.create(new(1)).expect("created");
+    put_all(&content, 1);
+    let segment = |epoch, of: u8| Segment {
+        task: task(1),
+        layout: layout(),
+        epoch: Epoch(epoch),
+        first: PieceIndex(2),
+        digests: vec![digest(of, 2)],
+        signer: HostId::from_bytes([9; 32]),
+        signature: [8; 64],
+    };
+    let put = |segment| content.put_segment(segment, |_| false).expect("ours");
+    assert!(put(segment(7, 2)), "there is no other");
+    assert!(put(segment(3, 1)) && !put(segment(8, 2)));
+    assert_eq!(content.segments(), [segment(3, 1)]);
+}
+
+#[test]
 fn a_digest_is_a_second_name_and_never_changes() {
     let dir = directory();
     let store = open(&dir);

@@ -79,7 +79,7 @@ async fn shown(cluster: &Cluster, host: &Host, spec: &TaskSpec) -> (Link, u32) {
 }
 
 /// Waits until `links` know of somebody whether it is a seed.
-async fn hears(links: &Links, seed: &HostId, is_seed: bool) {
+pub(super) async fn hears(links: &Links, seed: &HostId, is_seed: bool) {
     let mut seeds = links.seeds();
     while links.is_seed(seed) != is_seed {
         seeds.changed().await.expect("they live");
@@ -151,7 +151,7 @@ fn certified(identity: &Identity) -> (Vec<u8>, HostId) {
 }
 
 /// The word of `identity` for all pieces of what `web` serves.
-fn words(identity: &Identity, (spec, web): (&TaskSpec, &Web)) -> Vec<Segment> {
+pub(super) fn words(identity: &Identity, (spec, web): (&TaskSpec, &Web)) -> Vec<Segment> {
     let of_piece = |piece: PieceIndex| {
         let range = spec.layout.range_of(piece);
         let mut hasher = PieceHasher::new(&spec.layout, piece);
