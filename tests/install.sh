@@ -17,7 +17,7 @@ USAGE
 
 die() { echo "install.sh: $*" >&2; exit 1; }
 
-groups=(base registry nginx containerd podman docker net peers image)
+groups=(base registry nginx containerd podman docker net peers image trace)
 
 packages_of() {
     case $1 in
@@ -29,6 +29,7 @@ packages_of() {
     docker) echo docker.io ;;
     net) echo iproute2 iputils-ping iptables nftables gcc libc6-dev util-linux ;;
     peers) echo aria2 python3-libtorrent ;;
+    trace) echo strace ;;
     image) echo busybox-static python3 skopeo zstd ;;
     *) return 1 ;;
     esac

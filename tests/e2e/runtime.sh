@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# needs: base net registry image containerd podman docker
+# needs: base net registry image containerd podman docker trace
 # Container engines are pointed at the mirror by `pantala runtime`, or by the daemon itself, in whole copies of /etc: real
 # containerd (ctr and CRI), podman, skopeo and dockerd pull through it, go direct when it is gone, and the copies are as
 # before at the end, byte for byte.
@@ -59,7 +59,8 @@ says() { # WORDS COMMAND...
 # It goes by what the daemon was started with.
 doctor() { on 1 "$REAL" doctor --config "$work/1/pantala.toml"; }
 serving() { [ -e "$work/$1/$hosts/_default/hosts.toml" ]; }
-not_serving() { ! serving "$1"; }
+# The daemon has said so that often.
+armed() { [ "$(grep -c 'container engines are pointed at the mirror' "$work/1/log")" = "$1" ]; }
 
 # ---- engines ----
 # containerd's configuration as kubeadm would leave it; its data is the lab's.
@@ -241,13 +242,13 @@ containerd_config managed 2
 remember managed
 manage=(--set runtime.manage=true --set "runtime.root=$work/managed" --set runtime.probe=registry.corp/test/probe:v1)
 begin_daemon "${manage[@]}"
-verdict "a daemon points engines at its mirror" "$work/1/log" wait_for 30 serving managed
+verdict "a daemon points engines at its mirror" "$work/1/log" wait_for 30 armed 1
 verdict "containerd starts" "$work/managed.log" containerd_start managed
 verdict "it pulls through the mirror" "$work/managed.log" by_mirror cri_pulls managed registry.corp/test/managed:v1
 swarm_kill 1 TERM
 verdict "leaving in order takes it back" "$work/1/log" as_before managed
 begin_daemon "${manage[@]}"
-verdict "it does so again" "$work/1/log" wait_for 30 serving managed
+verdict "it does so again" "$work/1/log" wait_for 30 armed 2
 swarm_kill 1 KILL
 verdict "a daemon that is killed leaves its files" "$work/1/log" serving managed
 verdict "and containerd goes direct" "$work/managed.log" direct cri_pulls managed registry.corp/test/managed2:v1
@@ -261,6 +262,43 @@ begin_daemon "${manage[@]}"
 verdict "an image that does not come is told" "$work/1/log" wait_for 30 grep -q 'not pointed at the mirror yet.*404' "$work/1/log"
 verdict "and nothing is written" "$work/1/log" as_before managed
 swarm_kill 1 TERM
+
+# ---- killed at each of its steps ----
+# Every mend of: undo, apply; every kind of step, from the first one on.
+broken_off() { # COMMAND SYSTEM-CALLS N
+    on 1 strace -f -qq -o "$work/strace" -e "inject=$2:signal=KILL:when=$3" \
+        "$REAL" runtime "$1" --root "$work/steps" --config "$work/1/pantala.toml" ${unchecked[$1]:-} >/dev/null 2>&1
+}
+declare -A unchecked=([apply]=--unchecked)
+mended() { # COMMAND MEND
+    local calls n code kills=0
+    for calls in mkdir rename,renameat,renameat2 unlink,unlinkat rmdir fsync; do
+        for n in $(seq 40); do
+            [ "$1" = apply ] || runtime apply steps --unchecked >/dev/null
+            code=0
+            broken_off "$1" $calls "$n" || code=$?
+            [ $code = 137 ] || break
+            kills=$((kills + 1))
+            if [ "$2" = apply ]; then
+                runtime apply steps --unchecked >/dev/null
+                diff -r --no-dereference "$work/whole" "$work/steps" || { echo "not whole: $1 killed at $calls $n"; return 1; }
+            fi
+            runtime undo steps >/dev/null
+            as_before steps >/dev/null || { echo "not as before: $1 killed at $calls $n"; return 1; }
+        done
+        runtime undo steps >/dev/null
+    done
+    echo "killed $kills times"
+    [ $kills -ge 10 ]
+}
+mkdir -p "$work/steps/etc/containers" "$work/steps/var/lib"
+containerd_config steps 2
+remember steps
+runtime apply steps --unchecked >/dev/null && cp -a "$work/steps" "$work/whole" && runtime undo steps >/dev/null
+verdict "apply killed anywhere is undone" "$work/verdict" mended apply undo
+verdict "and finished by doing it again" "$work/verdict" mended apply apply
+verdict "undo killed anywhere is finished" "$work/verdict" mended undo undo
+verdict "or done anew" "$work/verdict" mended undo apply
 
 # ---- a folder that cannot be written to ----
 tree sealed

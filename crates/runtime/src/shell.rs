@@ -13,6 +13,8 @@ use crate::{
     record::{self, Record, RecordError},
 };
 
+/// The folder of the record, which holds nothing else.
+const RECORDS: &str = "/var/lib/pantala-runtime";
 const TEMPORARY: &str = ".pantala-runtime-";
 /// Above this a file is no configuration.
 const LENGTH_MAX: u64 = 4 << 20;
@@ -210,8 +212,9 @@ impl Host {
         if plan.files().next().is_none() && self.record()?.files.is_empty() {
             return Ok(Vec::new());
         }
-        let mut folders = BTreeSet::new();
-        self.missing_folders(record::PATH, &mut folders);
+        // Ours, even if it is there already: a crash may have left it.
+        let mut folders = BTreeSet::from([RECORDS.to_owned()]);
+        self.missing_folders(RECORDS, &mut folders);
         let _alone = self.alone()?;
         let mut record = self.record()?;
         self.refuse_changed(&record, force)?;
@@ -258,7 +261,7 @@ impl Host {
 
     /// Takes back all that was written; tells which paths were removed.
     pub fn undo(&self, force: bool) -> Result<Vec<String>, ApplyError> {
-        if !self.at(record::PATH).exists() {
+        if !self.at(RECORDS).is_dir() {
             return Ok(Vec::new());
         }
         let alone = self.alone()?;
@@ -273,29 +276,33 @@ impl Host {
         }
         self.leave_folders(&record);
         self.sweep(record::PATH);
-        let gone = fs::remove_file(self.at(record::PATH));
-        gone.map_err(failed("removing", record::PATH))?;
+        match fs::remove_file(self.at(record::PATH)) {
+            // A crash was before the first record, or after the last.
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("removing", record::PATH)(cause));
+            }
+            _ => {}
+        }
         drop(alone);
-        // Those that held the record.
+        let _ = fs::remove_dir(self.at(RECORDS));
+        // Those that held it.
         self.leave_folders(&record);
         Ok(removed)
     }
 
     /// Waits until nobody else changes files here; for as long as it is kept.
     fn alone(&self) -> Result<Open, ApplyError> {
-        let folder = Path::new(record::PATH).parent().expect("it has a folder");
-        let path = folder.to_string_lossy();
-        if let Some(why) = self.obstacle(&path) {
+        if let Some(why) = self.obstacle(RECORDS) {
             let cause = io::Error::other(why);
-            return Err(failed("making", &path)(cause));
+            return Err(failed("making", RECORDS)(cause));
         }
         let lock = || {
-            self.make_folder(&self.at(&path))?;
-            let folder = Open::open(self.at(&path))?;
+            self.make_folder(&self.at(RECORDS))?;
+            let folder = Open::open(self.at(RECORDS))?;
             folder.lock()?;
             Ok(folder)
         };
-        lock().map_err(failed("making", &path))
+        lock().map_err(failed("making", RECORDS))
     }
 
     /// Removes the folders that were made, but those that others use by now. The innermost is the longest.

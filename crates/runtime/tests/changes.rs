@@ -76,6 +76,21 @@ fn what_a_crash_between_two_files_left_is_mended_by_both() {
 }
 
 #[test]
+fn what_a_crash_before_the_first_record_or_after_the_last_left_is_mended_too() {
+    let folder = "var/lib/pantala-runtime";
+    for left in [vec![], vec![".pantala-runtime-x"]] {
+        let root = planted(&[(CONFIG, V2), ("var/lib/", "")]);
+        let (root, before) = (root.path(), tree(root.path()));
+        put(root, &format!("{folder}/"), "");
+        for name in left {
+            put(root, &format!("{folder}/{name}"), "half");
+        }
+        assert!(Host::new(root).undo(false).expect("undone").is_empty());
+        assert_eq!(tree(root), before);
+    }
+}
+
+#[test]
 fn a_mirror_that_moved_is_followed() {
     let root = planted(&[(CONFIG, V2)]);
     let (root, before) = (root.path(), tree(root.path()));
