@@ -17,6 +17,7 @@ Options of start
   --auth USER:PASS    basic authentication (needs htpasswd, package apache2-utils)
   --token USER:PASS   bearer tokens: a token server is started beside it and the
                       registry sends clients there (needs openssl and python3)
+  --tenant USER:PASS  one more user of the token server, who may pull USER/... alone (may be repeated)
   --token-ttl SEC     life of such a token (default 300; the registry allows 60 more)
   --anonymous-pull    the token server lets anyone pull
   --tls               HTTPS with a certificate of an own CA (needs openssl)
@@ -116,7 +117,8 @@ write_token_server() {
     cat >"$dir/token_server.py" <<'PY'
 """Token server of the registry token protocol: RS256, signed by openssl."""
 import base64, http.server, json, os, re, secrets, socketserver, subprocess, sys, time, urllib.parse
-host, port, where, user, ttl, anonymous, scheme = sys.argv[1:]
+host, port, where, user, ttl, anonymous, scheme, *tenants = sys.argv[1:]
+kept_apart = [one.split(":", 1)[0] for one in tenants]
 pem = open(f"{where}/token.crt").read()
 x5c = "".join(pem.split("-----")[2].split())
 
@@ -151,6 +153,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if not m:
                     continue
                 actions = m.group(3).split(",")
+                if name in kept_apart and not m.group(2).startswith(f"{name}/"):
+                    continue
                 if name is None:
                     actions = [a for a in actions if a == "pull" and anonymous == "1"]
                 if actions:
@@ -167,18 +171,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind, _, value = self.headers.get("Authorization", "").partition(" ")
         name = None
         if kind.lower() == "basic":
-            if base64.b64decode(value).decode() != user:
+            given = base64.b64decode(value).decode()
+            if given not in (user, *tenants):
                 return self.answer(401, {"details": "wrong user or password"})
-            name = user.split(":", 1)[0]
+            name = given.split(":", 1)[0]
         self.answer(200, self.grant(query, name))
 
     def do_POST(self):
         length = int(self.headers.get("Content-Length", 0))
         form = urllib.parse.parse_qs(self.rfile.read(length).decode())
         given = f"{form.get('username', [''])[0]}:{form.get('password', [''])[0]}"
-        if form.get("grant_type") != ["password"] or given != user:
+        if form.get("grant_type") != ["password"] or given not in (user, *tenants):
             return self.answer(401, {"details": "wrong user or password"})
-        self.answer(200, self.grant(form, user.split(":", 1)[0]))
+        self.answer(200, self.grant(form, given.split(":", 1)[0]))
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
@@ -217,7 +222,7 @@ start() {
     dir=""
     local listen=127.0.0.1 port="" bin=docker-registry auth="" token="" ttl=300 anonymous=0
     local tls=0 upstream="" delay=0 rate=0 cut=0
-    local -a tls_names=()
+    local -a tls_names=() tenants=()
     while [ $# -gt 0 ]; do
         case $1 in
         --dir) dir=$2 && shift 2 ;;
@@ -226,6 +231,7 @@ start() {
         --bin) bin=$2 && shift 2 ;;
         --auth) auth=$2 && shift 2 ;;
         --token) token=$2 && shift 2 ;;
+        --tenant) tenants+=("$2") && shift 2 ;;
         --token-ttl) ttl=$2 && shift 2 ;;
         --anonymous-pull) anonymous=1 && shift ;;
         --tls) tls=1 && shift ;;
@@ -283,7 +289,7 @@ start() {
     trap 'for name in front registry token; do end_pid "$dir/$name.pid"; done' EXIT
     if [ -n "$token" ]; then
         write_token_server
-        spawn token python3 "$dir/token_server.py" "$listen" "$(cat "$dir/token.port")" "$dir" "$token" "$ttl" "$anonymous" "$scheme"
+        spawn token python3 "$dir/token_server.py" "$listen" "$(cat "$dir/token.port")" "$dir" "$token" "$ttl" "$anonymous" "$scheme" "${tenants[@]}"
     fi
     spawn registry "$bin" serve "$dir/config.yml"
     if [ $front = 1 ]; then

@@ -1,6 +1,7 @@
-//! How this host reads the content of public tasks at their origins.
+//! How this host reads the content of tasks at their origins.
 //!
-//! Nothing in here carries a credential: what an origin gave to somebody in particular is never a task.
+//! What is private is read with the credentials of whoever last proved his right to it here, or with this host's own where
+//! an operator lets it import with them. They stay in here: neither the source of a task nor any message holds them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +29,7 @@ pub enum Access {
     },
     /// A registry's blob.
     Blob {
-        /// Whom to ask, for nobody in particular.
+        /// Whom to ask, on whose behalf.
         client: Box<RegistryClient>,
         /// Within the registry.
         repository: RepoName,
@@ -156,6 +157,15 @@ impl Recent {
         }
     }
 
+    fn remove(&mut self, place: &Place, access: &Arc<Access>) {
+        let is_same = |(known, _): &(Arc<Access>, u64)| Arc::ptr_eq(known, access);
+        if self.by_place.get(place).is_some_and(is_same)
+            && let Some((_, used)) = self.by_place.remove(place)
+        {
+            self.by_use.remove(&used);
+        }
+    }
+
     fn get(&mut self, place: &Place) -> Option<Arc<Access>> {
         let access = Arc::clone(&self.by_place.get(place)?.0);
         self.insert(place.clone(), Arc::clone(&access));
@@ -174,12 +184,32 @@ impl Accesses {
 
     /// How the content of `spec` is read at its source: as it was before, or after a look there.
     pub async fn of(&self, spec: &TaskSpec) -> Result<Arc<Access>, AccessError> {
-        let known = self.recent.lock().get(&(spec.task, spec.source.clone()));
-        if let Some(access) = known {
+        if let Some(access) = self.known(spec) {
             return Ok(access);
         }
         let found = self.for_source(spec.task, &spec.source, spec.digest);
         Ok(found.await?.1)
+    }
+
+    /// How `spec` is read at its source, if that is remembered.
+    pub(crate) fn known(&self, spec: &TaskSpec) -> Option<Arc<Access>> {
+        self.recent.lock().get(&(spec.task, spec.source.clone()))
+    }
+
+    /// The origin refused `access`: it is not tried again. Another's, which took its place meanwhile, stays.
+    pub(crate) fn forget(&self, spec: &TaskSpec, access: &Arc<Access>) {
+        (self.recent.lock()).remove(&(spec.task, spec.source.clone()), access);
+    }
+
+    /// Whether this host can read `spec` at its origin, as far as it knows.
+    pub(crate) fn opens(&self, spec: &TaskSpec) -> bool {
+        let imports = || match &spec.source {
+            Source::Blob { registry, .. } => {
+                (self.origins.registry(registry).importing()).is_for_somebody()
+            }
+            Source::Url(_) => false,
+        };
+        spec.visibility == Visibility::Public || self.known(spec).is_some() || imports()
     }
 
     /// Remembers how `task` is read at `source`.
@@ -196,6 +226,7 @@ impl Accesses {
 
     /// Looks at `source` itself, for a host that was told of `asked` by others: nobody's word but the origin's decides
     /// that this is the content of that task. Remembers the access.
+    /// What is private is asked for with this host's own credentials, if it imports with them.
     ///
     /// A URL under a tag can't be found this way: the tag is part of its name and not of its source.
     pub async fn for_source(
@@ -211,7 +242,19 @@ impl Accesses {
                 repository,
                 digest,
             } => {
-                let client = Box::new(self.origins.registry(registry).anonymous());
+                let is_private = digest.names_private(&asked, Some(source));
+                let client = self.origins.registry(registry);
+                let client = Box::new(match is_private {
+                    true => client.importing(),
+                    false => client.anonymous(),
+                });
+                let key = match is_private {
+                    true => ContentKey::Private {
+                        registry: registry.clone(),
+                        digest: *digest,
+                    },
+                    false => ContentKey::Digest(*digest),
+                };
                 let head = client.blob_head(repository, digest).await?;
                 let access = Access::Blob {
                     client,
@@ -219,7 +262,7 @@ impl Accesses {
                     digest: *digest,
                     length: head.length,
                 };
-                (Some(ContentKey::Digest(*digest)), head.length, access)
+                (Some(key), head.length, access)
             }
         };
         let source_name = || source.to_string();
@@ -235,12 +278,15 @@ impl Accesses {
         let spec = TaskSpec {
             task,
             layout: Layout::of(length)?,
+            visibility: match key {
+                ContentKey::Private { .. } => Visibility::Private,
+                ContentKey::Digest(_) | ContentKey::Url { .. } => Visibility::Public,
+            },
             digest: match key {
-                ContentKey::Digest(digest) => Some(digest),
+                ContentKey::Digest(digest) | ContentKey::Private { digest, .. } => Some(digest),
                 ContentKey::Url { .. } => None,
             },
             source: source.clone(),
-            visibility: Visibility::Public,
         };
         let access = Arc::new(access);
         self.insert(task, source.clone(), Arc::clone(&access));

@@ -16,7 +16,7 @@ use swarm::{
 use types::{ByteCount, Moment, Topology};
 use wire::link::{BufferPool, Intake, ReceiveRoom};
 
-use crate::doors::DoorsConfig;
+use crate::doors::{DoorsConfig, ProofPolicy};
 
 /// One daemon.
 pub struct Config {
@@ -95,6 +95,7 @@ impl Config {
             data_dir: self.store.dir.clone(),
             ranges_whole: false,
             manifests_max: self.limits.memory.manifests,
+            proofs: self.limits.proofs,
             is_scheduled: !self.schedulers.is_empty(),
             host: self.name.clone(),
             cluster: self.identity.cluster().to_string(),
@@ -137,6 +138,8 @@ pub struct Limits {
     pub memory: Memory,
     /// Connections to other hosts.
     pub connections: usize,
+    /// How long a caller's right to private content counts once it was shown.
+    pub proofs: ProofPolicy,
 }
 
 impl Default for Limits {
@@ -148,6 +151,7 @@ impl Default for Limits {
             download_rate: None,
             memory: Memory::within(ByteCount::mib(96)),
             connections: 256,
+            proofs: ProofPolicy::default(),
         }
     }
 }

@@ -51,7 +51,7 @@ mod watched;
 
 pub use access::{Access, AccessError, Accesses};
 pub use daemon::{Daemon, StartError};
-pub use doors::{Doors, DoorsConfig, DoorsParts, Health, Severity};
+pub use doors::{Doors, DoorsConfig, DoorsParts, Health, ProofPolicy, Severity};
 pub use handle::{Fetch, Handle, TaskStatus, Wait, WaitOn};
 pub use join::{JoinError, Joining};
 pub use metrics::{Metrics, PieceFailure};

@@ -35,7 +35,7 @@ pub struct TaskSpec {
     pub digest: Option<Digest>,
     /// Where it can be imported from.
     pub source: Source,
-    /// Who may have it. Only public content is distributed.
+    /// Who may have it: hosts of the cluster in any case; what is private only who has shown his right to it there.
     pub visibility: Visibility,
 }
 
@@ -43,7 +43,7 @@ impl TaskSpec {
     /// Whether its digest is its name, so that whoever reads it holds the whole against that. Of other content only a seed's
     /// word counts.
     pub fn is_by_digest(&self) -> bool {
-        self.digest.is_some_and(|digest| digest.names(&self.task))
+        (self.digest).is_some_and(|digest| digest.names(&self.task, Some(&self.source)))
     }
 }
 

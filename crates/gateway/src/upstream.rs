@@ -59,7 +59,7 @@ pub struct UpstreamResponse {
 }
 
 /// A small answer of an origin, kept whole so that it can be relayed as it came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OriginAnswer {
     /// 401 or 403, most often.
     pub status: StatusCode,

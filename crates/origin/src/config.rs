@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use types::RegistryHost;
+
 use crate::{
     allowed::AllowedOrigin,
     budget::Budget,
@@ -35,6 +37,10 @@ pub struct OriginConfig {
     pub dropped_parameters: Vec<String>,
     /// A docker `config.json` with registry credentials.
     pub docker_config: Option<PathBuf>,
+    /// Registries whose stored credentials callers act with who show none of their own.
+    pub lent: Vec<RegistryHost>,
+    /// Registries whose stored credentials this host reads private content with for others.
+    pub imports: Vec<RegistryHost>,
     /// Hosts that registries may send their stored credentials to, beside themselves.
     pub realms: Vec<TokenRealm>,
 }

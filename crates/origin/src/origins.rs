@@ -16,7 +16,7 @@ use crate::{
     canonical::canonical_url,
     config::{OriginConfig, Patience, Roots},
     dialer::{DialPolicy, Dialer, LookupError, Names, Reach, RootsError, client_config},
-    registry::{CredentialsError, RegistryClient, Vault},
+    registry::{CredentialsError, RegistryClient, Uses, Vault},
     retry::{RetryPolicy, Tries},
     stats::OriginStats,
     web::Resolves,
@@ -73,7 +73,14 @@ impl Origins {
             reach,
             budgets: Budgets::new(config.budget),
             patience: config.patience,
-            vault: Vault::new(config.docker_config.as_deref(), config.realms)?,
+            vault: Vault::new(
+                config.docker_config.as_deref(),
+                config.realms,
+                Uses {
+                    lent: config.lent,
+                    imports: config.imports,
+                },
+            )?,
             resolves: Resolves::new(),
             dropped_parameters: config.dropped_parameters,
             retry: config.retry,
@@ -82,7 +89,7 @@ impl Origins {
         })))
     }
 
-    /// Talks to a registry, with the credentials that this host has for it.
+    /// Talks to a registry for a caller that shows nothing: with this host's credentials, if they are lent to callers.
     pub fn registry(&self, host: &RegistryHost) -> RegistryClient {
         RegistryClient::new(Arc::clone(&self.0), host)
     }

@@ -87,7 +87,12 @@ impl SecretHeaders {
 
     /// Whether any line may identify somebody: everything but the few that only shape an answer.
     pub fn identifies_somebody(&self) -> bool {
-        self.0.keys().any(|name| !is_harmless(name))
+        self.identifying().next().is_some()
+    }
+
+    /// The lines that may identify somebody.
+    pub fn identifying(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().filter(|(name, _)| !is_harmless(name))
     }
 }
 

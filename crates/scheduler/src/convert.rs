@@ -7,7 +7,7 @@ use types::HostId;
 pub(crate) fn ask(ask: &wire::Ask) -> brain::Ask {
     brain::Ask {
         task: ask.task,
-        by_digest: ask.digest.is_some_and(|digest| digest.names(&ask.task)),
+        by_digest: (ask.digest).is_some_and(|digest| digest.names(&ask.task, ask.source.as_ref())),
         can_import: match ask.can_import {
             wire::CanImport::No => brain::CanImport::No,
             wire::CanImport::Anonymous => brain::CanImport::Anonymous,

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use swarm::schedule::{self as brain, Action, Event, Schedule};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use types::{ClusterId, ContentKey, HostId, Moment, Source, TaskId, Topology, Visibility};
+use types::{ClusterId, ContentKey, Digest, HostId, Moment, Source, TaskId, Topology, Visibility};
 
 use crate::{
     convert,
@@ -233,7 +233,7 @@ impl Desk {
                 task,
                 digest,
                 importers,
-            } if digest.names(task) => self.told_of(host, *task, importers),
+            } if self.is_name(digest, task) => self.told_of(host, *task, importers),
             HostMessage::Look { source } => self.look(host, source),
             HostMessage::Looked { source, found } => self.looked(host, source, found.clone()),
             _ => {}
@@ -241,6 +241,12 @@ impl Desk {
         if let Some(event) = convert::event(host, &message) {
             self.tell(event);
         }
+    }
+
+    /// Whether `digest` names the content of `task`, as far as it is known where that is read.
+    fn is_name(&self, digest: &Digest, task: &TaskId) -> bool {
+        let wish = self.wishes.get(task);
+        digest.names(task, wish.and_then(|wish| wish.source.as_ref()))
     }
 
     fn join(&mut self, host: HostId, sent: Moment, join: Join) {
@@ -315,15 +321,17 @@ impl Desk {
         }
     }
 
-    /// The length of a public blob that some host asked for as a task: it is told although its origin be away.
+    /// The length of a public blob that some host asked for as a task at the same registry: it is told although its origin be
+    /// away. What another registry says of a digest is no word on this one.
     fn known(&self, source: &Source) -> Option<Found> {
         let Source::Blob { digest, .. } = source else {
             return None;
         };
         let wish = self.wishes.get(&ContentKey::Digest(*digest).task_id())?;
+        let is_same = wish.source.as_ref().and_then(Source::registry) == source.registry();
         let layout = wish
             .layout
-            .filter(|_| wish.visibility == Visibility::Public)?;
+            .filter(|_| is_same && wish.visibility == Visibility::Public)?;
         Found::of(layout.length(), None)
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use types::{ByteCount, Digest, HostId, Layout, PieceIndex, Seal, Segment, TaskId};
+use types::{ByteCount, Digest, HostId, Layout, PieceIndex, Seal, Segment, TaskId, Visibility};
 
 use crate::{
     boot::BootId,
@@ -238,14 +238,14 @@ impl Entries {
         }
     }
 
-    /// The contents with this digest: those that a local check confirmed come first.
+    /// The public contents with this digest: those that a local check confirmed come first.
     pub(crate) fn named(&self, digest: Digest) -> Option<TaskId> {
         let first = (digest, TaskId::from_bytes([0; 32]));
         let last = (digest, TaskId::from_bytes([0xff; 32]));
         self.by_digest
             .range(first..=last)
             .filter_map(|(_, task)| self.by_task.get_key_value(task))
-            .filter(|(_, entry)| !entry.going)
+            .filter(|(_, entry)| !entry.going && entry.record.visibility == Visibility::Public)
             .max_by_key(|(_, entry)| (entry.record.complete, entry.record.held))
             .map(|(task, _)| *task)
     }

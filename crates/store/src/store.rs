@@ -233,7 +233,7 @@ impl Store {
         self.shared.lease(task)
     }
 
-    /// The task whose content has this digest: by first or second name.
+    /// The task whose public content has this digest: by first or second name. What is private is found by its task alone.
     pub fn task_of(&self, digest: Digest) -> Option<TaskId> {
         self.shared.entries().named(digest)
     }

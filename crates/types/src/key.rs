@@ -1,6 +1,6 @@
 //! From what content is to what it is called: the key scheme.
 
-use crate::{Digest, TaskId};
+use crate::{Digest, RegistryHost, Source, TaskId};
 
 /// Version of the rule that turns a [`ContentKey`] into a [`TaskId`] and a length into a [`crate::Layout`]. Both are
 /// frozen per version; a new rule gets a new number.
@@ -25,6 +25,14 @@ pub enum Validator {
 pub enum ContentKey {
     /// Content that is named by its digest is the same whatever registry or URL it comes from.
     Digest(Digest),
+    /// Content that one registry gives for credentials alone is that registry's, digest or not: what another registry, or
+    /// anybody, says of the same digest is another content, so that nobody gets at it by naming a registry of his own.
+    Private {
+        /// The registry, as in an image's name.
+        registry: RegistryHost,
+        /// What it is called there.
+        digest: Digest,
+    },
     /// Other content is what one URL gave at one time.
     Url {
         /// The canonical URL: lower-case scheme and host, no fragment, signature parameters dropped by rule.
@@ -37,9 +45,20 @@ pub enum ContentKey {
 }
 
 impl Digest {
-    /// Whether it names the content of `task`: then nobody's word is needed for what that content is.
-    pub fn names(&self, task: &TaskId) -> bool {
-        ContentKey::Digest(*self).task_id() == *task
+    /// Whether it names the content of `task`, which is read at `source`: then nobody's word is needed for what that
+    /// content is.
+    pub fn names(&self, task: &TaskId, source: Option<&Source>) -> bool {
+        ContentKey::Digest(*self).task_id() == *task || self.names_private(task, source)
+    }
+
+    /// Whether `task` is what the registry of `source` keeps private under this digest.
+    pub fn names_private(&self, task: &TaskId, source: Option<&Source>) -> bool {
+        let key = |registry: &RegistryHost| ContentKey::Private {
+            registry: registry.clone(),
+            digest: *self,
+        };
+        let registry = source.and_then(Source::registry);
+        registry.is_some_and(|registry| key(registry).task_id() == *task)
     }
 }
 
@@ -55,6 +74,12 @@ impl ContentKey {
         match self {
             Self::Digest(digest) => {
                 part(b"digest");
+                part(digest.algorithm().name().as_bytes());
+                part(digest.as_bytes());
+            }
+            Self::Private { registry, digest } => {
+                part(b"private");
+                part(registry.as_str().as_bytes());
                 part(digest.algorithm().name().as_bytes());
                 part(digest.as_bytes());
             }
@@ -107,6 +132,33 @@ mod tests {
             url("https://example.com/f", "", "\"1\"").to_string(),
             "50d99b6f090bec61dee62f9f9482693ad57e61fc5286f3553542917b3113f0e6"
         );
+    }
+
+    #[test]
+    fn what_a_registry_keeps_private_is_its_own() {
+        let digest = Digest::sha256([0x5a; 32]);
+        let of = |registry: &str| ContentKey::Private {
+            registry: registry.parse().expect("a registry"),
+            digest,
+        };
+        let at = |registry: &str| Source::Blob {
+            registry: registry.parse().expect("a registry"),
+            repository: "team/app".parse().expect("a repository"),
+            digest,
+        };
+        let private = of("r.example").task_id();
+        assert_eq!(
+            private.to_string(),
+            "35a7a76dddec619bddf913d0a875f0b29d8b335ee315f21eb90a8905a7152a7d"
+        );
+        assert_ne!(private, of("evil.example").task_id());
+        assert_ne!(private, ContentKey::Digest(digest).task_id());
+        assert!(digest.names(&private, Some(&at("r.example"))));
+        assert!(!digest.names(&private, Some(&at("evil.example"))));
+        assert!(!digest.names(&private, None));
+        let public = ContentKey::Digest(digest).task_id();
+        assert!(digest.names(&public, Some(&at("evil.example"))));
+        assert!(!digest.names_private(&public, Some(&at("r.example"))));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 )]
 
 mod bytes;
+mod caller;
 mod chance;
 mod cluster;
 mod digest;
@@ -28,6 +29,7 @@ mod topology;
 mod untaken;
 
 pub use bytes::{ByteCount, ByteRange, ParseByteCountError};
+pub use caller::{CallerId, CallerKey, ShownId};
 pub use chance::Chance;
 pub use cluster::{ClusterId, ParseClusterIdError};
 pub use digest::{Digest, DigestAlgorithm, ParseDigestError};

@@ -20,6 +20,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The registry that it is in, if it is in one.
+    pub fn registry(&self) -> Option<&RegistryHost> {
+        match self {
+            Self::Blob { registry, .. } => Some(registry),
+            Self::Url(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use control::CanImport;
 use swarm::{
     Class,
     download::{Download, DownloadPolicy, ReaderNo, State},
@@ -29,6 +30,8 @@ pub(super) struct Job {
     pub(super) epoch: Epoch,
     /// Whether the scheduler was asked, and not told that we left.
     pub(super) is_asked: bool,
+    /// What this host could do at the origin when the scheduler was asked.
+    pub(super) asked_with: CanImport,
     /// Whether it makes sense that the scheduler names this host importer: its own policy does not forbid the origin.
     pub(super) may_import: bool,
     /// Whether the scheduler said that nobody imports it, and nobody who can give it was heard of since.
@@ -69,6 +72,7 @@ impl Job {
             unbelieved: Unbelieved::default(),
             epoch: Epoch::default(),
             is_asked: false,
+            asked_with: CanImport::No,
             may_import: true,
             reads_alone: false,
             is_chosen: false,

@@ -8,7 +8,7 @@ use swarm::{
     download::{Event as Swarm, ReaderNo},
 };
 use tokio::sync::oneshot;
-use types::{PieceIndex, PieceRun, PieceSet, TaskId, Visibility};
+use types::{PieceIndex, PieceRun, PieceSet, TaskId};
 
 use super::{Core, Event, job::Job};
 use crate::{
@@ -297,9 +297,6 @@ impl Core {
         else {
             return false;
         };
-        if info.visibility != Visibility::Public {
-            return false;
-        }
         let spec = TaskSpec {
             task,
             layout: info.layout,

@@ -11,7 +11,7 @@ use control::{
     SchedulerMessage,
 };
 use swarm::download::{Event as Swarm, Lease};
-use types::{HostId, Moment, PieceIndex, PieceRun, TaskId};
+use types::{HostId, Moment, PieceIndex, PieceRun, TaskId, Visibility};
 
 use super::{
     Core, Event,
@@ -26,13 +26,20 @@ const DIAL_GRACE: Duration = Duration::from_millis(500);
 impl Core {
     /// Asks for neighbours and, perhaps, the lease of a task that is not complete here.
     pub(super) fn ask_scheduler(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.get(&task) else {
+            return;
+        };
+        let rights = self.rights_at(&job.task.spec);
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
-        if job.is_asked || job.download.have().is_full() {
+        // Who came with credentials may make an importer of a host that was none.
+        let has_won = job.asked_with == CanImport::No && rights == CanImport::Credentialed;
+        if (job.is_asked && !has_won) || job.download.have().is_full() {
             return;
         }
         job.is_asked = true;
+        job.asked_with = rights;
         if self.scheduling.is_alone() {
             return self.import_alone(task);
         }
@@ -62,7 +69,7 @@ impl Core {
             layout: Some(spec.layout),
             digest: spec.digest,
             can_import: match job.may_import && (job.task.is_by_digest() || self.parts.is_seed) {
-                true => CanImport::Anonymous,
+                true => self.rights_at(spec),
                 false => CanImport::No,
             },
             have: match have.len() {
@@ -72,6 +79,15 @@ impl Core {
             },
             visibility: spec.visibility,
         })
+    }
+
+    /// What this host can do at the origin of `spec`, whatever it may.
+    pub(super) fn rights_at(&self, spec: &TaskSpec) -> CanImport {
+        match spec.visibility {
+            Visibility::Public => CanImport::Anonymous,
+            Visibility::Private if self.parts.accesses.opens(spec) => CanImport::Credentialed,
+            Visibility::Private => CanImport::No,
+        }
     }
 
     /// Nobody else is there: what is wanted here is read from the origin, on this host's own word.
@@ -152,11 +168,8 @@ impl Core {
         running.sort_unstable();
         let running = running.iter().filter_map(|(_, task)| self.ask_of(*task));
         let running = running.collect();
-        let is_shared = |info: &store::ContentInfo| {
-            info.complete && info.visibility == types::Visibility::Public
-        };
         let mut held = self.parts.store.list();
-        held.retain(|info| is_shared(info) && self.is_for_others(info));
+        held.retain(|info| info.complete && self.is_for_others(info));
         // What is used most is told first: a scheduler remembers a bounded number.
         held.sort_by_key(|info| std::cmp::Reverse(info.last_used));
         let holdings = held.into_iter().map(|info| info.task).collect();

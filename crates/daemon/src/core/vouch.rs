@@ -11,10 +11,16 @@ use swarm::{
     HostNo,
     download::{Event as Swarm, State, Supplier},
 };
-use types::{Epoch, HostId, PieceIndex, TaskId, Visibility};
+use types::{Epoch, HostId, PieceIndex, TaskId};
 
 use super::{Core, job::Job, said::UNTOLD};
 use crate::table::Table;
+
+/// Whether its digest is the name of a content of the store.
+fn is_named(info: &store::ContentInfo) -> bool {
+    let source = info.source.as_ref();
+    (info.digest).is_some_and(|digest| digest.names(&info.task, source))
+}
 
 impl Core {
     /// Whether this host's word as the importer of `job` counts for others.
@@ -145,10 +151,7 @@ impl Core {
     /// Tells the scheduler of whole contents of the store that no digest names, which others believe by now, or do not any
     /// more: of those for which any of the hosts vouches that are `changed`.
     fn hold_what_is_believed(&mut self, changed: &BTreeSet<HostId>) {
-        let is_unnamed = |info: &store::ContentInfo| {
-            let is_shared = info.complete && info.visibility == Visibility::Public;
-            is_shared && info.digest.is_none_or(|digest| !digest.names(&info.task))
-        };
+        let is_unnamed = |info: &store::ContentInfo| info.complete && !is_named(info);
         // What an older release left tells only once it was looked at.
         let is_concerned = |info: &store::ContentInfo| {
             let vouchers = info.vouchers.as_ref();
@@ -219,7 +222,7 @@ impl Core {
     /// Whether others may count on a whole content of the store.
     pub(super) fn is_for_others(&self, info: &store::ContentInfo) -> bool {
         let task = info.task;
-        if info.digest.is_some_and(|digest| digest.names(&task)) {
+        if is_named(info) {
             return true;
         }
         if let Some(job) = self.jobs.get(&task) {

@@ -14,7 +14,7 @@ use gateway::{
     ReadError, SourceBytes, VerifiedReader,
 };
 use tokio::time::timeout;
-use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
+use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun, Visibility};
 
 use super::{
     Doors,
@@ -201,8 +201,11 @@ impl Doors {
     ) -> Box<dyn VerifiedReader> {
         match ask.caller {
             Caller::Tcp(_) => {
+                let accesses = &self.resolver.accesses;
+                let is_private = spec.visibility == Visibility::Private;
                 let past = PastStore {
-                    accesses: self.resolver.accesses.clone(),
+                    own: is_private.then(|| accesses.known(&spec)).flatten(),
+                    accesses: accesses.clone(),
                     spec,
                     range,
                     metrics: self.metrics.clone(),

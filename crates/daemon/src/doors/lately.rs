@@ -1,5 +1,4 @@
-//! What was found out lately and need not be found out again for each ask: blobs that a registry refused to nobody in
-//! particular, and tasks whose length another host told wrong.
+//! What was found out lately and need not be found out again for each ask: tasks whose length another host told wrong.
 
 use std::{
     collections::BTreeMap,
@@ -7,17 +6,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use types::{Digest, RegistryHost, RepoName};
 
-/// How long it is believed. Content that became public meanwhile is streamed past the store until then.
+/// How long it is believed.
 const BELIEVED: Duration = Duration::from_secs(300);
 /// Things remembered at once.
 const COUNT_MAX: usize = 1024;
 
-/// A blob as it is named.
-pub(super) type BlobKey = (RegistryHost, RepoName, Digest);
-
-/// Things of one kind. They save requests and give nobody access: the caller's own credentials are shown each time.
+/// Things of one kind. They save requests and give nobody access.
 pub(super) struct Lately<K>(Mutex<BTreeMap<K, Instant>>);
 
 impl<K> Default for Lately<K> {
@@ -53,21 +48,14 @@ mod tests {
 
     #[test]
     fn what_was_noted_is_believed_for_a_while() {
-        let key = |n: u32| -> BlobKey {
-            let mut digest = [0; 32];
-            digest[..4].copy_from_slice(&n.to_le_bytes());
-            let registry = "r.example".parse().expect("a registry");
-            let repository = "a/b".parse().expect("a repository");
-            (registry, repository, Digest::sha256(digest))
-        };
         let (lately, now) = (Lately::default(), Instant::now());
-        lately.note(key(0), now);
-        assert!(lately.contains(&key(0), now));
-        assert!(!lately.contains(&key(1), now));
-        assert!(!lately.contains(&key(0), now + BELIEVED));
-        (1..5000).for_each(|n| lately.note(key(n), now));
+        lately.note(0, now);
+        assert!(lately.contains(&0, now));
+        assert!(!lately.contains(&1, now));
+        assert!(!lately.contains(&0, now + BELIEVED));
+        (1..5000).for_each(|n| lately.note(n, now));
         assert_eq!(lately.0.lock().len(), COUNT_MAX);
-        lately.note(key(6000), now + BELIEVED);
+        lately.note(6000, now + BELIEVED);
         assert_eq!(lately.0.lock().len(), 1);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     Doors,
     closure::{self, Holds},
     refusal,
-    resolve::{may_be_private, of_caller},
+    resolve::may_be_private,
 };
 
 /// What a manifest takes beside its bytes: names, nodes of two trees.
@@ -238,7 +238,8 @@ impl Doors {
                 Err(error) => return Err(refusal::of_manifest(error)),
             }
         }
-        let client = of_caller(registry, &SecretHeaders::new(ask.headers.to_map()));
+        let headers = SecretHeaders::new(ask.headers.to_map());
+        let client = self.resolver.caller(&ask.registry, headers).at(registry);
         let read = client.manifest(&ask.repository, &reference, &KINDS).await;
         read.map(told).map_err(refusal::of_manifest)
     }

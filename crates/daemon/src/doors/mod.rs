@@ -2,6 +2,7 @@
 //!
 //! * `resolve`: what a request is about, and whether it may be shared; `lately`: what need not be found out again; `look`: asking
 //!   the cluster before the origin; `told`: going on with its word.
+//! * `private`: who may have what needs credentials; `proofs`: what callers have shown lately.
 //! * `content`: readers for what was found; `direct`, `stream_through`: for what is not shared, without and with a file;
 //!   `incoming`: what both have in common; `sturdy`: from a task to them when the disk fails.
 //! * `bypass`: the operator's switch past everything.
@@ -18,6 +19,8 @@ mod lately;
 mod local;
 mod look;
 mod manifests;
+mod private;
+mod proofs;
 pub(crate) mod refusal;
 mod resolve;
 mod stream_through;
@@ -34,10 +37,11 @@ mod tests;
 use std::{io, path::PathBuf, sync::Arc};
 
 use bypass::Bypass;
-use lately::Lately;
 use look::Cluster;
 use manifests::Held;
 use origin::Origins;
+use private::Rights;
+pub use proofs::ProofPolicy;
 use resolve::Resolver;
 use store::Store;
 use types::ByteCount;
@@ -70,6 +74,8 @@ pub struct DoorsConfig {
     pub ranges_whole: bool,
     /// What the mirror's manifests may take of the memory.
     pub manifests_max: ByteCount,
+    /// How long what callers have shown counts.
+    pub proofs: ProofPolicy,
     /// Whether there is a scheduler that may know what other hosts saw.
     pub is_scheduled: bool,
     /// This host, for people.
@@ -103,7 +109,7 @@ impl Doors {
                 origins: parts.origins,
                 store: parts.store,
                 accesses: parts.accesses,
-                secluded: Lately::default(),
+                rights: Rights::new(config.proofs),
                 doubted: Arc::default(),
                 cluster: Cluster::new(config.is_scheduled.then(|| parts.handle.clone())),
             },

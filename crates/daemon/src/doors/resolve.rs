@@ -1,9 +1,10 @@
 //! From what a consumer wants to a task, or to a read for this consumer alone.
 //!
-//! Only what an origin gives to nobody in particular becomes a task. Whatever needs credentials is read with the
-//! caller's own and goes to this caller: it is neither kept nor shared.
+//! What an origin gives to nobody in particular is a task that anybody may read. A registry's blob that needs credentials is
+//! a task of that registry alone, for callers who have shown their right to it (`private`). Whatever else needs credentials
+//! is read with the caller's own and goes to this caller: it is neither kept nor shared.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use gateway::{ContentAsk, OpenError, Wanted};
 use origin::{
@@ -17,8 +18,9 @@ use types::{
 };
 
 use super::{
-    lately::{BlobKey, Lately},
+    lately::Lately,
     look::{Cluster, Known, Teller},
+    private::{Caller, Rights},
     refusal,
 };
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
 
 /// Content that was found.
 pub(super) enum Found {
-    /// Public: a task distributes it.
+    /// A task distributes it: it is public, or the caller has shown his right to it.
     Shared {
         /// The task.
         spec: TaskSpec,
@@ -56,10 +58,20 @@ pub(super) struct Alone {
 }
 
 /// A blob as it is named.
-struct BlobName<'a> {
-    registry: &'a RegistryHost,
-    repository: &'a RepoName,
-    digest: Digest,
+pub(super) struct BlobName<'a> {
+    pub(super) registry: &'a RegistryHost,
+    pub(super) repository: &'a RepoName,
+    pub(super) digest: Digest,
+}
+
+/// Public content that is held here, all of it or a part.
+pub(super) struct Holding {
+    task: TaskId,
+    layout: Layout,
+    /// Whether there are pieces that show the layout to be right.
+    is_sure: bool,
+    /// Where it is read, if its name belongs to that registry.
+    source: Option<Source>,
 }
 
 /// Whose word on content counts.
@@ -78,8 +90,8 @@ pub(super) struct Resolver {
     pub(super) origins: Origins,
     pub(super) store: Store,
     pub(super) accesses: Accesses,
-    /// Blobs that a registry refused to nobody in particular.
-    pub(super) secluded: Lately<BlobKey>,
+    /// Who may have what is private.
+    pub(super) rights: Rights,
     /// Tasks that failed with a length that another host told.
     pub(super) doubted: Arc<Lately<TaskId>>,
     pub(super) cluster: Cluster,
@@ -100,44 +112,35 @@ impl Resolver {
                     repository,
                     digest: *digest,
                 };
+                let caller = self.caller(registry, headers);
                 if word == Word::OriginsToCaller {
-                    return self.blob_alone(&name, headers).await;
+                    return self.blob_alone(&name, caller).await;
                 }
-                self.blob(&name, headers, word).await
+                self.blob(&name, caller, word).await
             }
             Wanted::Url { url, digest, tag } => {
                 let request = Request::new(url.expose(), headers)
                     .map_err(|error| OpenError::Unavailable(error.into()))?;
                 if let Some(digest) = digest.filter(|_| word == Word::Anybodys)
-                    && let Some((task, layout, is_sure)) = self.held(digest).await?
+                    && let Some(held) = self.held(digest, None).await?
                 {
                     let source = Source::Url(self.origins.canonical_url(request.url()));
-                    return Ok(shared((task, layout, is_sure), Some(digest), source));
+                    return Ok(held.found(digest, source));
                 }
                 self.url(&request, (*digest, tag), word).await
             }
         }
     }
 
-    /// The task and layout of public content that is held here by its digest, all of it or a part, and whether there are
-    /// pieces that show the layout to be right.
-    async fn held(&self, digest: Digest) -> Result<Option<(TaskId, Layout, bool)>, OpenError> {
-        let store = self.store.clone();
-        let look = move || {
-            let by_digest = ContentKey::Digest(digest).task_id();
-            if let Some(task) = store.task_of(digest)
-                && let Some(content) = store.content(task)?
-                && (content.is_complete() || task == by_digest)
-            {
-                return Ok(Some((task, content.layout(), !content.have().is_empty())));
-            }
-            let content = store.content(by_digest)?;
-            Ok(content.map(|content| {
-                let is_sure = !content.have().is_empty();
-                (by_digest, content.layout(), is_sure)
-            }))
-        };
-        let looked: Result<_, store::DiskError> = tokio::task::spawn_blocking(look)
+    /// Public content that is held here by its digest. A part that another registry than `of` began to give proves nothing
+    /// of what `of` has: anybody can claim a digest.
+    async fn held(
+        &self,
+        digest: Digest,
+        of: Option<&RegistryHost>,
+    ) -> Result<Option<Holding>, OpenError> {
+        let (store, of) = (self.store.clone(), of.cloned());
+        let looked = tokio::task::spawn_blocking(move || holding(&store, digest, of.as_ref()))
             .await
             .map_err(|error| OpenError::Unavailable(error.into()))?;
         looked.or_else(|error| {
@@ -153,23 +156,21 @@ impl Resolver {
     async fn blob(
         &self,
         name: &BlobName<'_>,
-        headers: SecretHeaders,
+        caller: Caller,
         word: Word,
     ) -> Result<Found, OpenError> {
         let client = self.origins.registry(name.registry).anonymous();
         if word == Word::Anybodys
-            && let Some((task, layout, is_sure)) = self.held(name.digest).await?
+            && let Some(held) = self.held(name.digest, Some(name.registry)).await?
         {
-            let access = name.access(client, Some(layout.length()));
-            self.accesses.insert(task, name.source(), Arc::new(access));
-            return Ok(shared(
-                (task, layout, is_sure),
-                Some(name.digest),
-                name.source(),
-            ));
+            if held.source.is_none() {
+                let access = Arc::new(name.access(client, Some(held.layout.length())));
+                self.accesses.insert(held.task, name.source(), access);
+            }
+            return Ok(held.found(name.digest, name.source()));
         }
-        if self.secluded.contains(&name.key(), Instant::now()) {
-            return self.blob_alone(name, headers).await;
+        if let Some(known) = self.known_right(name, &caller) {
+            return known;
         }
         let teller = match word {
             Word::Anybodys => match self.cluster.known(name.source()).await {
@@ -189,18 +190,15 @@ impl Resolver {
             Ok(BlobHead {
                 length: Some(length),
                 ..
-            }) => self.public_blob(name, client, (length, true)),
+            }) => match self.made_public(name).await {
+                Some(held) => Ok(held.found(name.digest, name.source())),
+                None => self.public_blob(name, client, (length, true)),
+            },
             Ok(BlobHead { length: None, .. }) => {
                 let access = Arc::new(name.access(client, None));
                 Ok(Found::Alone(name.alone(access, None)))
             }
-            Err(error) if may_be_private(&error) => {
-                let found = self.blob_alone(name, headers).await;
-                if found.is_ok() {
-                    self.secluded.note(name.key(), Instant::now());
-                }
-                found
-            }
+            Err(error) if may_be_private(&error) => self.private_blob(name, (caller, error)).await,
             Err(error) => Err(refusal::of_ask(error)),
         }
     }
@@ -223,26 +221,19 @@ impl Resolver {
     }
 
     /// With the caller's own lines; who has none gets what this host's own credentials give.
-    async fn blob_alone(
-        &self,
-        name: &BlobName<'_>,
-        headers: SecretHeaders,
-    ) -> Result<Found, OpenError> {
-        let client = of_caller(self.origins.registry(name.registry), &headers);
+    async fn blob_alone(&self, name: &BlobName<'_>, caller: Caller) -> Result<Found, OpenError> {
+        let client = caller.at(self.origins.registry(name.registry));
         match client.blob_head(name.repository, &name.digest).await {
             Ok(head) => {
                 let access = Arc::new(name.access(client, head.length));
                 Ok(Found::Alone(name.alone(access, head.length)))
             }
-            Err(error) if matches!(error.status().map(|s| s.as_u16()), Some(401 | 403)) => {
-                Err(self.refusal(name, headers, error).await)
-            }
-            Err(error) => Err(refusal::of_ask(error)),
+            Err(error) => Err(self.refused(name, caller, error).await),
         }
     }
 
     /// The registry's refusal in its own words: with the challenge that the client answers.
-    async fn refusal(
+    pub(super) async fn refusal(
         &self,
         name: &BlobName<'_>,
         headers: SecretHeaders,
@@ -342,12 +333,7 @@ impl Resolver {
 }
 
 impl BlobName<'_> {
-    fn key(&self) -> BlobKey {
-        let (registry, repository) = (self.registry.clone(), self.repository.clone());
-        (registry, repository, self.digest)
-    }
-
-    fn source(&self) -> Source {
+    pub(super) fn source(&self) -> Source {
         Source::Blob {
             registry: self.registry.clone(),
             repository: self.repository.clone(),
@@ -355,7 +341,7 @@ impl BlobName<'_> {
         }
     }
 
-    fn access(&self, client: RegistryClient, length: Option<ByteCount>) -> Access {
+    pub(super) fn access(&self, client: RegistryClient, length: Option<ByteCount>) -> Access {
         Access::Blob {
             client: Box::new(client),
             repository: self.repository.clone(),
@@ -364,7 +350,7 @@ impl BlobName<'_> {
         }
     }
 
-    fn alone(&self, access: Arc<Access>, length: Option<ByteCount>) -> Alone {
+    pub(super) fn alone(&self, access: Arc<Access>, length: Option<ByteCount>) -> Alone {
         Alone {
             task: ContentKey::Digest(self.digest).task_id(),
             length,
@@ -372,6 +358,53 @@ impl BlobName<'_> {
             content_type: None,
             access,
         }
+    }
+}
+
+/// What `store` holds of public content with this digest, by its first or its second name.
+fn holding(
+    store: &Store,
+    digest: Digest,
+    of: Option<&RegistryHost>,
+) -> Result<Option<Holding>, store::DiskError> {
+    let by_digest = ContentKey::Digest(digest).task_id();
+    let named = store.task_of(digest).filter(|task| *task != by_digest);
+    if let Some(task) = named
+        && let Some(content) = store.content(task)?
+        && content.is_complete()
+    {
+        return Ok(Some(Holding::of(task, digest, &content, store)));
+    }
+    let is_foreign = || {
+        let source = store.info(by_digest).and_then(|info| info.source);
+        let registry = source.as_ref().and_then(Source::registry);
+        of.is_some() && registry.is_some() && of != registry
+    };
+    let content = store.content(by_digest)?;
+    let content = content.filter(|content| content.is_complete() || !is_foreign());
+    Ok(content.map(|content| Holding::of(by_digest, digest, &content, store)))
+}
+
+impl Holding {
+    pub(super) fn of(
+        task: TaskId,
+        digest: Digest,
+        content: &store::Content,
+        store: &Store,
+    ) -> Self {
+        let source = store.info(task).and_then(|info| info.source);
+        Self {
+            task,
+            layout: content.layout(),
+            is_sure: !content.have().is_empty(),
+            source: source.filter(|source| digest.names_private(&task, Some(source))),
+        }
+    }
+
+    /// It, asked for at `source`.
+    pub(super) fn found(self, digest: Digest, source: Source) -> Found {
+        let source = self.source.unwrap_or(source);
+        shared((self.task, self.layout, self.is_sure), Some(digest), source)
     }
 }
 
@@ -393,17 +426,8 @@ fn shared(
     }
 }
 
-fn layout_of(length: ByteCount) -> Result<Layout, OpenError> {
+pub(super) fn layout_of(length: ByteCount) -> Result<Layout, OpenError> {
     Layout::of(length).map_err(|error| OpenError::Unavailable(error.into()))
-}
-
-/// The way to a registry with the caller's own lines; who has none gets what this host's own credentials give.
-pub(super) fn of_caller(registry: RegistryClient, headers: &SecretHeaders) -> RegistryClient {
-    if headers.identifies_somebody() {
-        registry.with_headers(headers.clone())
-    } else {
-        registry
-    }
 }
 
 /// Whether the same question with credentials may have another answer. Registries hide private content behind 404 too.

@@ -1,4 +1,5 @@
-//! A reader of a task that does without the store if the disk fails before the consumer has got anything.
+//! A reader of a task that does without the store if the disk fails before the consumer has got anything, and without the
+//! swarm if that does not bring what this consumer himself can read at the origin.
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -8,21 +9,40 @@ use gateway::{Proof, ReadError, SourceBytes, VerifiedReader};
 use types::{ByteRange, Digest};
 
 use super::direct::Direct;
-use crate::{access::Accesses, metrics::Metrics, task::TaskSpec};
+use crate::{
+    access::{Access, Accesses},
+    metrics::Metrics,
+    task::TaskSpec,
+};
 
 /// The way past the store.
 pub(super) struct PastStore {
     pub(super) accesses: Accesses,
+    /// How the consumer reads what is private.
+    pub(super) own: Option<Arc<Access>>,
     pub(super) spec: TaskSpec,
     pub(super) range: ByteRange,
     pub(super) metrics: Metrics,
 }
 
 impl PastStore {
+    fn helps_with(&self, cause: &ReadError) -> bool {
+        match cause {
+            ReadError::Store(_) => true,
+            // It may have been read with the credentials of others, which were worth nothing any more.
+            ReadError::NoSource(_) => self.own.is_some(),
+            _ => false,
+        }
+    }
+
     async fn open(&self) -> Result<Direct, ReadError> {
         let spec = &self.spec;
-        let access = self.accesses.of(spec).await;
-        let access = access.map_err(|error| ReadError::NoSource(error.into()))?;
+        let access = match &self.own {
+            Some(own) => Arc::clone(own),
+            None => {
+                (self.accesses.of(spec).await).map_err(|error| ReadError::NoSource(error.into()))?
+            }
+        };
         let place = (spec.layout.length(), self.range);
         Direct::open(&access, place, spec.digest, self.metrics.clone())
             .await
@@ -46,7 +66,7 @@ impl Sturdy {
 
     async fn ready_at(&mut self, at: u64) -> Result<ByteRange, ReadError> {
         match (self.reader.ready(at).await, self.past.clone()) {
-            (Err(ReadError::Store(cause)), Some(past)) => {
+            (Err(cause), Some(past)) if past.helps_with(&cause) => {
                 tracing::warn!(task = %past.spec.task, error = &cause as &dyn std::error::Error, "streamed past the store");
                 self.reader = Box::new(past.open().await?);
                 self.past = None;

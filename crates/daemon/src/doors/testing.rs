@@ -144,6 +144,21 @@ impl World {
         answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
         is_scheduled: bool,
     ) -> Self {
+        Self::of(answer, (is_scheduled, None)).await
+    }
+
+    /// A world with a second origin.
+    pub(super) async fn beside(
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+        other: &Server,
+    ) -> Self {
+        Self::of(answer, (false, Some(other.address))).await
+    }
+
+    async fn of(
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+        (is_scheduled, other): (bool, Option<SocketAddr>),
+    ) -> Self {
         let server = Server::start(answer).await;
         let dir = tempfile::tempdir().expect("a directory");
         let data_dir = dir.path().join("data");
@@ -152,9 +167,10 @@ impl World {
             ..StoreConfig::new(&data_dir)
         };
         let (store, _) = Store::open(config).expect("a store");
-        let origin = format!("http://{}", server.address);
+        let listed = [server.address].into_iter().chain(other);
+        let listed = listed.map(|address| format!("http://{address}").parse());
         let origins = Origins::new(OriginConfig {
-            origins: vec![origin.parse().expect("an origin")],
+            origins: listed.collect::<Result<_, _>>().expect("origins"),
             roots: Roots::Files,
             retry: RetryPolicy::never(),
             ..OriginConfig::default()
@@ -174,6 +190,7 @@ impl World {
             data_dir,
             ranges_whole: false,
             manifests_max: ByteCount::mib(8),
+            proofs: super::ProofPolicy::default(),
             is_scheduled,
             host: "host".into(),
             cluster: "cluster".into(),
@@ -192,8 +209,21 @@ impl World {
 
     /// An ask for the blob of `digest`.
     pub(super) fn blob(&self, digest: Digest, authorization: Option<&str>) -> ContentAsk {
-        let name = format!("{}/team/app@{digest}", self.server.address);
-        ask(name.parse().expect("a blob's name"), authorization)
+        self.blob_in("team/app", digest, authorization)
+    }
+
+    /// An ask for the blob of `digest` in `repository`.
+    pub(super) fn blob_in(
+        &self,
+        repository: &str,
+        digest: Digest,
+        authorization: Option<&str>,
+    ) -> ContentAsk {
+        blob_at(
+            &format!("{}/{repository}", self.server.address),
+            digest,
+            authorization,
+        )
     }
 
     /// An ask for what lies at `path`.
@@ -201,6 +231,12 @@ impl World {
         let url = format!("http://{}{path}", self.server.address);
         ask(url.parse().expect("a URL"), authorization)
     }
+}
+
+/// An ask for a blob of a repository, which is written with its registry.
+pub(super) fn blob_at(repository: &str, digest: Digest, authorization: Option<&str>) -> ContentAsk {
+    let name = format!("{repository}@{digest}");
+    ask(name.parse().expect("a blob's name"), authorization)
 }
 
 fn ask(wanted: Wanted, authorization: Option<&str>) -> ContentAsk {

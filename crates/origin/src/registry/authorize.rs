@@ -13,11 +13,12 @@ use std::{
 use futures_util::FutureExt;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use types::RepoName;
+use types::{CallerId, RegistryHost, RepoName};
 use url::Url;
 
 use super::{
     challenge::Challenge,
+    client::short_name,
     credentials::{Credential, Credentials, CredentialsError, TokenRealm, may_send},
     token,
 };
@@ -31,9 +32,9 @@ const GRANTS_MAX: usize = 4096;
 /// Why a registry's challenge was not answered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The registry wants its stored credentials sent to somebody else.
+    /// The registry wants credentials for it sent to somebody else.
     #[error(
-        "{registry} asks to send its stored credentials to {host}; \
+        "{registry} asks to send credentials for it to {host}; \
          if that is meant, add it to origin.realms in the daemon's configuration: {registry}={host}"
     )]
     ForeignRealm {
@@ -50,22 +51,13 @@ pub enum AuthError {
     },
 }
 
-/// Whose grant it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Holder {
-    /// Nobody in particular: public content.
-    Anonymous,
-    /// This host, with its stored credentials.
-    Host,
-}
-
 /// What a grant is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GrantKey {
     /// As in an image's name.
     pub(crate) registry: String,
     pub(crate) repository: RepoName,
-    pub(crate) holder: Holder,
+    pub(crate) holder: CallerId,
 }
 
 /// What a registry granted.
@@ -77,9 +69,19 @@ pub(crate) struct Grant {
     ends_at: Instant,
 }
 
+/// For whom stored credentials are used, by registry. Those that are listed nowhere are not used.
+#[derive(Default)]
+pub(crate) struct Uses {
+    /// For callers that show none.
+    pub(crate) lent: Vec<RegistryHost>,
+    /// To read private content for other hosts.
+    pub(crate) imports: Vec<RegistryHost>,
+}
+
 /// Stored credentials and what they were granted.
 pub(crate) struct Vault {
     credentials: Credentials,
+    uses: Uses,
     realms: Vec<TokenRealm>,
     grants: Mutex<BTreeMap<GrantKey, Grant>>,
     fetches: Flights<GrantKey, Result<Grant, AskError>>,
@@ -89,6 +91,7 @@ impl Vault {
     pub(crate) fn new(
         docker_config: Option<&Path>,
         realms: Vec<TokenRealm>,
+        uses: Uses,
     ) -> Result<Self, CredentialsError> {
         let credentials = match docker_config {
             Some(path) => Credentials::read(path)?,
@@ -96,14 +99,31 @@ impl Vault {
         };
         Ok(Self {
             credentials,
+            uses,
             realms,
             grants: Mutex::new(BTreeMap::new()),
             fetches: Flights::new(),
         })
     }
 
-    pub(crate) fn has_credentials(&self, registry: &str) -> bool {
-        self.credentials.of(registry).is_some()
+    /// What this host can show `registry`.
+    pub(crate) fn credential(&self, registry: &str) -> Option<Credential> {
+        self.credentials.of(registry).cloned()
+    }
+
+    /// Whether callers act with this host's credentials for `registry`.
+    pub(crate) fn lends(&self, registry: &str) -> bool {
+        self.has_for(&self.uses.lent, registry)
+    }
+
+    /// Whether this host reads what `registry` keeps private for others.
+    pub(crate) fn imports(&self, registry: &str) -> bool {
+        self.has_for(&self.uses.imports, registry)
+    }
+
+    fn has_for(&self, listed: &[RegistryHost], registry: &str) -> bool {
+        let is_listed = (listed.iter()).any(|one| short_name(one.as_str()) == registry);
+        is_listed && self.credentials.of(registry).is_some()
     }
 
     fn keep(&self, key: GrantKey, grant: Grant) {
@@ -130,16 +150,19 @@ impl Vault {
 }
 
 impl Inner {
-    /// The authorization that is good for `key` now, renewed if its end is near. None: nothing was granted yet.
+    /// The authorization that is good for `key` now, renewed with `credential` if its end is near. None: nothing was
+    /// granted yet.
     pub(crate) async fn granted(
         self: &Arc<Self>,
         key: &GrantKey,
         origin: &AllowedOrigin,
+        credential: Option<&Credential>,
     ) -> Option<HeaderValue> {
         let grant = self.vault.kept(key)?;
         let is_due = Instant::now() >= grant.renew_at;
         if is_due && !self.vault.fetches.is_under_way(key) {
-            let renewed = self.grant(key, origin, grant.challenge.clone()).await;
+            let challenge = grant.challenge.clone();
+            let renewed = self.grant(key, origin, (challenge, credential)).await;
             match renewed {
                 Ok(Some(authorization)) => return Some(authorization),
                 Ok(None) => {}
@@ -170,19 +193,18 @@ impl Inner {
         self: &Arc<Self>,
         key: &GrantKey,
         origin: &AllowedOrigin,
-        challenge: Challenge,
+        (challenge, credential): (Challenge, Option<&Credential>),
     ) -> Result<Option<HeaderValue>, AskError> {
-        let credential = match key.holder {
-            Holder::Anonymous => None,
-            Holder::Host => self.vault.credentials.of(&key.registry).cloned(),
-        };
         match challenge {
             Challenge::Basic => {
-                let Some(Credential::Password { user, password }) = credential else {
+                // A caller's own password was shown already.
+                let Some(Credential::Password { user, password }) =
+                    credential.filter(|_| key.holder == CallerId::Host)
+                else {
                     return Ok(None);
                 };
                 let grant = Grant {
-                    authorization: base64::basic(&user, password.expose()),
+                    authorization: base64::basic(user, password.expose()),
                     challenge: Challenge::Basic,
                     renew_at: Instant::now() + Duration::from_secs(3600),
                     ends_at: Instant::now() + Duration::from_secs(3600),
@@ -194,6 +216,7 @@ impl Inner {
             Challenge::Bearer { realm, service } => {
                 self.check_realm(key, origin, &realm)?;
                 let (inner, for_key) = (Arc::clone(self), key.clone());
+                let credential = credential.cloned();
                 let fetch = move || {
                     let server = (realm, service);
                     async move { fetch(&inner, for_key, server, credential).await }.boxed()
@@ -204,7 +227,7 @@ impl Inner {
         }
     }
 
-    /// Stored credentials go to the registry's own host or to a realm that is known to be its token server.
+    /// Credentials, stored or a caller's, go to the registry's own host or to a realm that is known to be its token server.
     fn check_realm(
         &self,
         key: &GrantKey,
@@ -219,7 +242,7 @@ impl Inner {
         let hosts = (origin.host(), realm_origin.host());
         // A server that was reached over TLS may not have its credentials sent in plain text.
         let is_downgrade = realm_origin.scheme() < origin.scheme();
-        if key.holder == Holder::Host
+        if key.holder != CallerId::Anonymous
             && (is_downgrade || !may_send(&self.vault.realms, &key.registry, hosts))
         {
             return Err(AuthError::ForeignRealm {

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header as name};
-use types::{ByteCount, ByteRange, Digest, RegistryHost, RepoName, Visibility};
+use types::{ByteCount, ByteRange, CallerId, Digest, RegistryHost, RepoName, Secret, Visibility};
 use url::Url;
 
-use super::{
-    authorize::{GrantKey, Holder},
-    challenge::challenge,
-};
+use super::{authorize::GrantKey, challenge::challenge, credentials::Credential};
 use crate::{
     allowed::{AllowedOrigin, Scheme},
     ask::{Answer, Ask, AskError},
+    base64,
     body::{self, Body, Expected, ReadError, Source},
     header,
     origins::Inner,
@@ -38,8 +36,8 @@ pub(crate) enum Identity {
     Anonymous,
     /// With what this host has stored.
     Host,
-    /// With a caller's own header lines, unchanged.
-    Caller(SecretHeaders),
+    /// With a caller's own header lines, unchanged; the id tells callers apart.
+    Caller(SecretHeaders, CallerId),
 }
 
 /// What a registry says of a blob.
@@ -55,10 +53,7 @@ pub struct BlobHead {
 
 impl RegistryClient {
     pub(crate) fn new(inner: Arc<Inner>, host: &RegistryHost) -> Self {
-        let registry = match host.as_str() {
-            "index.docker.io" | "registry-1.docker.io" => "docker.io",
-            other => other,
-        };
+        let registry = short_name(host.as_str());
         let reached_at = match registry {
             "docker.io" => "registry-1.docker.io",
             other => other,
@@ -69,7 +64,7 @@ impl RegistryClient {
         } else {
             at(reached_at, Scheme::Https)
         };
-        let identity = if inner.vault.has_credentials(registry) {
+        let identity = if inner.vault.lends(registry) {
             Identity::Host
         } else {
             Identity::Anonymous
@@ -90,10 +85,29 @@ impl RegistryClient {
         }
     }
 
-    /// The same registry, asked with a caller's own lines (`Authorization`, usually). Challenges are not answered.
-    pub fn with_headers(&self, headers: SecretHeaders) -> Self {
+    /// The same registry, asked for other hosts: with this host's credentials, if it imports with them, else for nobody in
+    /// particular.
+    pub fn importing(&self) -> Self {
+        let identity = match self.inner.vault.imports(&self.registry) {
+            true => Identity::Host,
+            false => Identity::Anonymous,
+        };
         Self {
-            identity: Identity::Caller(headers),
+            identity,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is asked for somebody: what it gives to him is not everybody's.
+    pub fn is_for_somebody(&self) -> bool {
+        self.visibility() == Visibility::Private
+    }
+
+    /// The same registry, asked with a caller's own lines (`Authorization`, usually). Who shows a password has the challenge
+    /// for a token answered with it, as stored credentials have, and its tokens are kept under `caller`.
+    pub fn with_headers(&self, headers: SecretHeaders, caller: CallerId) -> Self {
+        Self {
+            identity: Identity::Caller(headers, caller),
             ..self.clone()
         }
     }
@@ -159,8 +173,8 @@ impl RegistryClient {
     pub(crate) fn visibility(&self) -> Visibility {
         match &self.identity {
             Identity::Anonymous => Visibility::Public,
-            Identity::Caller(headers) if !headers.identifies_somebody() => Visibility::Public,
-            Identity::Caller(_) | Identity::Host => Visibility::Private,
+            Identity::Caller(headers, _) if !headers.identifies_somebody() => Visibility::Public,
+            Identity::Caller(..) | Identity::Host => Visibility::Private,
         }
     }
 
@@ -183,21 +197,25 @@ impl RegistryClient {
         repository: &RepoName,
         mut ask: Ask,
     ) -> Result<Answer, AskError> {
-        let holder = match &self.identity {
-            Identity::Anonymous => Holder::Anonymous,
-            Identity::Host => Holder::Host,
-            Identity::Caller(headers) => {
+        let (holder, credential) = match &self.identity {
+            Identity::Anonymous => (CallerId::Anonymous, None),
+            Identity::Host => (CallerId::Host, self.inner.vault.credential(&self.registry)),
+            Identity::Caller(headers, caller) => {
                 ask.headers
                     .extend(headers.expose().iter().map(|(k, v)| (k.clone(), v.clone())));
-                return self.inner.ask(ask).await;
+                let Some(password) = password_of(headers) else {
+                    return self.inner.ask(ask).await;
+                };
+                (*caller, Some(password))
             }
         };
+        let credential = credential.as_ref();
         let key = GrantKey {
             registry: self.registry.clone(),
             repository: repository.clone(),
             holder,
         };
-        let granted = self.inner.granted(&key, &self.origin).await;
+        let granted = (self.inner.granted(&key, &self.origin, credential)).await;
         let answer = self.inner.ask(with(&ask, granted.as_ref())).await?;
         // A challenge counts only from the registry itself, not from where it redirected to.
         let is_challenge = answer.status == StatusCode::UNAUTHORIZED
@@ -208,7 +226,8 @@ impl RegistryClient {
         if let Some(stale) = &granted {
             self.inner.revoke(&key, stale);
         }
-        match self.inner.grant(&key, &self.origin, asked).await? {
+        let grant = self.inner.grant(&key, &self.origin, (asked, credential));
+        match grant.await? {
             // The same again would be answered the same.
             Some(fresh) if granted.as_ref() != Some(&fresh) => {
                 drop(answer);
@@ -217,6 +236,29 @@ impl RegistryClient {
             _ => Ok(answer),
         }
     }
+}
+
+/// Docker's registry has several names.
+pub(crate) fn short_name(registry: &str) -> &str {
+    match registry {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        other => other,
+    }
+}
+
+/// The password that a caller shows, if he shows one.
+fn password_of(headers: &SecretHeaders) -> Option<Credential> {
+    let shown = header::single(headers.expose(), &name::AUTHORIZATION)?;
+    let (scheme, text) = shown.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let plain = Secret::new(base64::decode(text.trim())?);
+    let (user, password) = std::str::from_utf8(plain.expose()).ok()?.split_once(':')?;
+    Some(Credential::Password {
+        user: user.to_owned(),
+        password: Secret::new(password.to_owned()),
+    })
 }
 
 /// Where a registry's name leads.

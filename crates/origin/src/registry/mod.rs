@@ -13,7 +13,7 @@ mod pass;
 mod token;
 
 pub use authorize::AuthError;
-pub(crate) use authorize::Vault;
+pub(crate) use authorize::{Uses, Vault};
 pub use client::{BlobHead, RegistryClient};
 pub use credentials::{CredentialsError, ParseRealmError, TokenRealm};
 pub use manifest::{Manifest, ManifestError, ManifestHead, Reference};

@@ -14,6 +14,8 @@ use crate::{
     testing::{Seen, Server, Step, config, content, drain, quick_retries, reply, serve, table},
 };
 
+mod callers;
+
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 
 fn digest_of(bytes: &[u8]) -> Digest {
@@ -166,6 +168,7 @@ async fn stored_credentials_go_to_the_listed_realm_and_nowhere_else() {
     let servers = [("reg.test", &registry), ("auth.test", &tokens)];
     let door = door_by_name(&servers, |config| {
         config.docker_config = Some(file.path().to_owned());
+        config.lent = vec![name.clone()];
         config.realms = vec![format!("{name}=auth.test").parse().unwrap()];
     });
     let found = manifest(&door.registry(&name)).await.unwrap();
@@ -179,6 +182,7 @@ async fn stored_credentials_go_to_the_listed_realm_and_nowhere_else() {
 
     let door = door_by_name(&servers, |config| {
         config.docker_config = Some(file.path().to_owned());
+        config.lent = vec![name.clone()];
     });
     let before = tokens.seen().len();
     let error = manifest(&door.registry(&name)).await.unwrap_err();
@@ -306,6 +310,7 @@ async fn basic_credentials_are_shown_to_the_registry_that_asks() {
     let file = docker_config(&name);
     let door = door_by_name(&[("reg.test", &registry)], |config| {
         config.docker_config = Some(file.path().to_owned());
+        config.lent = vec![name.clone()];
     });
     let client = door.registry(&name);
     manifest(&client).await.unwrap();
@@ -334,6 +339,7 @@ async fn a_refresh_token_is_exchanged_in_a_body() {
         &[("reg.test", &registry), ("auth.test", &tokens)],
         |config| {
             config.docker_config = Some(file.path().to_owned());
+            config.lent = vec![name.clone()];
             config.realms = vec![format!("{name}=auth.test").parse().unwrap()];
         },
     );
@@ -488,6 +494,7 @@ async fn a_client_without_credentials_is_helped_where_this_host_has_some() {
         &[("reg.test", &registry), ("auth.test", &tokens)],
         |config| {
             config.docker_config = Some(file.path().to_owned());
+            config.lent = vec![name.clone()];
             config.realms = vec![format!("{name}=auth.test").parse().unwrap()];
         },
     );
@@ -509,23 +516,6 @@ async fn a_client_without_credentials_is_helped_where_this_host_has_some() {
     let ping = client.pass(&pass_request("/v2/", &[])).await.unwrap();
     assert_eq!(ping.status, 401);
     assert_eq!(tokens.seen().len(), 1);
-}
-
-#[tokio::test]
-async fn a_callers_own_lines_are_shown_as_they_are_and_no_challenge_is_answered() {
-    let tokens = token_server(None, 300).await;
-    let registry = registry_server(realm("auth.test", &tokens), Arc::default()).await;
-    let door = door_by_name(&[("reg.test", &registry), ("auth.test", &tokens)], |_| {});
-    let client = door.registry(&host("reg.test", &registry));
-    let with = |token| {
-        client.with_headers(SecretHeaders::authorization(HeaderValue::from_static(
-            token,
-        )))
-    };
-    let found = manifest(&with("Bearer canary-token-x")).await.unwrap();
-    assert_eq!(found.visibility, Visibility::Private);
-    assert!(manifest(&with("Bearer wrong")).await.is_err());
-    assert!(tokens.seen().is_empty());
 }
 
 #[tokio::test]

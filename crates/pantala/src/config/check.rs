@@ -4,6 +4,7 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
+use daemon::ProofPolicy;
 use identity::ExpiryGrace;
 use types::{ByteCount, RegistryHost, Topology};
 
@@ -137,6 +138,14 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
     let service_ranges = from.list("origin.service_ranges", str::parse);
     let ca_files = from.list("origin.ca_files", absolute);
     let docker_config = from.maybe("origin.docker_config", absolute);
+    let lent = from.list("origin.lent_credentials", str::parse);
+    let imports = from.list("origin.import_credentials", str::parse);
+    let proof_lifetime = from.must("origin.proof_lifetime", |text| {
+        match units::duration(text) {
+            Ok(long) if long > ProofPolicy::GRANTED_MAX => Err("5min at most"),
+            other => other,
+        }
+    });
     let realms = from.list("origin.realms", str::parse);
     let dropped_parameters = from.list("origin.dropped_parameters", |text| match text {
         "" => Err("a parameter has a name"),
@@ -156,6 +165,9 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
         service_ranges: service_ranges?,
         ca_files: ca_files?,
         docker_config: docker_config?,
+        lent: lent?,
+        imports: imports?,
+        proof_lifetime: proof_lifetime?,
         realms: realms?,
         dropped_parameters: dropped_parameters?,
         concurrency: concurrency?,

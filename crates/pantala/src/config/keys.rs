@@ -201,7 +201,25 @@ pub(crate) const KEYS: &[Key] = &[
         "origin.docker_config",
         Kind::Path,
         "\"/etc/pantala/docker.json\"",
-        "A docker config.json with registry credentials. They never leave this host.",
+        "A docker config.json with registry credentials, used for the registries of the next two keys alone. They never leave this host.",
+    ),
+    list(
+        "origin.lent_credentials",
+        Kind::Texts,
+        "[\"registry.corp:5000\"]",
+        "Registries whose credentials in `origin.docker_config` everybody acts with who asks this host's mirror or socket and shows none: all of them may then have what this host may have there.",
+    ),
+    list(
+        "origin.import_credentials",
+        Kind::Texts,
+        "[\"registry.corp:5000\"]",
+        "Registries whose credentials in `origin.docker_config` this host reads private content with for other hosts, as a seed does. Their callers show their own rights.",
+    ),
+    key(
+        "origin.proof_lifetime",
+        Kind::Duration,
+        "\"5min\"",
+        "How long the origin's word counts that a caller may have private content, 0s to 5min: who loses his rights there gets nothing here after that.",
     ),
     list(
         "origin.realms",

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use daemon::config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Started};
+use daemon::{
+    ProofPolicy,
+    config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Started},
+};
 use gateway::{
     local::{Access, Allowed, SettingReport},
     mirror::Registries,
@@ -76,6 +79,7 @@ fn limits(config: &Config) -> Limits {
         download_rate: config.peer.download_rate,
         memory: Memory::within(config.memory_budget),
         connections: config.peer.connections_max,
+        proofs: ProofPolicy::of(config.origin.proof_lifetime),
     }
 }
 
@@ -99,6 +103,8 @@ fn origin(config: &Config) -> OriginConfig {
         },
         dropped_parameters: limits.dropped_parameters.clone(),
         docker_config: limits.docker_config.clone(),
+        lent: limits.lent.clone(),
+        imports: limits.imports.clone(),
         realms: limits.realms.clone(),
         ..OriginConfig::default()
     }

@@ -78,6 +78,9 @@ fn everything_survives_a_restart() {
         before[0]
     );
     assert_eq!(after[0].name.as_ref().map(String::len), Some(1024));
+    let content = store.content(task(1)).expect("reads").expect("held");
+    content.set_visibility(Visibility::Public);
+    drop(content);
     assert_eq!(store.task_of(sha(1)), Some(task(1)));
     let content = lease(&store, 1);
     assert_eq!(
@@ -238,12 +241,38 @@ fn a_word_that_a_piece_matches_gives_way_to_none_that_it_does_not() {
 }
 
 #[test]
+fn what_is_private_is_not_found_by_its_digest_until_it_is_public() {
+    let dir = directory();
+    let store = open(&dir);
+    let private = NewContent {
+        digest: Some(sha(1)),
+        visibility: Visibility::Private,
+        ..new(1)
+    };
+    let content = store.create(private).expect("created");
+    put_all(&content, 1);
+    content.set_complete(sha(1)).expect("complete");
+    assert_eq!(store.task_of(sha(1)), None);
+    content.set_visibility(Visibility::Public);
+    assert_eq!(store.task_of(sha(1)), Some(task(1)));
+    // Whoever asks for it as private later changes nothing.
+    let again = NewContent {
+        visibility: Visibility::Private,
+        ..new(1)
+    };
+    let again = store.create(again).expect("there");
+    assert_eq!(store.task_of(sha(1)), Some(task(1)));
+    drop((content, again));
+}
+
+#[test]
 fn a_digest_is_a_second_name_and_never_changes() {
     let dir = directory();
     let store = open(&dir);
     let content = store
         .create(NewContent {
             digest: Some(sha(1)),
+            visibility: Visibility::Public,
             ..new(1)
         })
         .expect("created");
@@ -259,6 +288,7 @@ fn a_digest_is_a_second_name_and_never_changes() {
     let second = store
         .create(NewContent {
             digest: None,
+            visibility: Visibility::Public,
             ..new(2)
         })
         .expect("created");

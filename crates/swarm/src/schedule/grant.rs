@@ -252,7 +252,9 @@ impl Schedule {
             if failed.cause.is_of_origin() {
                 task.last_failure = Some(failed.cause);
                 let refusal = (task.member(seat).rights, lease.holder);
-                if !task.refusals.contains(&refusal) {
+                // What one's credentials do not open, another's may, or its own of tomorrow.
+                let is_everybodys = refusal.0 != CanImport::Credentialed;
+                if is_everybodys && !task.refusals.contains(&refusal) {
                     task.refusals.push(refusal);
                 }
             }

@@ -304,6 +304,18 @@ fn a_lasting_failure_is_told_to_all_once_nobody_is_left_to_try() {
 }
 
 #[test]
+fn what_the_credentials_of_some_do_not_open_others_may_and_their_own_of_later() {
+    check(
+        "join a, join b, join c, ask a t cred, ask b t cred, ask c t cred, 404 a t 1, 404 b t 2",
+        "a!1 b:a c:ab b!2 c!3",
+    );
+    check(
+        "join a, join b, ask a t cred, ask b t no, 404 a t 1, ask a t cred",
+        "a!1 b:a a:b a!2",
+    );
+}
+
+#[test]
 fn what_one_hosts_policy_forbids_is_left_to_others() {
     check(
         "join a, join b, join c, ask a t, ask b t, ask c t, forbids a t 1, forbids b t 2, import c t 3",

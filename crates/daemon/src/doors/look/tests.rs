@@ -171,6 +171,7 @@ impl Misled {
             data_dir: dir.path().to_owned(),
             ranges_whole: false,
             manifests_max: ByteCount::mib(8),
+            proofs: super::super::ProofPolicy::default(),
             is_scheduled: true,
             host: "host".into(),
             cluster: "cluster".into(),

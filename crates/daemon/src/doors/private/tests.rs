@@ -1,0 +1,313 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use gateway::{ContentAsk, OpenError};
+use types::{ByteCount, ContentKey, Digest, Layout, Source, TaskId, Visibility};
+
+use super::{
+    super::{
+        resolve::{Found, Word},
+        testing::{Answer, Seen, Server, World, blob_at, content},
+    },
+    ProofPolicy, Rights,
+};
+use crate::task::TaskSpec;
+
+const ANN: Option<&str> = Some("Bearer ann");
+const BOB: Option<&str> = Some("Bearer bob");
+const LENGTH: usize = 200_000;
+
+fn denied() -> Answer {
+    let challenge = ("www-authenticate", "Basic realm=\"here\"".to_owned());
+    (401, vec![challenge], b"{\"errors\":[]}".to_vec())
+}
+
+/// A registry that gives blobs of team/app to ann, as long as `is_open`, and to everybody once `is_public`.
+async fn registry(bytes: &[u8]) -> (World, Arc<AtomicBool>, Arc<AtomicBool>) {
+    let (is_open, is_public) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let answer = gives(bytes, (Arc::clone(&is_open), Arc::clone(&is_public)));
+    (World::new(answer).await, is_open, is_public)
+}
+
+fn gives(
+    bytes: &[u8],
+    (is_open, is_public): (Arc<AtomicBool>, Arc<AtomicBool>),
+) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
+    let bytes = bytes.to_vec();
+    move |seen| {
+        let is_anns = seen.line("authorization") == ANN && seen.target.contains("/team/app/");
+        if (is_anns && is_open.load(Ordering::SeqCst)) || is_public.load(Ordering::SeqCst) {
+            (200, Vec::new(), bytes.clone())
+        } else {
+            denied()
+        }
+    }
+}
+
+async fn find(world: &World, ask: &ContentAsk) -> Result<TaskSpec, OpenError> {
+    match world.doors.resolver.find(ask, Word::Anybodys).await? {
+        Found::Shared { spec, .. } => Ok(spec),
+        Found::Alone(_) => panic!("it is a task"),
+    }
+}
+
+fn private_name(world: &World, digest: Digest) -> TaskId {
+    let registry = world.server.address.to_string();
+    let registry = registry.parse().expect("a registry");
+    ContentKey::Private { registry, digest }.task_id()
+}
+
+/// Puts all of `bytes` into the store as what the registry keeps private.
+fn hold(world: &World, (bytes, digest): (&[u8], Digest)) -> TaskId {
+    let task = private_name(world, digest);
+    let layout = Layout::of(ByteCount(bytes.len() as u64)).expect("a layout");
+    let registry = world.server.address.to_string();
+    let new = store::NewContent {
+        task,
+        layout,
+        digest: Some(digest),
+        source: Some(Source::Blob {
+            registry: registry.parse().expect("a registry"),
+            repository: "team/app".parse().expect("a repository"),
+            digest,
+        }),
+        visibility: Visibility::Private,
+        pinned: false,
+        name: None,
+        reserve: store::Reserve::Whole,
+    };
+    let held = world.store.create(new).expect("created");
+    for piece in layout.all().pieces() {
+        let range = layout.range_of(piece);
+        let at = |offset| usize::try_from(offset).expect("small");
+        let mut writer = held.writer(piece).expect("free");
+        writer
+            .write(&bytes[at(range.start())..at(range.end())])
+            .expect("written");
+        writer.finish(None).expect("marked");
+    }
+    held.set_complete(digest).expect("complete");
+    task
+}
+
+/// What a registry saw: method, target, who asked.
+fn seen(server: &Server) -> Vec<(String, String, Option<String>)> {
+    let seen = server.seen().into_iter();
+    seen.map(|seen| {
+        let who = seen.line("authorization").map(str::to_owned);
+        (seen.method, seen.target, who)
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn who_has_shown_his_right_gets_a_task_of_that_registry_and_is_not_asked_again() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, ..) = registry(&bytes).await;
+    let ask = world.blob(digest, ANN);
+    let spec = find(&world, &ask).await.expect("ann may");
+    assert_eq!(spec.visibility, Visibility::Private);
+    assert_eq!(spec.task, private_name(&world, digest));
+    assert!(spec.is_by_digest());
+    assert_eq!(spec.layout.length().0, LENGTH as u64);
+    assert!(world.accesses.opens(&spec), "it is read on ann's behalf");
+    let asked = seen(&world.server);
+    let who: Vec<_> = asked.iter().map(|(.., who)| who.as_deref()).collect();
+    assert_eq!(who, [None, ANN], "nobody in particular is tried first");
+    find(&world, &ask).await.expect("ann may");
+    assert_eq!(seen(&world.server).len(), asked.len());
+}
+
+/// Whatever is held, and whoever was here before: the same questions go out, and the same answer comes back.
+#[tokio::test]
+async fn who_may_not_have_it_cannot_tell_whether_it_is_held() {
+    let (bytes, digest) = content(LENGTH);
+    let mut told = Vec::new();
+    for is_held in [false, true] {
+        let (world, ..) = registry(&bytes).await;
+        if is_held {
+            hold(&world, (&bytes, digest));
+            find(&world, &world.blob(digest, ANN))
+                .await
+                .expect("ann may");
+        }
+        let before = world.server.seen().len();
+        for (repository, who) in [("team/app", BOB), ("team/app", None), ("bob/app", BOB)] {
+            let ask = world.blob_in(repository, digest, who);
+            let Err(OpenError::Denied(answer)) = find(&world, &ask).await else {
+                panic!("only ann may");
+            };
+            told.push((answer.status, answer.headers.clone(), answer.body.clone()));
+        }
+        let targets = seen(&world.server).split_off(before);
+        let names = |target: &(String, String, Option<String>)| format!("{target:?}");
+        told.push((
+            Default::default(),
+            http::HeaderMap::new(),
+            targets.iter().map(names).collect::<String>().into(),
+        ));
+    }
+    let (new, held) = told.split_at(told.len() / 2);
+    let dateless = |told: &[(http::StatusCode, http::HeaderMap, bytes::Bytes)]| format!("{told:?}");
+    assert_eq!(dateless(new), dateless(held));
+}
+
+#[tokio::test]
+async fn another_repository_is_asked_for_itself() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, ..) = registry(&bytes).await;
+    find(&world, &world.blob(digest, ANN))
+        .await
+        .expect("ann may");
+    let other = find(&world, &world.blob_in("bob/app", digest, ANN)).await;
+    assert!(matches!(other, Err(OpenError::Denied(_))), "{other:?}");
+}
+
+#[tokio::test]
+async fn who_lost_his_right_gets_nothing_once_his_proof_is_over() {
+    let (bytes, digest) = content(LENGTH);
+    for (counts_for, may_still) in [(Duration::from_secs(300), true), (Duration::ZERO, false)] {
+        let (mut world, is_open, _) = registry(&bytes).await;
+        world.doors.resolver.rights = Rights::new(ProofPolicy::of(counts_for));
+        hold(&world, (&bytes, digest));
+        let ask = world.blob(digest, ANN);
+        find(&world, &ask).await.expect("ann may");
+        is_open.store(false, Ordering::SeqCst);
+        assert_eq!(find(&world, &ask).await.is_ok(), may_still);
+    }
+}
+
+#[tokio::test]
+async fn who_was_refused_is_refused_again_without_a_question_for_a_while() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, ..) = registry(&bytes).await;
+    let ask = world.blob(digest, BOB);
+    let first = find(&world, &ask).await.expect_err("bob may not");
+    let asked = world.server.seen().len();
+    let second = find(&world, &ask).await.expect_err("bob may not");
+    assert_eq!(world.server.seen().len(), asked);
+    let (OpenError::Denied(first), OpenError::Denied(second)) = (first, second) else {
+        panic!("the registry's own refusal");
+    };
+    assert_eq!(format!("{first:?}"), format!("{second:?}"));
+}
+
+/// Whoever has a registry of his own can say anything of a digest that he heard of: also that everybody may have it.
+#[tokio::test]
+async fn a_registry_that_claims_a_digest_of_another_gets_nobody_its_content() {
+    let (bytes, digest) = content(LENGTH);
+    let evil = Server::start(|_| (200, Vec::new(), vec![0; LENGTH])).await;
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let answer = gives(&bytes, (Arc::new(AtomicBool::new(true)), is_closed));
+    let world = World::beside(answer, &evil).await;
+    let held = hold(&world, (&bytes, digest));
+    let of_evil = format!("{}/team/app", evil.address);
+    for who in [None, BOB] {
+        let spec = find(&world, &blob_at(&of_evil, digest, who)).await;
+        let spec = spec.expect("the evil registry says yes");
+        assert_ne!(spec.task, held);
+        assert!(world.store.info(spec.task).is_none(), "nothing is here");
+    }
+    let private = Server::start(|seen| match seen.line("authorization") {
+        Some(_) => (200, Vec::new(), vec![0; LENGTH]),
+        None => denied(),
+    })
+    .await;
+    let answer = gives(&bytes, (Arc::default(), Arc::default()));
+    let world = World::beside(answer, &private).await;
+    let held = hold(&world, (&bytes, digest));
+    let of_evil = format!("{}/team/app", private.address);
+    let spec = find(&world, &blob_at(&of_evil, digest, BOB)).await;
+    let spec = spec.expect("the evil registry says yes to bob");
+    assert_eq!(spec.visibility, Visibility::Private);
+    assert_ne!(spec.task, held);
+}
+
+#[tokio::test]
+async fn what_another_registry_began_to_give_is_no_word_on_this_one() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, ..) = registry(&bytes).await;
+    let public = ContentKey::Digest(digest).task_id();
+    for (from, is_asked) in [
+        ("evil.example".to_owned(), true),
+        (world.server.address.to_string(), false),
+    ] {
+        let new = store::NewContent {
+            task: public,
+            layout: Layout::of(ByteCount(LENGTH as u64)).expect("a layout"),
+            digest: Some(digest),
+            source: Some(Source::Blob {
+                registry: from.parse().expect("a registry"),
+                repository: "all/x".parse().expect("a repository"),
+                digest,
+            }),
+            visibility: Visibility::Public,
+            pinned: false,
+            name: None,
+            reserve: store::Reserve::EachPiece,
+        };
+        drop(world.store.create(new).expect("created"));
+        let before = world.server.seen().len();
+        let spec = find(&world, &world.blob(digest, ANN))
+            .await
+            .expect("ann may");
+        assert_eq!(world.server.seen().len() > before, is_asked, "{from}");
+        assert_eq!(spec.task == public, !is_asked, "{from}");
+        world.store.remove(public).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn what_its_registry_gives_to_everybody_by_now_is_public_and_held() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, _, is_public) = registry(&bytes).await;
+    let task = hold(&world, (&bytes, digest));
+    is_public.store(true, Ordering::SeqCst);
+    let spec = find(&world, &world.blob(digest, BOB))
+        .await
+        .expect("public");
+    assert_eq!((spec.task, spec.visibility), (task, Visibility::Public));
+    assert!(spec.is_by_digest());
+    let info = world.store.info(task).expect("held");
+    assert_eq!(info.visibility, Visibility::Public);
+    let asked = world.server.seen().len();
+    let spec = find(&world, &world.blob(digest, None))
+        .await
+        .expect("public");
+    assert_eq!((spec.task, spec.is_by_digest()), (task, true));
+    assert_eq!(world.server.seen().len(), asked, "it is held");
+}
+
+#[tokio::test]
+async fn a_seed_reads_what_is_private_only_as_an_operator_lets_it() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, _, is_public) = registry(&bytes).await;
+    let spec = find(&world, &world.blob(digest, ANN))
+        .await
+        .expect("ann may");
+    let fresh = crate::access::Accesses::new(world.doors.resolver.origins.clone());
+    assert!(!fresh.opens(&spec));
+    let before = world.server.seen().len();
+    let refused = fresh.for_source(spec.task, &spec.source, spec.digest).await;
+    assert!(refused.is_err());
+    let asked = seen(&world.server).split_off(before);
+    assert!(asked.iter().all(|(.., who)| who.is_none()), "{asked:?}");
+    // What everybody may have it may read, whatever its name.
+    is_public.store(true, Ordering::SeqCst);
+    let (found, _) = fresh
+        .for_source(spec.task, &spec.source, spec.digest)
+        .await
+        .expect("anybody may");
+    assert_eq!(
+        (found.task, found.visibility),
+        (spec.task, Visibility::Private)
+    );
+}

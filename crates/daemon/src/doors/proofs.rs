@@ -1,0 +1,193 @@
+//! Who has shown lately that a registry gives him a private blob: pure, bounded, and never for long.
+//!
+//! A proof is one caller's, for one blob of one repository of one registry. What another repository, another registry or
+//! another caller was told proves nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use types::{ByteCount, CallerId, Digest, RegistryHost, RepoName};
+
+/// How long the origin's word counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofPolicy {
+    /// After it gave: who loses his rights there gets nothing here from then on.
+    pub granted: Duration,
+    /// After it refused. Short: who was refused may get his rights in the next moment.
+    pub refused: Duration,
+    /// Proofs that are kept; who comes next takes the place of the one that ends first, who is asked for anew.
+    pub most: usize,
+}
+
+impl ProofPolicy {
+    /// The longest that a grant may count.
+    pub const GRANTED_MAX: Duration = Duration::from_secs(300);
+    const REFUSED_MAX: Duration = Duration::from_secs(10);
+    /// Some 2 MiB of names.
+    const MOST: usize = 8192;
+
+    /// A policy whose grants count for `granted`, 5 minutes at most.
+    pub fn of(granted: Duration) -> Self {
+        let granted = granted.min(Self::GRANTED_MAX);
+        Self {
+            granted,
+            refused: granted.min(Self::REFUSED_MAX),
+            most: Self::MOST,
+        }
+    }
+}
+
+impl Default for ProofPolicy {
+    fn default() -> Self {
+        Self::of(Self::GRANTED_MAX)
+    }
+}
+
+/// Whose right to what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claim {
+    pub(super) caller: CallerId,
+    pub(super) registry: RegistryHost,
+    pub(super) repository: RepoName,
+    pub(super) digest: Digest,
+}
+
+/// What the origin said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict<R> {
+    /// Yes, and how long the blob is.
+    Granted(ByteCount),
+    /// No, in these words.
+    Refused(R),
+}
+
+/// The proofs.
+#[derive(Debug)]
+pub(super) struct Proofs<R> {
+    policy: ProofPolicy,
+    by_claim: BTreeMap<Claim, (Verdict<R>, Instant)>,
+    by_end: BTreeSet<(Instant, Claim)>,
+}
+
+impl<R: Clone> Proofs<R> {
+    pub(super) fn new(policy: ProofPolicy) -> Self {
+        Self {
+            policy,
+            by_claim: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+        }
+    }
+
+    /// What counts of `claim` at `now`.
+    pub(super) fn verdict(&self, claim: &Claim, now: Instant) -> Option<Verdict<R>> {
+        let (verdict, end) = self.by_claim.get(claim)?;
+        (now < *end).then(|| verdict.clone())
+    }
+
+    /// Notes what the origin said to a question that was put at `asked`: it counts from then, since the rights may have
+    /// been lost right after.
+    pub(super) fn note(&mut self, claim: Claim, verdict: Verdict<R>, asked: Instant) {
+        let counts_for = match verdict {
+            Verdict::Granted(_) => self.policy.granted,
+            Verdict::Refused(_) => self.policy.refused,
+        };
+        let end = asked + counts_for;
+        self.forget(&claim);
+        while self.by_claim.len() >= self.policy.most
+            && let Some((_, first)) = self.by_end.pop_first()
+        {
+            self.by_claim.remove(&first);
+        }
+        self.by_end.insert((end, claim.clone()));
+        self.by_claim.insert(claim, (verdict, end));
+    }
+
+    /// The origin's last word on `claim` counts no more.
+    pub(super) fn forget(&mut self, claim: &Claim) {
+        if let Some((_, end)) = self.by_claim.remove(claim) {
+            self.by_end.remove(&(end, claim.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::CallerKey;
+
+    use super::*;
+
+    const YES: Verdict<&str> = Verdict::Granted(ByteCount(7));
+    const NO: Verdict<&str> = Verdict::Refused("no");
+
+    fn claim(caller: &str, registry: &str, repository: &str, digest: u8) -> Claim {
+        let key = CallerKey::new([1; 32]);
+        Claim {
+            caller: key.caller([("authorization", caller.as_bytes())]),
+            registry: registry.parse().expect("a registry"),
+            repository: repository.parse().expect("a repository"),
+            digest: Digest::sha256([digest; 32]),
+        }
+    }
+
+    fn ann() -> Claim {
+        claim("ann", "r.example", "team/app", 1)
+    }
+
+    #[test]
+    fn a_proof_is_one_callers_for_one_blob_of_one_repository_of_one_registry() {
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        proofs.note(ann(), YES, now);
+        assert_eq!(proofs.verdict(&ann(), now), Some(YES));
+        for other in [
+            claim("bob", "r.example", "team/app", 1),
+            claim("ann", "evil.example", "team/app", 1),
+            claim("ann", "r.example", "team/other", 1),
+            claim("ann", "r.example", "team/app", 2),
+        ] {
+            assert_eq!(proofs.verdict(&other, now), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_grant_counts_for_five_minutes_at_most_and_a_refusal_for_less() {
+        for (asked_for, granted, refused) in [(3600, 300, 10), (300, 300, 10), (4, 4, 4)] {
+            let policy = ProofPolicy::of(Duration::from_secs(asked_for));
+            let (mut proofs, now) = (Proofs::new(policy), Instant::now());
+            for (verdict, lasts) in [(YES, granted), (NO, refused)] {
+                proofs.note(ann(), verdict.clone(), now);
+                let at = |millis| now + Duration::from_millis(millis);
+                assert_eq!(proofs.verdict(&ann(), at(lasts * 1000 - 1)), Some(verdict));
+                assert_eq!(proofs.verdict(&ann(), at(lasts * 1000)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        proofs.note(ann(), YES, now);
+        proofs.note(ann(), NO, now);
+        assert_eq!(proofs.verdict(&ann(), now), Some(NO));
+        proofs.forget(&ann());
+        assert_eq!(proofs.verdict(&ann(), now), None);
+        assert!(proofs.by_claim.is_empty() && proofs.by_end.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_callers_drives_out_what_ends_first_and_no_more_is_kept() {
+        let policy = ProofPolicy {
+            most: 4,
+            ..ProofPolicy::default()
+        };
+        let (mut proofs, now) = (Proofs::new(policy), Instant::now());
+        proofs.note(ann(), YES, now);
+        for one in 0..50 {
+            let stranger = claim(&format!("bob {one}"), "r.example", "team/app", 1);
+            proofs.note(stranger, NO, now);
+        }
+        assert_eq!(proofs.verdict(&ann(), now), Some(YES), "refusals end first");
+        assert_eq!((proofs.by_claim.len(), proofs.by_end.len()), (4, 4));
+    }
+}
