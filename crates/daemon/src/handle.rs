@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use control::Found;
 use swarm::{Class, download::ReaderNo};
 use tokio::sync::{mpsc, oneshot};
-use types::{HostId, PieceIndex, PieceRun, Source, TaskId};
+use types::{HostId, PieceIndex, PieceRun, Source, TaskId, Visibility};
 
 use crate::{
     reader::{Begun, TaskReader},
@@ -73,6 +73,8 @@ pub struct TaskStatus {
     pub task: TaskId,
     /// Where it comes from, without secrets.
     pub source: String,
+    /// Who may know of it.
+    pub visibility: Visibility,
     /// Bytes of the content.
     pub length: u64,
     /// Verified bytes by where they came from.

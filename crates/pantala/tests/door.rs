@@ -14,8 +14,8 @@ use gateway::{
     BoxFuture, ContentAsk, ContentReader, Description, HeldManifest, ManifestAsk, OpenError,
     Opened, Proof, ReadError, SourceBytes, VerifiedReader,
     local::{
-        Access, BypassChange, BypassState, Failure, FailureCode, Freed, LocalDoor, LocalService,
-        LocalSocket, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
+        Access, BypassChange, BypassState, Failure, FailureCode, Freed, Listed, LocalDoor,
+        LocalService, LocalSocket, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use tempfile::TempDir;
@@ -126,7 +126,7 @@ impl LocalService for Service {
         })
     }
 
-    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
+    fn tasks(&self, _listed: Listed) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
         let row = TaskReport {
             task: "ab".repeat(32),
             content: "https://h/f".to_owned(),
@@ -147,7 +147,7 @@ impl LocalService for Service {
         Box::pin(async { Ok(vec![row]) })
     }
 
-    fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
+    fn store_list(&self, _listed: Listed) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
         let entry = |digit: &str| StoreEntry {
             task: digit.repeat(64),
             digest: None,

@@ -19,6 +19,7 @@ impl Core {
         TaskStatus {
             task: spec.task,
             source: spec.source.to_string(),
+            visibility: spec.visibility,
             length: spec.layout.length().0,
             local,
             peer,

@@ -9,12 +9,12 @@ use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
     ContentReader, HeldManifest, ManifestAsk, OpenError, SourceBytes,
     local::{
-        BypassChange, BypassState, Failure, FailureCode, Freed, LocalService, SettingReport,
-        StatusReport, StoreEntry, TaskReport, WaitReport,
+        BypassChange, BypassState, Failure, FailureCode, Freed, Listed, LocalService,
+        SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use store::{ContentInfo, RemoveError, Store};
-use types::{ByteCount, PieceRun, TaskId};
+use types::{ByteCount, PieceRun, TaskId, Visibility};
 
 use super::{Doors, Severity};
 use crate::handle::{Command, TaskStatus, Wait, WaitOn};
@@ -34,17 +34,20 @@ impl LocalService for Doors {
         self.manifest_of(ask).boxed()
     }
 
-    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
+    fn tasks(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>> {
         async move {
-            let tasks = self.handle.tasks().await;
-            Ok(tasks.into_iter().map(report).collect())
+            let tasks = self.handle.tasks().await.into_iter();
+            let tasks = tasks.filter(|task| is_listed(task.visibility, listed));
+            Ok(tasks.map(report).collect())
         }
         .boxed()
     }
 
-    fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
+    fn store_list(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
         async move {
-            let list = |store: &Store| store.list().into_iter().filter(is_something);
+            let is_row =
+                move |info: &ContentInfo| is_something(info) && is_listed(info.visibility, listed);
+            let list = move |store: &Store| store.list().into_iter().filter(is_row);
             self.with_store(move |store| Ok(list(store).map(entry).collect()))
                 .await
         }
@@ -171,6 +174,10 @@ fn sweep(store: &Store) -> (Freed, Vec<TaskId>) {
         }
     }
     (freed, gone)
+}
+
+fn is_listed(visibility: Visibility, listed: Listed) -> bool {
+    visibility == Visibility::Public || listed == Listed::Everything
 }
 
 /// Whether it is worth a row: what never came goes with the store's next commit.

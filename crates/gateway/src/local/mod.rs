@@ -25,5 +25,5 @@ pub use message::{
     BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine,
     ManifestRequest, SecretText, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
 };
-pub use server::{Access, Allowed, LocalDoor, LocalService};
+pub use server::{Access, Allowed, Listed, LocalDoor, LocalService};
 pub use socket::{LocalSocket, SocketError};

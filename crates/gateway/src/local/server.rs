@@ -31,10 +31,10 @@ pub trait LocalService: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<HeldManifest, OpenError>>;
 
     /// The running tasks.
-    fn tasks(&self) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>>;
+    fn tasks(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>>;
 
     /// What the store holds.
-    fn store_list(&self) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>>;
+    fn store_list(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>>;
 
     /// Removes one content from the store.
     fn store_remove(&self, task: TaskId) -> BoxFuture<'_, Result<Freed, Failure>>;
@@ -50,6 +50,15 @@ pub trait LocalService: Send + Sync + 'static {
 
     /// What it was started with.
     fn settings(&self) -> Vec<SettingReport>;
+}
+
+/// What a list tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Public content: that there is private content, and what it is called, is not for everybody.
+    Public,
+    /// All content, for who manages this host.
+    Everything,
 }
 
 /// Which users may do something, beyond what the socket's mode allows.
@@ -217,6 +226,10 @@ impl<S: LocalService> LocalDoor<S> {
         caller: Caller,
     ) -> Result<(), AnswerError> {
         let service = &*self.service;
+        let listed = match &caller {
+            Caller::Unix { uid, .. } if self.access.manage.includes(*uid) => Listed::Everything,
+            _ => Listed::Public,
+        };
         let replies = match request {
             Request::Get(request) => {
                 return get::answer(service.content(), stream, (request, caller)).await;
@@ -224,8 +237,8 @@ impl<S: LocalService> LocalDoor<S> {
             Request::Manifest(request) => {
                 return manifest::answer(service, stream, (request, caller)).await;
             }
-            Request::Tasks => list(service.tasks().await?, Reply::Task),
-            Request::StoreList => list(service.store_list().await?, Reply::Entry),
+            Request::Tasks => list(service.tasks(listed).await?, Reply::Task),
+            Request::StoreList => list(service.store_list(listed).await?, Reply::Entry),
             Request::StoreRemove { task } => {
                 let task = task.parse::<TaskId>();
                 let task = task.map_err(|error| Failure::of(FailureCode::BadRequest, &error))?;
