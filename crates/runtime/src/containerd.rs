@@ -209,10 +209,15 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
              suits; until then Kubernetes does not use the mirror, `ctr --hosts-dir {FOLDER}` and nerdctl do"
         ));
         folders.push(FOLDER.into());
+    } else if folders.len() > 1 && settings.version < 3 {
+        // Tried with 2.1: what keeps version 3 from it is lost on the way from version 2.
+        report.notes.push(format!(
+            "config_path of {file} names several folders: containerd 2.1 and newer looks into none of them"
+        ));
     } else if folders.len() > 1 && !settings.is_local {
         report.next.push(format!(
-            "if containerd is 2.1 or newer: name one folder alone in config_path of {file}, or set \
-             `use_local_image_pull = true` below `[plugins.\"{}\"]`; it looks into none of several",
+            "name one folder alone in config_path of {file}, or set `use_local_image_pull = true` below \
+             `[plugins.\"{}\"]`: else containerd 2.1 and newer looks into none of them",
             settings.plugin
         ));
     }

@@ -188,7 +188,8 @@ fn kubernetes_by_kubeadm_and_of_clouds() {
 fn of_several_folders_none_hides_what_another_has() {
     let docker_all = "etc/docker/certs.d/_default/hosts.toml";
     let discards = "discard_unpacked_layers";
-    check(&[(CONFIG, EKS)], &[HUB, docker_all], &[discards]);
+    let several = "names several folders: containerd 2.1 and newer looks into none";
+    check(&[(CONFIG, EKS)], &[HUB, docker_all], &[discards, several]);
     let ca = ("etc/docker/certs.d/docker.io/ca.crt", "PEM\n");
     check(
         &[(CONFIG, EKS), ca],
@@ -198,7 +199,7 @@ fn of_several_folders_none_hides_what_another_has() {
     check(
         &[(CONFIG, EKS_V3)],
         &[HUB, docker_all],
-        &["2.1 or newer", "use_local_image_pull"],
+        &["name one folder alone", "use_local_image_pull"],
     );
     let local = EKS_V3.replace(
         "discard_unpacked_layers = false",

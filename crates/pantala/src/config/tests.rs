@@ -135,6 +135,18 @@ const CORPUS: &[(&str, &str)] = &[
         "2: origin.listed_only: no origin is listed",
     ),
     (
+        "[mirror]\nlisten = \"10.0.0.1:7472\"\n[runtime]\nmanage = true",
+        "4: runtime.manage: engines are pointed only at a mirror on loopback",
+    ),
+    (
+        "[runtime]\nregistries = [\"https://quay.io\"]",
+        "2: runtime.registries: \"https://quay.io\": a registry is HOST",
+    ),
+    (
+        "[runtime]\nprobe = \"pause\"",
+        "2: runtime.probe: \"pause\": an image is named REGISTRY/REPOSITORY:TAG",
+    ),
+    (
         "[origin]\nservice_ranges = [\"10.0.0.1/8\"]",
         "2: origin.service_ranges: \"10.0.0.1/8\": a range is ADDRESS/BITS",
     ),

@@ -4,7 +4,7 @@
 mod manage;
 mod probe;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use runtime::{ApplyError, Wanted};
 
@@ -71,15 +71,13 @@ pub(crate) fn is_registry(name: &str) -> bool {
     name == ALL || name.parse::<types::RegistryHost>().is_ok()
 }
 
-/// `address` as this host reaches it over loopback; none if it cannot.
+/// `address` as this host reaches it over loopback; none if it cannot. All addresses of IPv6 are those of IPv4 as well, and
+/// not every engine takes one of IPv6.
 pub(crate) fn local(mut address: SocketAddr) -> Option<SocketAddr> {
-    match address.ip() {
-        ip if ip.is_loopback() => {}
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => return None,
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    Some(address)
+    address.ip().is_loopback().then_some(address)
 }
 
 /// What to do about it.
@@ -90,5 +88,67 @@ pub(crate) fn remedy(error: &ApplyError) -> &'static str {
         }
         ApplyError::Record(_) => "use the release that wrote it",
         ApplyError::Io { .. } => "run it as root; see that the folder can be written to",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn config(set: &[(&str, &str)]) -> Config {
+        let flags = set
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), String::new()));
+        let sources = Sources {
+            file: Some("/dev/null".into()),
+            flags: flags.collect(),
+            ..Sources::default()
+        };
+        Config::load(&sources).expect("a configuration").0
+    }
+
+    /// Where engines are pointed, and for what: `mirror: registries`, or why not.
+    fn check(set: &[(&str, &str)], registries: &[&str], expected: &str) {
+        let registries: Vec<String> = registries.iter().map(ToString::to_string).collect();
+        let told = match wanted(&config(set), None, &registries) {
+            Ok(wanted) => format!("{}: {}", wanted.mirror, wanted.registries.join(" ")),
+            Err(problem) => format!("{problem:?}"),
+        };
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn engines_are_pointed_at_the_mirror_for_what_it_serves() {
+        check(&[], &[], "127.0.0.1:7472: _default docker.io");
+        let served = [
+            ("mirror.registries", "quay.io"),
+            ("mirror.any_registry", "false"),
+        ];
+        check(&served, &[], ": docker.io quay.io");
+        check(
+            &[("runtime.registries", "ghcr.io,_default")],
+            &[],
+            ": _default ghcr.io",
+        );
+        check(
+            &[("runtime.registries", "ghcr.io")],
+            &["a.corp:5000", "a.corp:5000"],
+            ": a.corp:5000",
+        );
+        check(&[], &["https://a.corp"], "is no registry");
+    }
+
+    #[test]
+    fn the_mirror_is_reached_over_loopback_or_not_at_all() {
+        check(&[("mirror.listen", "0.0.0.0:80")], &[], "127.0.0.1:80: ");
+        check(&[("mirror.listen", "[::]:80")], &[], "127.0.0.1:80: ");
+        check(&[("mirror.listen", "[::1]:80")], &[], "[::1]:80: ");
+        check(
+            &[("mirror.listen", "10.0.0.1:80")],
+            &[],
+            "is not on loopback",
+        );
+        check(&[("mirror.listen", "off")], &[], "mirror.listen is off");
     }
 }
