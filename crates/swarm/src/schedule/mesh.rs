@@ -19,15 +19,25 @@ use super::{
 
 type Cost<'a> = &'a dyn Fn(Seat, Seat) -> Option<u32>;
 
-/// What an edge between two members costs. None between lowered hosts, nor between two that miss nothing.
+/// What an edge to a lowered host costs beside: more than any distance, so that others come first, and less than one that
+/// would not be drawn.
+const LOWERED: u32 = 1 << 12;
+
+/// What an edge between two members costs. None between two that miss nothing, or that are lowered, and none to a lowered one
+/// that misses nothing. One that waits gets what others have: alone it would read all of it from the origin.
 fn edge_cost(policy: &Policy, hosts: &Hosts, a: &Member, b: &Member) -> Option<u32> {
     let (one, other) = (hosts.at(a.host), hosts.at(b.host));
-    if (a.complete && b.complete) || one.is_low() || other.is_low() {
+    let is_low = [(a, one), (b, other)].map(|(member, host)| host.is_low().then_some(member));
+    let lowered = is_low.iter().flatten().count();
+    let gives_alone = is_low.iter().flatten().any(|member| member.complete);
+    if (a.complete && b.complete) || lowered == 2 || gives_alone {
         return None;
     }
     let distance = policy.distance_cost[one.place.nearness(&other.place) as usize];
     let is_linked = one.is_linked(b.host) || other.is_linked(a.host);
-    Some(distance + if is_linked { 0 } else { policy.connected_bonus })
+    let bonus = if is_linked { 0 } else { policy.connected_bonus };
+    let lowered = if lowered == 0 { 0 } else { LOWERED };
+    Some(distance + bonus + lowered)
 }
 
 impl Schedule {
