@@ -131,6 +131,14 @@ DOCKER
 level = \"debug\""
 plain_extra=${extra/DOCKER/}
 printf '{"auths":{"%s":{"auth":"%s"}}}' $tokens "$(encoded "$ann")" >"$work/docker.json"
+# The same from a program that docker's tools would ask.
+mkdir "$work/bin"
+printf '{"credHelpers":{"%s":"lab"}}' $tokens >"$work/helped.json"
+cat >"$work/bin/docker-credential-lab" <<SH
+#!/bin/sh
+read -r server && [ "\$1 \$server" = "get $tokens" ] && printf '{"ServerURL":"x","Username":"ann","Secret":"%s"}' '${ann#*:}'
+SH
+chmod 700 "$work/bin/docker-credential-lab"
 extra=$plain_extra
 swarm_scheduler 1
 for node in 2 3; do swarm_daemon $node daemon; done
@@ -208,24 +216,37 @@ $docker
 proof_lifetime}"
 swarm_daemon 4 seed
 extra="${plain_extra/proof_lifetime/lent_credentials = [\"$tokens\"]
-$docker
+${docker/docker.json/helped.json}
 proof_lifetime}"
-swarm_daemon 5 daemon
+PATH=$work/bin:$PATH swarm_daemon 5 daemon
 swarm_ready 4 5
 other=$(on origin curl -sf --cacert "$ca_file" -H "Authorization: Bearer $(token_of "$ann" ann/other)" \
     -H 'Accept: application/vnd.oci.image.manifest.v1+json' "https://$tokens/v2/ann/other/manifests/v1" | jq -r '.layers[0].digest')
 verdict "a host that lends its credentials gives it to who shows none" "$work/5/log" gets 5 $tokens ann/other "$other"
 verdict "which a seed imports with its own" "the seed read nothing" test "$(metric 4 pantala_origin_body_bytes_total)" -gt 0
+# The name that it falls back to is a closed port: what arrives came through the mirror.
+by_skopeo() { # NODE
+    printf '[[registry]]\nprefix = "ann.test"\nlocation = "127.0.0.1:9"\ninsecure = true\n[[registry.mirror]]\nlocation = "%s/%s"\ninsecure = true\n' \
+        "$(mirror_of "$1")" $tokens >"$work/$1/registries.conf"
+    rm -rf "$work/$1/pulled"
+    on "$1" timeout 60 skopeo --registries-conf "$work/$1/registries.conf" copy --insecure-policy "docker://ann.test/ann/app:v1" "dir:$work/$1/pulled"
+}
+verdict "and to skopeo, which shows none to a mirror" "$work/5/log" by_skopeo 5
+fails() { ! "$@"; }
+verdict "but not through a host that lends none" "it was let in" fails by_skopeo 3
 verdict "a seed that only imports lends them to nobody" "$work/4/log" is_refused 401 4 $tokens "ann/other/blobs/$other"
 serve 3 containerd.sh --dir "$work/3/containerd" --no-cri || fail "containerd"
 pulled() {
     "$lab/containerd.sh" mirror --dir "$work/3/containerd" --mirror "$tokens=http://$(mirror_of 3)" --server "$tokens=http://127.0.0.1:9"
     on 3 timeout 60 env SSL_CERT_FILE="$ca_file" "$lab/containerd.sh" pull --dir "$work/3/containerd" "$tokens/ann/app:v1" "$@"
 }
-fails() { ! "$@"; }
 verdict "containerd without credentials gets nothing" "it was let in" fails pulled
 verdict "containerd with the other tenant's gets nothing" "it was let in" fails pulled -u "$bob"
 verdict "containerd with the tenant's gets the image" "$work/3/log" pulled -u "$ann"
+
+by_get() { get 2 "$tokens/ann/app:v1" "$work/2/image/" --overwrite --header "Authorization: Basic $(encoded "$1")"; }
+verdict "a command with the other tenant's password gets nothing" "it was let in" fails by_get "$bob"
+verdict "a command with the tenant's gets the image" "$work/2/log" by_get "$ann"
 
 # ---- no secret anywhere ----------------------------------------------------------
 found_nowhere() {

@@ -35,7 +35,7 @@ pub struct OriginConfig {
     pub retry: RetryPolicy,
     /// Further URL parameters that only prove who asks.
     pub dropped_parameters: Vec<String>,
-    /// A docker `config.json` with registry credentials.
+    /// A docker `config.json` with registry credentials, or the names of helpers that hold them.
     pub docker_config: Option<PathBuf>,
     /// Registries whose stored credentials callers act with who show none of their own.
     pub lent: Vec<RegistryHost>,

@@ -50,9 +50,9 @@ pub use dialer::{
 pub use origins::{OriginSetupError, Origins};
 pub use redirect::RedirectProblem;
 pub use registry::{
-    AuthError, BlobHead, CredentialsError, Manifest, ManifestError, ManifestHead, ParseRealmError,
-    PassAnswer, PassBody, PassError, PassMethod, PassRequest, Reference, RegistryClient,
-    TokenRealm,
+    AuthError, BlobHead, CredentialsError, HelperError, Manifest, ManifestError, ManifestHead,
+    ParseRealmError, PassAnswer, PassBody, PassError, PassMethod, PassRequest, Reference,
+    RegistryClient, TokenRealm,
 };
 pub use retry::RetryPolicy;
 pub use shown::{SecretHeaders, SecretUrl, ShownUrl};

@@ -15,7 +15,7 @@ use tokio::{
     sync::mpsc,
     task::JoinSet,
 };
-use types::{ByteCount, ByteRange, Digest};
+use types::{ByteCount, ByteRange, Digest, RegistryHost};
 
 use super::{Doors, DoorsConfig, DoorsParts, Health};
 use crate::{
@@ -144,7 +144,7 @@ impl World {
         answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
         is_scheduled: bool,
     ) -> Self {
-        Self::of(answer, (is_scheduled, None)).await
+        Self::of(answer, (is_scheduled, None), |_, _| {}).await
     }
 
     /// A world with a second origin.
@@ -152,12 +152,27 @@ impl World {
         answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
         other: &Server,
     ) -> Self {
-        Self::of(answer, (false, Some(other.address))).await
+        Self::of(answer, (false, Some(other.address)), |_, _| {}).await
+    }
+
+    /// A world whose host lends its credentials, ann's password, to everybody.
+    pub(super) async fn lending(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_owned();
+        let lend = |config: &mut OriginConfig, registry: &RegistryHost| {
+            // ann:s3cret
+            let auth = format!(r#"{{"auths":{{"{registry}":{{"auth":"YW5uOnMzY3JldA=="}}}}}}"#);
+            std::fs::write(&path, auth).expect("written");
+            (config.docker_config, config.lent) = (Some(path), vec![registry.clone()]);
+        };
+        // The file is read at once.
+        Self::of(answer, (false, None), lend).await
     }
 
     async fn of(
         answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
         (is_scheduled, other): (bool, Option<SocketAddr>),
+        shape: impl FnOnce(&mut OriginConfig, &RegistryHost),
     ) -> Self {
         let server = Server::start(answer).await;
         let dir = tempfile::tempdir().expect("a directory");
@@ -169,13 +184,15 @@ impl World {
         let (store, _) = Store::open(config).expect("a store");
         let listed = [server.address].into_iter().chain(other);
         let listed = listed.map(|address| format!("http://{address}").parse());
-        let origins = Origins::new(OriginConfig {
+        let mut config = OriginConfig {
             origins: listed.collect::<Result<_, _>>().expect("origins"),
             roots: Roots::Files,
             retry: RetryPolicy::never(),
             ..OriginConfig::default()
-        });
-        let origins = origins.expect("a door outside");
+        };
+        let registry = server.address.to_string().parse().expect("a registry");
+        shape(&mut config, &registry);
+        let origins = Origins::new(config).expect("a door outside");
         let accesses = Accesses::new(origins.clone());
         let (sender, commands) = mpsc::channel(8);
         let parts = DoorsParts {

@@ -2,8 +2,10 @@
 //!
 //! Challenges and tokens stay between client and registry. There is one exception: a client that looked for a challenge
 //! at `/v2/` only, and got none from us, shows nothing later either. When a manifest is refused to a client without
-//! credentials, it is read as an anonymous client would: what anybody may have, this one may have too.
+//! credentials, it is read as an anonymous client would: what anybody may have, this one may have too. Where this host lends
+//! its own credentials nobody is asked for any.
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use gateway::{Upstream, UpstreamBody, UpstreamError, UpstreamRequest, UpstreamResponse};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -29,11 +31,13 @@ impl Upstream for Doors {
             let pass = PassRequest::new(method, &request.path_and_query, request.headers.clone())
                 .map_err(|error| UpstreamError::Policy(error.to_string()))?;
             let answer = client.pass(&pass).await.map_err(refused)?;
-            if answer.status == StatusCode::UNAUTHORIZED
-                && shows_nothing
-                && let Some(public) = anonymous(&client.anonymous(), &request).await
-            {
-                return Ok(public);
+            if answer.status == StatusCode::UNAUTHORIZED && shows_nothing {
+                if is_base(&request.path_and_query) && client.is_for_somebody() {
+                    return Ok(welcome());
+                }
+                if let Some(public) = anonymous(&client.anonymous(), &request).await {
+                    return Ok(public);
+                }
             }
             Ok(UpstreamResponse {
                 status: answer.status,
@@ -42,6 +46,29 @@ impl Upstream for Doors {
             })
         }
         .boxed()
+    }
+}
+
+/// Whether it only asks what it takes to be let in.
+fn is_base(path_and_query: &str) -> bool {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    path.trim_end_matches('/') == "/v2"
+}
+
+/// Who acts with this host's credentials is let in as he is: a challenge would send him for a token of his own.
+fn welcome() -> UpstreamResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (
+            header::HeaderName::from_static("docker-distribution-api-version"),
+            "registry/2.0",
+        ),
+    ];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    UpstreamResponse {
+        status: StatusCode::OK,
+        headers: HeaderMap::from_iter(headers),
+        body: stream::once(async { Ok(Bytes::from_static(b"{}")) }).boxed(),
     }
 }
 

@@ -19,7 +19,8 @@ use url::Url;
 use super::{
     challenge::Challenge,
     client::short_name,
-    credentials::{Credential, Credentials, CredentialsError, TokenRealm, may_send},
+    credentials::{Credential, Credentials, CredentialsError, Found, TokenRealm, may_send},
+    keychain::{Helped, HelperError},
     token,
 };
 use crate::{
@@ -42,6 +43,15 @@ pub enum AuthError {
         registry: String,
         /// Whom it names.
         host: String,
+    },
+    /// The program that holds the credentials gave none.
+    #[error("getting this host's credentials for {registry}")]
+    Helper {
+        /// The registry.
+        registry: String,
+        /// What went wrong.
+        #[source]
+        cause: HelperError,
     },
     /// The token server's answer holds no token.
     #[error("{realm} answered without a token")]
@@ -81,6 +91,7 @@ pub(crate) struct Uses {
 /// Stored credentials and what they were granted.
 pub(crate) struct Vault {
     credentials: Credentials,
+    helped: Helped,
     uses: Uses,
     realms: Vec<TokenRealm>,
     grants: Mutex<BTreeMap<GrantKey, Grant>>,
@@ -99,6 +110,7 @@ impl Vault {
         };
         Ok(Self {
             credentials,
+            helped: Helped::new(),
             uses,
             realms,
             grants: Mutex::new(BTreeMap::new()),
@@ -107,8 +119,18 @@ impl Vault {
     }
 
     /// What this host can show `registry`.
-    pub(crate) fn credential(&self, registry: &str) -> Option<Credential> {
-        self.credentials.of(registry).cloned()
+    pub(crate) async fn credential(&self, registry: &str) -> Result<Option<Credential>, AuthError> {
+        match self.credentials.of(registry) {
+            None => Ok(None),
+            Some(Found::Stored(credential)) => Ok(Some(credential)),
+            Some(Found::With(helper)) => {
+                let held = self.helped.of(registry, &helper).await;
+                held.map_err(|cause| AuthError::Helper {
+                    registry: registry.to_owned(),
+                    cause,
+                })
+            }
+        }
     }
 
     /// Whether callers act with this host's credentials for `registry`.

@@ -199,7 +199,10 @@ impl RegistryClient {
     ) -> Result<Answer, AskError> {
         let (holder, credential) = match &self.identity {
             Identity::Anonymous => (CallerId::Anonymous, None),
-            Identity::Host => (CallerId::Host, self.inner.vault.credential(&self.registry)),
+            Identity::Host => {
+                let credential = self.inner.vault.credential(&self.registry).await?;
+                (CallerId::Host, credential)
+            }
             Identity::Caller(headers, caller) => {
                 ask.headers
                     .extend(headers.expose().iter().map(|(k, v)| (k.clone(), v.clone())));

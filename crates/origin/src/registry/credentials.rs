@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 use types::Secret;
 
+use super::keychain::Helper;
 use crate::base64;
 
 /// What this host can show a registry.
@@ -89,9 +90,22 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-/// Credentials by registry, as its name is written in an image's name.
+/// Credentials by registry, as its name is written in an image's name, and who holds more of them.
 #[derive(Debug, Default)]
-pub(crate) struct Credentials(BTreeMap<String, Credential>);
+pub(crate) struct Credentials {
+    stored: BTreeMap<String, Credential>,
+    helpers: BTreeMap<String, Helper>,
+    /// For registries that are named nowhere.
+    default: Option<Helper>,
+}
+
+/// Where the credentials for a registry are.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Stored(Credential),
+    /// With a program that has to be asked.
+    With(Helper),
+}
 
 impl Credentials {
     pub(crate) fn read(path: &Path) -> Result<Self, CredentialsError> {
@@ -106,10 +120,18 @@ impl Credentials {
                 line: cause.line(),
                 column: cause.column(),
             })?;
-        if file.store.is_some() || !file.helpers.is_empty() {
-            tracing::warn!(path = %path.display(), "credential helpers are not asked: only auths count");
-        }
-        let mut found = BTreeMap::new();
+        let helper = |name: &String| {
+            let helper = Helper::named(name);
+            if helper.is_none() {
+                tracing::warn!(path = %path.display(), "a credential helper whose name is no plain name is not asked");
+            }
+            helper
+        };
+        let helpers = file.helpers.iter();
+        let helpers = helpers.filter_map(|(key, name)| Some((registry_of(key)?, helper(name)?)));
+        let helpers = helpers.collect();
+        let default = file.store.as_ref().and_then(helper);
+        let mut stored = BTreeMap::new();
         for (key, entry) in file.auths {
             let Some(registry) = registry_of(&key) else {
                 tracing::warn!(%key, "credentials for a part of a registry are not used");
@@ -120,14 +142,23 @@ impl Credentials {
                 registry: key.clone(),
             })?;
             if let Some(credential) = credential {
-                found.insert(registry, credential);
+                stored.insert(registry, credential);
             }
         }
-        Ok(Self(found))
+        Ok(Self {
+            stored,
+            helpers,
+            default,
+        })
     }
 
-    pub(crate) fn of(&self, registry: &str) -> Option<&Credential> {
-        self.0.get(registry_of(registry).as_deref()?)
+    /// A helper of its own goes first, as with docker; the one for all others last.
+    pub(crate) fn of(&self, registry: &str) -> Option<Found> {
+        let registry = registry_of(registry)?;
+        let own = self.helpers.get(&registry).cloned().map(Found::With);
+        let stored = || self.stored.get(&registry).cloned().map(Found::Stored);
+        let default = || self.default.clone().map(Found::With);
+        own.or_else(stored).or_else(default)
     }
 }
 
@@ -241,11 +272,12 @@ mod tests {
                 "azure.example": {"auth": "MDA6", "identitytoken": "refresh"},
                 "helper.example": {},
                 "part.example/team": {"auth": "YTpi"}
-            }, "credsStore": "desktop", "psFormat": "x"}"#,
+            }, "credsStore": "desktop", "credHelpers": {"ecr.example": "ecr-login", "b.example": "../x"}, "psFormat": "x"}"#,
         )
         .unwrap();
         for name in ["docker.io", "index.docker.io"] {
-            let Some(Credential::Password { user, password }) = found.of(name) else {
+            let Some(Found::Stored(Credential::Password { user, password })) = found.of(name)
+            else {
                 panic!("{name}");
             };
             assert_eq!(
@@ -255,15 +287,26 @@ mod tests {
         }
         assert!(matches!(
             found.of("registry.corp:5000"),
-            Some(Credential::Password { .. })
+            Some(Found::Stored(Credential::Password { .. }))
         ));
         assert!(matches!(
             found.of("azure.example"),
-            Some(Credential::Identity(_))
+            Some(Found::Stored(Credential::Identity(_)))
         ));
-        for name in ["helper.example", "part.example", "registry.corp"] {
-            assert!(found.of(name).is_none(), "{name}");
+        let with = |name| Helper::named(name).unwrap();
+        for (name, helper) in [
+            ("helper.example", with("desktop")),
+            ("part.example", with("desktop")),
+            ("ecr.example", with("ecr-login")),
+        ] {
+            let found = found.of(name);
+            assert!(
+                matches!(found, Some(Found::With(one)) if one == helper),
+                "{name}"
+            );
         }
+        let found_nowhere = read(r#"{"auths": {"helper.example": {}}}"#).unwrap();
+        assert!(found_nowhere.of("helper.example").is_none());
         assert!(!format!("{found:?}").contains("3cret"));
     }
 

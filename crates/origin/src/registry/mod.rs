@@ -8,6 +8,7 @@ mod authorize;
 mod challenge;
 mod client;
 mod credentials;
+mod keychain;
 mod manifest;
 mod pass;
 mod token;
@@ -16,6 +17,7 @@ pub use authorize::AuthError;
 pub(crate) use authorize::{Uses, Vault};
 pub use client::{BlobHead, RegistryClient};
 pub use credentials::{CredentialsError, ParseRealmError, TokenRealm};
+pub use keychain::HelperError;
 pub use manifest::{Manifest, ManifestError, ManifestHead, Reference};
 pub use pass::{PassAnswer, PassBody, PassError, PassMethod, PassRequest};
 

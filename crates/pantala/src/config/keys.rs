@@ -201,7 +201,7 @@ pub(crate) const KEYS: &[Key] = &[
         "origin.docker_config",
         Kind::Path,
         "\"/etc/pantala/docker.json\"",
-        "A docker config.json with registry credentials, used for the registries of the next two keys alone. They never leave this host.",
+        "A docker config.json with registry credentials, or with credential helpers, which are run as this process is. They are used for the registries of the next two keys alone, and never leave this host.",
     ),
     list(
         "origin.lent_credentials",

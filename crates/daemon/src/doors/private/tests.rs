@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gateway::{ContentAsk, OpenError};
+use gateway::{ContentAsk, OpenError, Upstream, UpstreamRequest};
 use types::{ByteCount, ContentKey, Digest, Layout, Source, TaskId, Visibility};
 
 use super::{
@@ -310,4 +310,46 @@ async fn a_seed_reads_what_is_private_only_as_an_operator_lets_it() {
         (found.task, found.visibility),
         (spec.task, Visibility::Private)
     );
+}
+
+#[tokio::test]
+async fn who_shows_nothing_acts_with_credentials_that_are_lent() {
+    let (bytes, digest) = content(LENGTH);
+    const LENT: Option<&str> = Some("Basic YW5uOnMzY3JldA==");
+    let body = bytes.clone();
+    let gives = move |seen: &Seen| match seen.line("authorization") == LENT {
+        true => (200, Vec::new(), body.clone()),
+        false => denied(),
+    };
+    for lends in [true, false] {
+        let world = match lends {
+            true => World::lending(gives.clone()).await,
+            false => World::new(gives.clone()).await,
+        };
+        let found = find(&world, &world.blob(digest, None)).await;
+        assert_eq!(
+            found.is_ok_and(|spec| spec.visibility == Visibility::Private),
+            lends
+        );
+        // Who shows something of his own is himself.
+        let bobs = find(&world, &world.blob(digest, BOB)).await;
+        assert!(matches!(bobs, Err(OpenError::Denied(_))), "{bobs:?}");
+        let base = UpstreamRequest {
+            registry: world
+                .server
+                .address
+                .to_string()
+                .parse()
+                .expect("a registry"),
+            head: false,
+            path_and_query: "/v2/".into(),
+            headers: http::HeaderMap::new(),
+        };
+        let answer = world.doors.pass(base).await.expect("an answer");
+        assert_eq!(
+            answer.status == 200,
+            lends,
+            "a challenge would send him for a token"
+        );
+    }
 }
