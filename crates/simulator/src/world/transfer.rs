@@ -79,13 +79,16 @@ impl World<'_> {
             return;
         };
         #[expect(clippy::cast_precision_loss, reason = "15 digits are more than enough")]
-        let seconds = left.0 as f64 / rate.max(1.0);
-        let wait = Duration::from_secs_f64(seconds.min(10.0));
+        let wait = |rate: f64| Duration::from_secs_f64((left.0 as f64 / rate.max(1.0)).min(10.0));
+        let (up, down) = (
+            self.plans[from.0 as usize].up,
+            self.plans[transfer.to.0 as usize].down,
+        );
+        let soonest = wait(up.per_second().min(down.per_second()));
         // A little more than a round trip: rates are estimates.
         let lead = self.scenario.delay * 2 + self.scenario.delay / 10;
-        if wait > lead + lead / 20 {
-            let at = self.now + (wait - lead);
-            self.queue.push(at, Happening::Near(flow));
+        if let Some(pause) = look_again_in(wait(rate), soonest, lead) {
+            self.queue.push(self.now + pause, Happening::Near(flow));
             return;
         }
         if u64::from(piece.0) + 1 == transfer.run.end() {
@@ -178,6 +181,47 @@ impl World<'_> {
             }
             self.forget_flow(from, transfer.to, flow);
             self.host(from).uploads.ended(&transfer);
+        }
+    }
+}
+
+/// How long a transfer need not be looked at, if it has more than `lead` left: it ends in `wait` at its present rate, and
+/// in `soonest` if others make room for it right now. A daemon counts the bytes and misses nothing; here a transfer that
+/// became quicker was seen to end too late, and its slots stood empty (for 1,000 hosts: 0.006 of the content's time).
+fn look_again_in(wait: Duration, soonest: Duration, lead: Duration) -> Option<Duration> {
+    // A quarter of what is left bounds the looks at a transfer that crawls.
+    let pause = soonest
+        .saturating_sub(lead)
+        .max(wait.saturating_sub(lead) / 4);
+    (wait > lead + lead / 20).then_some(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_that_becomes_quicker_is_not_seen_too_late() {
+        let lead = Duration::from_millis(21);
+        // A piece of 200 ms at half its rate, which doubles after `change`.
+        for change in (0..180).map(Duration::from_millis) {
+            let mut now = Duration::ZERO;
+            let end = (Duration::from_millis(200) + change) / 2;
+            let looks = std::iter::from_fn(|| {
+                let soonest = match now < change {
+                    true => Duration::from_millis(100) - now / 2,
+                    false => end - now,
+                };
+                let wait = if now < change { soonest * 2 } else { soonest };
+                let pause = look_again_in(wait, soonest, lead)?;
+                now += pause;
+                Some(pause)
+            });
+            assert!(looks.count() < 40, "it is looked at too often");
+            assert!(
+                now + lead + lead / 20 >= end && now + lead / 2 <= end,
+                "{change:?}: seen at {now:?} of {end:?}"
+            );
         }
     }
 }
