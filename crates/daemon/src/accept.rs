@@ -1,14 +1,13 @@
 //! The peer port: links that other hosts of the cluster open to this one.
 
-use gateway::Listening;
 use identity::{Accepted, Role};
+use listen::{Listening, Untaken};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
-use types::Untaken;
 use wire::settle::Direction;
 
 use crate::{
@@ -31,18 +30,15 @@ const HANDSHAKES_MAX: usize = 256;
 impl Acceptor {
     /// Takes connections from `listener`. A stranger costs one bounded handshake and nothing else.
     pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
-        let mut listening = Listening::new("peer port", &self.untaken);
+        let mut listening = Listening::new("peer port", listener, &self.untaken);
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = handshakes.join_next() => {}
-                accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
-                    Ok((tcp, _)) => {
-                        handshakes.spawn(self.clone().greet(tcp));
-                    }
-                    Err(cause) => listening.rest(&cause, &stop).await,
-                },
+                (tcp, _) = listening.accept(), if handshakes.len() < HANDSHAKES_MAX => {
+                    handshakes.spawn(self.clone().greet(tcp));
+                }
             }
         }
     }

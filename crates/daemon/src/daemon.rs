@@ -10,6 +10,7 @@ use gateway::{
     mirror::{Backends, Mirror},
 };
 use identity::{LinkLimits, Links};
+use listen::Untaken;
 use origin::{OriginSetupError, Origins};
 use store::{OpenError, Store};
 use tokio::{
@@ -18,7 +19,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use types::Untaken;
 
 use crate::{
     accept::Acceptor,

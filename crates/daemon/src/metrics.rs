@@ -7,6 +7,7 @@ use std::{
 };
 
 use gateway::{Bound, Efficiency};
+use listen::Untaken;
 use origin::OriginStats;
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -20,7 +21,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use store::Usage;
-use types::{ByteCount, Untaken};
+use types::ByteCount;
 
 use crate::task::From;
 
@@ -84,7 +85,6 @@ struct Inner {
     panics: Counter,
     connections: Gauge,
     untaken: Untaken,
-    untaken_shown: Counter,
     tasks: Gauge,
     certificate: Gauge,
 }
@@ -125,7 +125,6 @@ impl Default for Metrics {
             panics: Counter::default(),
             connections: Gauge::default(),
             untaken: Untaken::default(),
-            untaken_shown: Counter::default(),
             tasks: Gauge::default(),
             certificate: Gauge::default(),
         };
@@ -196,7 +195,7 @@ impl Inner {
         registry.register(
             "pantala_untaken_connections",
             "Connections that could not be taken, mostly for want of file descriptors; each listener then rests a moment",
-            self.untaken_shown.clone(),
+            self.untaken.clone(),
         );
         registry.register("pantala_tasks", "Live tasks", self.tasks.clone());
         registry.register(
@@ -314,8 +313,6 @@ impl Metrics {
         let inner = &*self.0;
         let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         inner.tasks.set(clamp(now.tasks));
-        let untaken = inner.untaken.count();
-        (inner.untaken_shown.inner()).store(untaken, Ordering::Relaxed);
         if let Some(usage) = &now.usage {
             for (name, bytes) in [
                 ("used", usage.used),
@@ -364,8 +361,6 @@ pub(crate) struct Now {
 
 #[cfg(test)]
 mod tests {
-    use types::Moment;
-
     use super::*;
 
     #[test]
@@ -382,7 +377,7 @@ mod tests {
             bound: Bound::Link,
         });
         metrics.connections(5);
-        metrics.untaken().clone().failed(Moment::ZERO);
+        metrics.untaken().add();
         metrics.scrubbed(ByteCount(9), 1);
         metrics.certificate(SystemTime::UNIX_EPOCH + Duration::from_secs(12));
         let stats = OriginStats {

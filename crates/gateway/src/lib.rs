@@ -19,7 +19,6 @@ pub mod admin;
 mod ask;
 mod http;
 mod image;
-mod listening;
 pub mod local;
 
 pub mod mirror;
@@ -33,7 +32,6 @@ pub use ask::{Caller, Class, ContentAsk, OriginHeaders, ParseWantedError, Wanted
 pub use futures_util::future::BoxFuture;
 pub use http::{Limits, ServeError, bind};
 pub use image::{ImageName, ParseImageError};
-pub use listening::Listening;
 pub use range::AskedRange;
 pub use reader::{
     Bound, ContentReader, Description, Efficiency, OpenError, Opened, Proof, ReadError,

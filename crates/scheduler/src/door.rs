@@ -1,22 +1,20 @@
 //! The port: accepts links, proves who calls, and serves each link in a task of its own.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use control::{
     Answer, Caller, Denied, EnrolAnswer, Handler, HostView, Incoming, MintToken, MintedToken,
     SchedulerMessage, TaskView, Token,
 };
 use identity::{Accepted, Protocol, RemoteHost, Renewals, Role};
+use listen::Listening;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use types::{Chance, HostId, Moment, TaskId, Untaken};
+use types::{Chance, HostId, TaskId};
 
 use crate::{
     metrics::Metrics,
@@ -40,35 +38,25 @@ pub(crate) struct Door {
 /// Accepts until `stop`, then waits for the links to end.
 pub(crate) async fn accept(door: Door, listener: TcpListener, stop: CancellationToken) {
     let mut links = JoinSet::new();
-    let (mut untaken, began) = (Untaken::default(), Instant::now());
+    let mut listening = Listening::new("scheduler's port", listener, &door.metrics.untaken);
     loop {
         let is_full = links.len() >= door.links_max;
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = links.join_next() => {}
-            accepted = listener.accept(), if !is_full => match accepted {
-                Ok((tcp, _)) => {
-                    let door = door.clone();
-                    links.spawn(async move {
-                        let cut = door.cut.child_token();
-                        tokio::select! {
-                            () = door.cut.cancelled() => {}
-                            () = serve(&door, tcp, cut) => {}
-                        }
-                    });
-                }
-                // Out of file descriptors, or a caller that is gone already.
-                Err(error) => {
-                    door.metrics.untaken.inc();
-                    if let Some(count) = untaken.failed(Moment::ZERO + began.elapsed()) {
-                        tracing::warn!(%error, count, "links could not be taken");
+            (tcp, _) = listening.accept(), if !is_full => {
+                let door = door.clone();
+                links.spawn(async move {
+                    let cut = door.cut.child_token();
+                    tokio::select! {
+                        () = door.cut.cancelled() => {}
+                        () = serve(&door, tcp, cut) => {}
                     }
-                    stop.run_until_cancelled(tokio::time::sleep(Untaken::REST)).await;
-                }
-            },
+                });
+            }
         }
     }
-    drop(listener);
+    drop(listening);
     while links.join_next().await.is_some() {}
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use listen::Untaken;
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -19,7 +20,7 @@ pub struct Metrics {
     pub(crate) messages: Counter,
     pub(crate) blames: Counter,
     pub(crate) dropped: Counter,
-    pub(crate) untaken: Counter,
+    pub(crate) untaken: Untaken,
     pub(crate) decisions: Histogram,
     certificate: Gauge,
 }
@@ -32,7 +33,7 @@ impl Default for Metrics {
             messages: Counter::default(),
             blames: Counter::default(),
             dropped: Counter::default(),
-            untaken: Counter::default(),
+            untaken: Untaken::default(),
             decisions: Histogram::new(exponential_buckets(1e-6, 4.0, 10)),
             certificate: Gauge::default(),
         }

@@ -26,7 +26,6 @@ mod secret;
 mod source;
 mod statement;
 mod topology;
-mod untaken;
 
 pub use bytes::{ByteCount, ByteRange, ParseByteCountError};
 pub use caller::{CallerId, CallerKey, ShownId};
@@ -44,4 +43,3 @@ pub use secret::Secret;
 pub use source::{ContentName, ParseNameError, RegistryHost, RepoName, Source, Tag, Visibility};
 pub use statement::{Seal, Segment, Signature};
 pub use topology::{Nearness, ParseTopologyError, Topology};
-pub use untaken::Untaken;

@@ -277,7 +277,7 @@ impl Host {
         let acceptor = Acceptor {
             greeting,
             events: events_in.clone(),
-            untaken: types::Untaken::default(),
+            untaken: listen::Untaken::default(),
         };
         let keeper = Keeper {
             links: links.clone(),

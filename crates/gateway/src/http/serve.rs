@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use listen::{Listening, Untaken};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -16,10 +17,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
-use types::Untaken;
 
 use super::{Answer, Handler, head_only, patience::Patient, place};
-use crate::Listening;
 
 /// The bounds of an HTTP door.
 #[derive(Clone, Debug)]
@@ -109,7 +108,7 @@ pub(crate) async fn serve<H: Handler>(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let mut listening = Listening::new(name, &limits.untaken);
+    let mut listening = Listening::new(name, listener, &limits.untaken);
     let door = Arc::new(Door {
         handler,
         answers: Arc::new(Semaphore::new(limits.answers_max)),
@@ -124,13 +123,7 @@ pub(crate) async fn serve<H: Handler>(
         };
         let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(cause) => {
-                    listening.rest(&cause, &stop).await;
-                    continue;
-                }
-            },
+            accepted = listening.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         let connection = serve_one(stream, peer, Arc::clone(&door), stop.clone());
@@ -139,7 +132,7 @@ pub(crate) async fn serve<H: Handler>(
             drop(place);
         });
     }
-    drop(listener);
+    drop(listening);
     let _ = timeout(limits.grace, async {
         while connections.join_next().await.is_some() {}
     })

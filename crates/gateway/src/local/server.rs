@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use listen::{Listening, Untaken};
 use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
-use types::{TaskId, Untaken};
+use types::TaskId;
 
 use super::{
     LocalSocket,
@@ -17,7 +18,7 @@ use super::{
         Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
-use crate::{Caller, ContentReader, HeldManifest, Listening, ManifestAsk, OpenError};
+use crate::{Caller, ContentReader, HeldManifest, ManifestAsk, OpenError};
 
 /// What the local socket needs from the daemon.
 pub trait LocalService: Send + Sync + 'static {
@@ -129,7 +130,7 @@ impl<S: LocalService> LocalDoor<S> {
 
     /// Answers requests until `stop`; running ones then end with their connections.
     pub async fn serve(self, socket: LocalSocket, stop: CancellationToken) {
-        let mut listening = Listening::new("local socket", &self.untaken);
+        let mut listening = Listening::new("local socket", socket, &self.untaken);
         let door = Arc::new(self);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -138,15 +139,9 @@ impl<S: LocalService> LocalDoor<S> {
                 () = stop.cancelled() => break,
                 place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
             };
-            let stream = tokio::select! {
+            let (stream, _) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = socket.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(cause) => {
-                        listening.rest(&cause, &stop).await;
-                        continue;
-                    }
-                },
+                accepted = listening.accept() => accepted,
             };
             while connections.try_join_next().is_some() {}
             let (door, stop) = (Arc::clone(&door), stop.clone());
@@ -160,7 +155,7 @@ impl<S: LocalService> LocalDoor<S> {
                 drop(place);
             });
         }
-        drop(socket);
+        drop(listening);
         while connections.join_next().await.is_some() {}
     }
 

@@ -11,10 +11,12 @@ use std::{
         net::{UnixListener as StdListener, UnixStream as StdStream},
     },
     path::{Path, PathBuf},
+    task::{Context, Poll},
 };
 
 use rustix::process::geteuid;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
+use tokio_util::net::Listener;
 
 /// The socket's mode: its owner and its group may connect.
 const MODE: u32 = 0o660;
@@ -22,7 +24,7 @@ const MODE: u32 = 0o660;
 /// A listening socket; its name is removed when this is dropped, if it still is ours.
 #[derive(Debug)]
 pub struct LocalSocket {
-    pub(crate) listener: UnixListener,
+    listener: UnixListener,
     path: PathBuf,
     inode: u64,
 }
@@ -106,6 +108,22 @@ impl LocalSocket {
             path: path.to_owned(),
             inode,
         })
+    }
+}
+
+impl Listener for LocalSocket {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    fn poll_accept(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
+        self.listener.poll_accept(context)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
