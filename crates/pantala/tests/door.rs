@@ -5,10 +5,11 @@ use std::{
     io::Write,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    process::{self, Child, Stdio},
     sync::{Arc, Mutex},
 };
 
-use assert_cmd::assert::Assert;
+use assert_cmd::{assert::Assert, cargo::cargo_bin};
 use bytes::Bytes;
 use gateway::{
     BoxFuture, ContentAsk, ContentReader, Description, HeldManifest, ManifestAsk, OpenError,
@@ -18,24 +19,43 @@ use gateway::{
         LocalService, LocalSocket, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{runtime::Runtime, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::{ByteCount, ByteRange, Digest, TaskId};
 
 const LENGTH: u64 = 100_000;
 
-/// A daemon that holds one content; a URL's last letters say what goes wrong.
+/// A daemon that holds one content; a URL's last letters, or a header, say what goes wrong.
 struct Service {
     content: PathBuf,
     is_bypassed: Mutex<bool>,
+    slow: Arc<Slow>,
 }
 
-struct Reader(PathBuf, bool);
+/// Content that does not come before it is let.
+#[derive(Default)]
+struct Slow {
+    awaited: Notify,
+    let_come: Notify,
+}
+
+struct Reader {
+    content: PathBuf,
+    is_corrupt: bool,
+    slow: Option<Arc<Slow>>,
+}
 
 impl VerifiedReader for Reader {
     fn ready(&mut self, at: u64) -> BoxFuture<'_, Result<ByteRange, ReadError>> {
-        Box::pin(async move { Ok(ByteRange::new(at, LENGTH).expect("within")) })
+        Box::pin(async move {
+            if let Some(slow) = &self.slow {
+                slow.awaited.notify_one();
+                slow.let_come.notified().await;
+            }
+            Ok(ByteRange::new(at, LENGTH).expect("within"))
+        })
     }
 
     fn read(&mut self, _: ByteRange) -> BoxFuture<'_, Result<Bytes, ReadError>> {
@@ -44,7 +64,7 @@ impl VerifiedReader for Reader {
 
     fn finish(&mut self, _: Proof) -> BoxFuture<'_, Result<Option<Digest>, ReadError>> {
         let expected = Digest::sha256([7; 32]);
-        let result = if self.1 {
+        let result = if self.is_corrupt {
             Err(ReadError::Corrupt {
                 expected,
                 found: Some(Digest::sha256([8; 32])),
@@ -57,7 +77,7 @@ impl VerifiedReader for Reader {
     }
 
     fn descriptor(&self) -> std::io::Result<OwnedFd> {
-        File::open(&self.0).map(OwnedFd::from)
+        File::open(&self.content).map(OwnedFd::from)
     }
 
     fn sources(&self) -> SourceBytes {
@@ -94,10 +114,15 @@ impl Service {
 
 impl ContentReader for Service {
     fn open<'a>(&'a self, ask: &'a ContentAsk) -> BoxFuture<'a, Result<Opened, OpenError>> {
-        let corrupt = format!("{:?}", ask.headers).contains("x-corrupt");
+        let has = |word: &str| format!("{:?}", ask.headers).contains(word);
+        let reader = Reader {
+            content: self.content.clone(),
+            is_corrupt: has("x-corrupt"),
+            slow: has("x-slow").then(|| Arc::clone(&self.slow)),
+        };
         let opened = Self::describe(ask).map(|description| Opened {
             description,
-            reader: Box::new(Reader(self.content.clone(), corrupt)),
+            reader: Box::new(reader),
         });
         Box::pin(async { opened })
     }
@@ -196,6 +221,7 @@ impl LocalService for Service {
 /// A running door.
 struct Daemon {
     folder: TempDir,
+    slow: Arc<Slow>,
     stop: CancellationToken,
     doors: JoinSet<()>,
     runtime: Runtime,
@@ -212,15 +238,18 @@ impl Daemon {
         let path = folder.path().join("run/s");
         let _inside = runtime.enter();
         let socket = LocalSocket::bind(&path, None).expect("a socket");
+        let slow = Arc::new(Slow::default());
         let service = Service {
             content,
             is_bypassed: Mutex::new(false),
+            slow: Arc::clone(&slow),
         };
         let door = LocalDoor::new(Arc::new(service), Access::default());
         doors.spawn(door.serve(socket, stop.clone()));
         drop(_inside);
         Self {
             folder,
+            slow,
             stop,
             doors,
             runtime,
@@ -229,6 +258,23 @@ impl Daemon {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A `get` that waits for its first bytes, started by a shell that first does `before`.
+    fn begin(&self, before: &str, file: &Path) -> Child {
+        let script = format!("{before} exec \"$@\"");
+        let child = process::Command::new("/bin/sh")
+            .env_clear()
+            .args(["-c", &script, "sh", shown(&cargo_bin("pantala"))])
+            .args(["get", "https://h/f", "--header", "x-slow: 1", "-o"])
+            .arg(file)
+            .arg("--socket")
+            .arg(self.path("run/s"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        self.runtime.block_on(self.slow.awaited.notified());
+        child
     }
 
     fn run(&self, args: &[&str]) -> Assert {
@@ -387,6 +433,36 @@ fn failures_have_codes_of_their_own_and_leave_no_file() {
             "{told}"
         );
         assert!(!file.exists());
+    }
+}
+
+#[test]
+fn a_signal_ends_a_get_in_order_unless_it_was_ignored_from_the_start() {
+    let daemon = Daemon::start();
+    let file = daemon.path("out/f");
+    fs::create_dir(daemon.path("out")).expect("a folder");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let child = daemon.begin("", &file);
+        kill_process(Pid::from_child(&child), signal).expect("it lives");
+        let ended = child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{told}");
+        assert!(
+            told.contains("interrupted") && told.contains("next: "),
+            "{told}"
+        );
+        let left = fs::read_dir(daemon.path("out")).expect("a folder");
+        assert_eq!(left.count(), 0);
+    }
+    // As a script's `&` and `nohup` have it.
+    for (signal, name) in [(Signal::INT, "INT"), (Signal::TERM, "TERM")] {
+        let child = daemon.begin(&format!("trap '' {name};"), &file);
+        kill_process(Pid::from_child(&child), signal).expect("it lives");
+        daemon.slow.let_come.notify_one();
+        let ended = child.wait_with_output().expect("it ends");
+        assert!(ended.status.success(), "{name}: {ended:?}");
+        assert!(fs::read(&file).expect("written") == bytes());
+        fs::remove_file(&file).expect("it is there");
     }
 }
 

@@ -28,6 +28,7 @@ use super::{block_on, client};
 use crate::{
     cli::GetArgs,
     problem::{Exit, Problem},
+    signals::unless_interrupted,
 };
 
 /// What is named.
@@ -154,13 +155,7 @@ fn get_image(client: &Client, args: &GetArgs, image: &ImageName) -> Result<(), P
         Form::Folder => Place::Folder(&args.output),
     };
     let bar = bar::begin();
-    let got = block_on(async {
-        tokio::select! {
-            got = image::get(&ask, place, &bar) => got,
-            // Ended here, so that what is half written goes.
-            problem = interrupted() => Err(problem),
-        }
-    });
+    let got = block_on(interruptible(image::get(&ask, place, &bar)));
     bar.finish_and_clear();
     let report = got?;
     if args.json {
@@ -170,25 +165,14 @@ fn get_image(client: &Client, args: &GetArgs, image: &ImageName) -> Result<(), P
     Ok(())
 }
 
-/// Waits for a signal to end.
-async fn interrupted() -> Problem {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            let exit = tokio::select! {
-                _ = interrupt.recv() => Exit::Interrupted,
-                _ = terminate.recv() => Exit::Terminated,
-            };
-            Problem::new(exit, "interrupted")
-                .next("give the same command again: what came so far is in the daemon's store")
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            Problem::of(Exit::Failed, "waiting for signals", error)
-        }
-    }
+/// A signal ends `getting`, so that what is half written goes.
+async fn interruptible<T>(getting: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let got = unless_interrupted(getting).await;
+    got.map_err(|problem| match problem.exit() {
+        Exit::Interrupted | Exit::Terminated => problem
+            .next("give the same command again: it goes on with what is in the daemon's store"),
+        _ => problem,
+    })
 }
 
 fn get_file(client: &Client, args: &GetArgs, wanted: &Wanted) -> Result<(), Problem> {
@@ -211,10 +195,10 @@ fn get_file(client: &Client, args: &GetArgs, wanted: &Wanted) -> Result<(), Prob
         bar.set_position(now.copied);
         bar.set_message(sources(now.sources));
     };
-    let finished = block_on(async {
+    let finished = block_on(interruptible(async {
         let finished = client.get(request, output, &mut progress).await;
         finished.map_err(|error| Problem::of_daemon("getting the content failed", error))
-    });
+    }));
     bar.finish_and_clear();
     let how = report::How {
         is_part,

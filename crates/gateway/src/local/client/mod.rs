@@ -345,7 +345,14 @@ impl<'a> Sink<'a> {
 
     async fn publish(self, length: u64) -> Result<(), ClientError> {
         match self {
-            Self::File(target) => Ok(blocking(move || target.publish(length)).await?),
+            Self::File(target) => {
+                // What takes long comes first: whoever drops this meanwhile leaves nothing behind.
+                let file = target.file();
+                blocking(move || file.sync_all())
+                    .await
+                    .map_err(ClientError::Copy)?;
+                Ok(blocking(move || target.publish(length)).await?)
+            }
             Self::Stream(writer) => writer.flush().await.map_err(ClientError::Copy),
             Self::None => Ok(()),
         }
