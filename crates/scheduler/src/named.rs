@@ -150,16 +150,19 @@ impl Claims {
     }
 }
 
-/// An importer of an earlier scheduler, and whose voices made that believed: one, or two if it was never met.
+/// An importer of an earlier scheduler, and who said so: the first few.
 struct Told {
     host: HostId,
-    by: HostId,
-    first: Option<HostId>,
+    by: Vec<HostId>,
 }
 
 impl Told {
-    fn hosts(&self) -> impl Iterator<Item = HostId> {
-        [self.host, self.by].into_iter().chain(self.first)
+    const VOICES_MAX: usize = 8;
+
+    fn hear(&mut self, by: HostId) {
+        if self.by.len() < Self::VOICES_MAX && !self.by.contains(&by) {
+            self.by.push(by);
+        }
     }
 }
 
@@ -196,7 +199,12 @@ impl Named {
     /// `by` says that `host` was an importer of `task`. Whether that is news and believed: `host` was met, or another said
     /// the same.
     pub(crate) fn told(&mut self, (task, host): (TaskId, HostId), by: HostId) -> bool {
-        if self.of(&task).any(|named| named == host) {
+        let told = self.told.of.get_mut(&task).into_iter().flatten();
+        if let Some(told) = told.into_iter().find(|told| told.host == host) {
+            told.hear(by);
+            return false;
+        }
+        if self.own.of(&task).contains(&host) {
             return false;
         }
         let first = match self.met.contains(&host) {
@@ -209,19 +217,30 @@ impl Named {
         let (told, _) = self.told.entry(task);
         let is_kept = told.len() < Self::TOLD_MAX;
         if is_kept {
-            told.push(Told { host, by, first });
+            let by = first.into_iter().chain([by]).collect();
+            told.push(Told { host, by });
         }
         is_kept
     }
 
-    /// Hosts were thrown out: nothing that they signed counts, nor anything that they said of others.
+    /// Hosts were thrown out: nothing that they signed counts, nor anything that they said of others. What others said too,
+    /// and who was met, stays: their word is not worth less.
     pub(crate) fn forget(&mut self, is_gone: impl Fn(&HostId) -> bool) {
         self.own.forget(&is_gone);
-        for told in self.told.of.values_mut() {
-            told.retain(|told| !told.hosts().any(|host| is_gone(&host)));
-        }
         self.claims.forget(&is_gone);
         self.met.retain(|host| !is_gone(host));
+        for (task, told) in &mut self.told.of {
+            told.retain_mut(|told| {
+                told.by.retain(|by| !is_gone(by));
+                let is_kept =
+                    !is_gone(&told.host) && (self.met.contains(&told.host) || told.by.len() > 1);
+                if let ([voice], false) = (&told.by[..], is_kept || is_gone(&told.host)) {
+                    // It waits for a second voice again.
+                    self.claims.first_voice((*task, told.host), *voice);
+                }
+                is_kept
+            });
+        }
     }
 
     fn told_of(&self, task: &TaskId) -> impl Iterator<Item = HostId> {
@@ -323,9 +342,31 @@ mod tests {
         assert!(named.told((task, host(4)), other), "the second voice");
         assert!(!named.told((task, host(5)), gone), "the first voice");
         named.forget(|host| *host == gone);
-        assert_eq!(named.of(&task).collect::<Vec<_>>(), [other]);
+        assert_eq!(named.of(&task).collect::<Vec<_>>(), [other, host(3)]);
         assert!(!named.told((task, host(5)), other), "it is the first again");
         assert!(!named.told((task, gone), other), "it was not met");
         assert!(named.told((task, host(5)), third));
+        assert!(
+            named.told((task, host(4)), third),
+            "the other's voice counts on"
+        );
+    }
+
+    #[test]
+    fn a_name_that_others_told_too_outlives_who_told_it_first() {
+        let task = TaskId::from_bytes([0; 32]);
+        let host = |byte| HostId::from_bytes([byte; 32]);
+        let [first, importer] = [9, 40].map(host);
+        let mut named = Named::default();
+        assert!(!named.told((task, importer), first));
+        assert!(named.told((task, importer), host(1)), "two voices");
+        for teller in 0..20 {
+            assert!(!named.told((task, importer), host(teller)), "it is no news");
+        }
+        let left = |named: &Named| named.of(&task).count();
+        named.forget(|host| *host == first);
+        assert_eq!(left(&named), 1, "many told of it");
+        named.forget(|host| *host == importer);
+        assert_eq!(left(&named), 0);
     }
 }
