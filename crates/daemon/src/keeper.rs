@@ -8,7 +8,7 @@ use std::{
 };
 
 use control::{CallError, ControlClient};
-use identity::{EnrolAnswer, Links, Renewals};
+use identity::{EnrolAnswer, Identity, Links, Renewals};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
@@ -63,7 +63,7 @@ impl Keeper {
                 () = stop.cancelled() => return,
                 Ok(()) = revocations.changed() => self.heard().await,
                 Ok(()) = seeds.changed() => {
-                    self.save();
+                    self.save(&self.links.identity());
                     self.events.tell(Event::Seeds).await;
                 }
                 Ok(()) = self.clients.changed() => {}
@@ -79,7 +79,7 @@ impl Keeper {
 
     /// Somebody was thrown out: the list is kept, then the links to it end.
     async fn heard(&self) {
-        self.save();
+        self.save(&self.links.identity());
         self.events.tell(Event::Revoked).await;
         let me = self.links.identity().host();
         if self.links.is_revoked(me) {
@@ -96,7 +96,6 @@ impl Keeper {
                 let identity = self.links.identity();
                 info!(until = ?identity.expires_at(), "the certificate is renewed");
                 renewals.succeeded(identity.renew_at(), now);
-                self.save();
             }
             Err(cause) => {
                 renewals.failed(now);
@@ -123,6 +122,8 @@ impl Keeper {
             revocations: answer.revocations,
         };
         let identity = self.links.identity().renewed(&answer, now)?;
+        // Before anybody is shown it: others must not know a newer certificate of this host than it has after a crash.
+        self.save(&identity);
         if self.links.adopt(identity) {
             Ok(())
         } else {
@@ -130,9 +131,9 @@ impl Keeper {
         }
     }
 
-    /// Puts the identity as it is now on disk. What could not be saved is used all the same.
-    fn save(&self) {
-        let saved = tokio::task::block_in_place(|| self.links.identity().save(&self.dir));
+    /// Puts `identity` on disk. What could not be saved is used all the same.
+    fn save(&self, identity: &Identity) {
+        let saved = tokio::task::block_in_place(|| identity.save(&self.dir));
         if let Err(cause) = saved {
             warn!(
                 error = &cause as &dyn Error,

@@ -83,10 +83,10 @@ impl Identity {
         text.push_str(&pem::write("CERTIFICATE", self.authority.der()));
         lock.write(REVOCATIONS_FILE, self.revocations.as_bytes())?;
         lock.write(CERTIFICATE_FILE, text.as_bytes())?;
-        self.seeds.save(&lock)
+        self.seeds.write(&lock)
     }
 
-    /// This identity with the certificate and revocations of an answer to a renewal.
+    /// This identity with the certificate and revocations of an answer to a renewal, to be saved.
     ///
     /// Errors: [`AnswerError`]; this identity goes on as it is.
     pub fn renewed(&self, answer: &EnrolAnswer, now: SystemTime) -> Result<Self, AnswerError> {
@@ -95,7 +95,7 @@ impl Identity {
         if !next.revocations.is_newer_than(&self.revocations) {
             next.revocations = self.revocations.clone();
         }
-        Ok(next)
+        Ok(next.with_seeds(self.seeds.clone()))
     }
 
     /// This identity with a newer list of revocations, to be saved.
@@ -105,6 +105,12 @@ impl Identity {
             self.revocations = list;
         }
         self
+    }
+
+    /// This identity with the seeds that are known in `dir`, for a host whose certificate is made anew at each start.
+    pub fn with_seeds_in(self, dir: &Path) -> Result<Self, LoadError> {
+        let seeds = Seeds::load(&PrivateDir::open_or_create(dir)?, &self.authority);
+        Ok(self.with_seeds(seeds))
     }
 
     /// This identity with the seeds that are known now, to be saved.

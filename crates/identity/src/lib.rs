@@ -61,7 +61,7 @@ pub use node_key::{NodeKey, verify};
 pub use renewals::Renewals;
 pub use revocation::{RevocationError, RevocationList};
 pub use role::{ParseRoleError, Role, Roles};
-pub use seeds::{PassedOnError, Seeds};
+pub use seeds::{PassedOnError, SeedCertificate, Seeds};
 pub use tls::install_provider;
 pub use token::{JoinToken, ParseTokenError, TokenId};
 pub use token_store::{MintError, MintedToken, RedeemError, TokenInfo, TokenStore};

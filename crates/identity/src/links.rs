@@ -26,7 +26,7 @@ use crate::{
     names,
     revocation::{RevocationError, RevocationList},
     role::Role,
-    seeds::{PassedOnError, Seeds},
+    seeds::{PassedOnError, SeedCertificate, Seeds},
     tls::OwnSide,
 };
 
@@ -399,10 +399,9 @@ impl Links {
     }
 
     /// The certificate that tells that `host` is, or was, a seed, to be passed on with its word while it is valid.
-    pub fn certificate_of(&self, host: &HostId) -> Option<Vec<u8>> {
+    pub fn certificate_of(&self, host: &HostId) -> Option<SeedCertificate> {
         let seeds = self.0.seeds.borrow();
-        let certificate = seeds.valid_certificate_of(host, self.late());
-        certificate.map(<[u8]>::to_vec)
+        seeds.valid_certificate_of(host, self.late())
     }
 
     /// The hosts that are seeds now, as [`Links::is_seed`] has it.

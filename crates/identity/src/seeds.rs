@@ -6,6 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -26,7 +28,23 @@ const SEEDS_FILE: &str = "seeds";
 /// The newest certificates of hosts that are seeds, and of those that were, until they expire. Bounded: beyond [`Seeds::MAX`]
 /// the one that was made first is forgotten.
 #[derive(Clone, Debug, Default)]
-pub struct Seeds(BTreeMap<HostId, Leaf>);
+pub struct Seeds(BTreeMap<HostId, Arc<Leaf>>);
+
+/// The certificate of a host that is, or was, a seed, to be passed on. Clones share its bytes.
+#[derive(Clone, Debug)]
+pub struct SeedCertificate(Arc<Leaf>);
+
+impl AsRef<[u8]> for SeedCertificate {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.der
+    }
+}
+
+impl PartialEq for SeedCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.der == other.0.der
+    }
+}
 
 /// Why a certificate that was passed on is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +81,7 @@ impl Seeds {
     pub(crate) fn learn(&mut self, leaf: &Leaf) -> bool {
         let is_news = self.is_news(leaf);
         if is_news {
-            self.0.insert(leaf.host, leaf.clone());
+            self.0.insert(leaf.host, Arc::new(leaf.clone()));
         }
         if self.0.len() > Self::MAX
             && let Some((first, _)) = self.0.iter().min_by_key(|(_, leaf)| leaf.issued_at)
@@ -110,9 +128,13 @@ impl Seeds {
     }
 
     /// The same, while it is valid.
-    pub(crate) fn valid_certificate_of(&self, host: &HostId, at: SystemTime) -> Option<&[u8]> {
+    pub(crate) fn valid_certificate_of(
+        &self,
+        host: &HostId,
+        at: SystemTime,
+    ) -> Option<SeedCertificate> {
         let valid = self.0.get(host).filter(|leaf| at <= leaf.expires_at);
-        valid.map(|leaf| &*leaf.der)
+        valid.map(|leaf| SeedCertificate(Arc::clone(leaf)))
     }
 
     /// All of them.
@@ -129,7 +151,7 @@ impl Seeds {
     /// Those that are not in `before`.
     pub fn news_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a [u8]> {
         let is_news =
-            |(host, leaf): &(&HostId, &Leaf)| before.certificate_of(host) != Some(&*leaf.der);
+            |(host, leaf): &(&HostId, &Arc<Leaf>)| before.certificate_of(host) != Some(&*leaf.der);
         self.0.iter().filter(is_news).map(|(_, leaf)| &*leaf.der)
     }
 
@@ -144,7 +166,7 @@ impl Seeds {
                 && authority.vouches_for(&leaf, leaf.expires_at)
             {
                 // Made in whatever order: also a certificate that ended a role is kept.
-                seeds.0.insert(leaf.host, leaf);
+                seeds.0.insert(leaf.host, Arc::new(leaf));
             }
         }
         while seeds.0.len() > Self::MAX {
@@ -153,7 +175,12 @@ impl Seeds {
         seeds
     }
 
-    pub(crate) fn save(&self, to: &Locked<'_>) -> Result<(), LoadError> {
+    /// Writes them into `dir`, which is a host's.
+    pub fn save(&self, dir: &Path) -> Result<(), LoadError> {
+        self.write(&PrivateDir::open_or_create(dir)?.lock()?)
+    }
+
+    pub(crate) fn write(&self, to: &Locked<'_>) -> Result<(), LoadError> {
         let mut text = String::new();
         for der in self.certificates() {
             text.push_str(&pem::write("CERTIFICATE", der));

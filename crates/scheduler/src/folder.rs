@@ -1,7 +1,11 @@
 //! The authority's folder, watched: a host that `pantala host revoke` throws out there is out at once, whether the
-//! scheduler was asked or not.
+//! scheduler was asked or not. And what a restart must not forget of seeds, kept beside the scheduler's own key.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::{net::unix::pipe, task::spawn_blocking, time::sleep};
@@ -39,7 +43,7 @@ impl Watch {
 }
 
 /// Takes in what is revoked in `dir` by whomever, until `stop`.
-pub(crate) async fn watch(office: Office, dir: std::path::PathBuf, stop: CancellationToken) {
+pub(crate) async fn watch(office: Office, dir: PathBuf, stop: CancellationToken) {
     let watch = Watch::new(&dir);
     if let Err(error) = &watch {
         tracing::warn!(%error, "the authority's folder cannot be watched: it is looked at now and then");
@@ -62,6 +66,28 @@ pub(crate) async fn watch(office: Office, dir: std::path::PathBuf, stop: Cancell
             () = stop.cancelled() => return,
             () = changed => {}
             () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Puts who is a seed into `dir` whenever that changes, until `stop`. A scheduler that forgot that a role ended would tell of
+/// an older certificate of that host again.
+pub(crate) async fn keep_seeds(office: Office, dir: PathBuf, stop: CancellationToken) {
+    let mut seeds = office.links.seeds();
+    loop {
+        tokio::select! {
+            biased;
+            Ok(()) = seeds.changed() => {}
+            () = stop.cancelled() => return,
+        }
+        let (known, dir) = (seeds.borrow_and_update().clone(), dir.clone());
+        match spawn_blocking(move || known.save(&dir)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "who is a seed was not saved");
+            }
+            Err(_) => return,
         }
     }
 }

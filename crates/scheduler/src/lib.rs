@@ -3,8 +3,8 @@
 //! [`Scheduler::start`] opens one port. Links come in (`door`), each in a task of its own; what hosts say goes through one
 //! bounded queue to the task that owns the brain (`owner`), and what the brain decides goes into one bounded queue per
 //! host. A host that does not empty its queue loses its stream: nobody waits for it. Certificates, tokens and
-//! revocations are made from the authority's directory (`office`), the only thing on disk here; everything about the
-//! swarm is told anew by the hosts after a restart.
+//! revocations are made from the authority's directory (`office`). Beside that, only the certificates of seeds are on disk
+//! (`folder`), and may be lost; everything else about the swarm is told anew by the hosts after a restart.
 
 mod config;
 mod convert;

@@ -83,10 +83,11 @@ impl Scheduler {
         let lifetime = config.certificate_lifetime;
         let loaded = spawn_blocking(move || -> Result<_, StartError> {
             let ca = ClusterCa::load_or_create(&dir, &cluster)?.with_lifetime(lifetime);
-            let key = NodeKey::load_or_create(&dir.join("host"))?;
+            let own = dir.join("host");
+            let key = NodeKey::load_or_create(&own)?;
             let roles = Roles::from(Role::Scheduler);
             let identity = ca.identity_for(&key, roles, SystemTime::now())?;
-            Ok((Arc::new(ca), identity))
+            Ok((Arc::new(ca), identity.with_seeds_in(&own)?))
         });
         let (ca, identity) = loaded.await.map_err(|_| StartError::Runtime)??;
         let address = config.listen;
@@ -115,6 +116,8 @@ impl Scheduler {
             metrics.clone(),
             stop.clone(),
         ));
+        let dir = config.ca_dir.join("host");
+        tasks.spawn(folder::keep_seeds(office.clone(), dir, stop.clone()));
         let dir = config.ca_dir.clone();
         tasks.spawn(folder::watch(office.clone(), dir, stop.clone()));
         let door = Door {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use identity::{Links, Seeds};
+use identity::{Links, SeedCertificate, Seeds};
 use swarm::HostNo;
 use types::{HostId, TaskId};
 use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
@@ -26,7 +26,7 @@ pub(super) struct LinkHandle {
     /// Tasks whose seal the remote got from us.
     sealed: BTreeSet<TaskId>,
     /// Certificates of seeds that the remote got from us. Bounded as those are.
-    shown: BTreeMap<HostId, Vec<u8>>,
+    shown: BTreeMap<HostId, SeedCertificate>,
 }
 
 impl LinkHandle {
@@ -215,7 +215,7 @@ impl Peers {
         if link.shown.get(&signer) == Some(&certificate) {
             return;
         }
-        let message = Message::Certificate(Bytes::from(certificate.clone()));
+        let message = Message::Certificate(Bytes::from_owner(certificate.clone()));
         if link.sender.try_send(&message).is_ok() {
             if link.shown.len() >= Seeds::MAX {
                 link.shown.clear();

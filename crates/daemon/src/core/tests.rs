@@ -367,7 +367,8 @@ impl Host {
 
     /// What tells others that this one is a seed.
     fn certificate(&self) -> Vec<u8> {
-        self.links.certificate_of(&self.id).expect("it is a seed")
+        let certificate = self.links.certificate_of(&self.id);
+        certificate.expect("it is a seed").as_ref().to_vec()
     }
 
     fn as_neighbour(&self) -> Neighbour {

@@ -125,7 +125,7 @@ fn saved(cluster: &Cluster, dir: &std::path::Path) -> Identity {
     let key = NodeKey::load_or_create(dir).expect("a key");
     let identity = cluster
         .ca
-        .identity_for(&key, Role::Daemon.into(), SystemTime::now());
+        .identity_for(&key, Role::Seed.into(), SystemTime::now());
     let identity = identity.expect("a certificate");
     identity.save(dir).expect("saved");
     identity
@@ -166,8 +166,12 @@ async fn a_certificate_is_renewed_again_and_again_over_one_stream_whatever_fails
         metrics: Metrics::default(),
         seed: 7,
     };
+    let mut shown = links.seeds();
     running.spawn(session.run(stop.child_token()));
     running.spawn(keeper.run(stop.child_token()));
+    shown.changed().await.expect("a newer certificate");
+    let kept = Identity::load(&dir).expect("readable").expect("there");
+    assert!(kept.expires_at() > began_with, "shown before it was kept");
     for _ in 0..3 {
         renewed.recv().await.expect("another certificate");
     }

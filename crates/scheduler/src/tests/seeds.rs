@@ -82,6 +82,24 @@ async fn who_joins_after_a_seed_left_is_told_of_it_until_it_is_none_or_was_throw
 }
 
 #[tokio::test]
+async fn a_role_that_ended_stays_so_after_a_restart_whatever_older_certificate_is_shown() {
+    let cluster = Cluster::new("reborn");
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    let as_seed = cluster.host(Role::Seed);
+    drop(Host::join(&as_seed, &scheduler, Inventory::default()).await);
+    let plain = cluster.again(&as_seed, (Role::Daemon, Duration::from_secs(5)));
+    drop(Host::join(&plain, &scheduler, Inventory::default()).await);
+    scheduler.stop().await;
+
+    let scheduler = start(&cluster, "127.0.0.1:0").await;
+    // It, or whoever has its key, comes with what it had before.
+    drop(Host::join(&as_seed, &scheduler, Inventory::default()).await);
+    let (_late, of_late) = newcomer(&cluster, &scheduler).await;
+    assert!(!of_late.is_seed(&as_seed.host()));
+    scheduler.stop().await;
+}
+
+#[tokio::test]
 async fn an_importer_that_is_thrown_out_is_named_to_nobody_any_more() {
     let cluster = Cluster::new("unnamed");
     let scheduler = start(&cluster, "127.0.0.1:0").await;

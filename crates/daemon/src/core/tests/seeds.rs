@@ -130,7 +130,9 @@ async fn a_certificate_without_the_role_that_the_scheduler_tells_of_ends_a_seeds
     let plain = cluster.again(&identity, (Role::Daemon, Duration::from_secs(5)));
     assert!(links.adopt(plain));
     let as_none = links.certificate_of(&seed).expect("it was one");
-    let told = vec![as_none, as_seed];
+    let told = [as_none, as_seed]
+        .map(|told| told.as_ref().to_vec())
+        .to_vec();
     host.told(SchedulerMessage::Certificates(told)).await;
     hears(&host.links, &seed, false).await;
     host.stop.cancel();
@@ -147,7 +149,8 @@ async fn has_heard_all(cluster: &Cluster, host: &Host) {
 fn certified(identity: &Identity) -> (Vec<u8>, HostId) {
     let links = Links::new(identity.clone());
     let certificate = links.certificate_of(&identity.host());
-    (certificate.expect("it is a seed"), identity.host())
+    let certificate = certificate.expect("it is a seed");
+    (certificate.as_ref().to_vec(), identity.host())
 }
 
 /// The word of `identity` for all pieces of what `web` serves.
@@ -186,8 +189,8 @@ async fn words_of_who_is_no_seed_in_an_older_store_are_shown_to_nobody() {
             content.put_segment(word, |_| false).expect("about this");
         }
         let known = Links::new(identity.clone()).certificate_of(&identity.host());
-        host.told(SchedulerMessage::Certificates(known.into_iter().collect()))
-            .await;
+        let known = known.iter().map(|known| known.as_ref().to_vec()).collect();
+        host.told(SchedulerMessage::Certificates(known)).await;
         hears(&host.links, &identity.host(), role == Role::Seed).await;
         let all = spec.layout.piece_count();
         let shows = |pieces: u32| pieces == if role == Role::Seed { all } else { 0 };

@@ -163,7 +163,7 @@ async fn a_change_of_seeds_is_told_in_one_message_of_what_they_vouch_for() {
     let [bad, good, other] = [(); 3].map(|()| cluster.host(Role::Seed));
     let meet = |seed: &identity::Identity| {
         let told = Links::new(seed.clone()).certificate_of(&seed.host());
-        let told = host.links.learn_certificate(&told.expect("a seed"));
+        let told = host.links.learn_certificate(told.expect("a seed").as_ref());
         assert!(told.expect("it is genuine"));
     };
     [&bad, &good].iter().for_each(|seed| meet(seed));
