@@ -97,7 +97,7 @@ impl Shared {
             let mut entries = self.entries();
             for task in tasks {
                 if let Some(entry) = entries.get_mut(*task)
-                    && !entry.is_leased()
+                    && !entry.is_in_use()
                     && !entry.going
                 {
                     entry.going = true;

@@ -1,4 +1,4 @@
-//! A content in somebody's hands: its lease, its names, what was signed about it.
+//! A content in somebody's hands: the handle on it, its names, what was signed about it.
 
 use std::{
     fs::File,
@@ -51,8 +51,8 @@ pub enum CompleteError {
 
 impl Content {
     /// The caller holds the lock of the entries, so that no removal comes between.
-    pub(crate) fn lease(shared: &Arc<Shared>, live: &Arc<Live>) -> Self {
-        live.leases.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn handle(shared: &Arc<Shared>, live: &Arc<Live>) -> Self {
+        live.handles.fetch_add(1, Ordering::AcqRel);
         Self {
             live: Arc::clone(live),
             shared: Arc::clone(shared),
@@ -243,7 +243,7 @@ impl Content {
         Ok(())
     }
 
-    /// For noting completion later, without a lease: a content that is removed meanwhile is simply not noted.
+    /// For noting completion later, without a handle: a content that is removed meanwhile is simply not noted.
     pub fn noting(&self) -> Noting {
         Noting {
             live: Arc::clone(&self.live),
@@ -378,7 +378,7 @@ impl Noting {
             let entry = entries.get(self.live.task).filter(|entry| !entry.going);
             let live = entry.and_then(|entry| entry.live.as_ref());
             match live.filter(|live| Arc::ptr_eq(live, &self.live)) {
-                Some(live) => Content::lease(&self.shared, live),
+                Some(live) => Content::handle(&self.shared, live),
                 None => return Ok(false),
             }
         };
@@ -400,19 +400,19 @@ pub enum NoteError {
 
 impl Clone for Content {
     fn clone(&self) -> Self {
-        // There is a lease already, so no removal can come between.
-        Self::lease(&self.shared, &self.live)
+        // There is a handle already, so no removal can come between.
+        Self::handle(&self.shared, &self.live)
     }
 }
 
 impl Drop for Content {
     fn drop(&mut self) {
-        // From one to none only under the lock of the entries, so that a removal sees either a lease or none.
+        // From one to none only under the lock of the entries, so that a removal sees either a handle or none.
         let last = self
             .live
-            .leases
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |leases| {
-                (leases > 1).then(|| leases - 1)
+            .handles
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |handles| {
+                (handles > 1).then(|| handles - 1)
             });
         if last.is_err() {
             self.shared.released(&self.live);

@@ -77,7 +77,7 @@ pub(crate) struct Live {
     /// The same file, opened to read only, once somebody asked for it.
     pub(crate) reader: OnceLock<Arc<File>>,
     /// Handles that exist. Leaves zero only under the lock of the entries.
-    pub(crate) leases: AtomicUsize,
+    pub(crate) handles: AtomicUsize,
     pub(crate) state: Mutex<State>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct State {
     /// Changes were taken for a commit that is not over: the index does not have them yet, so nothing may be loaded
     /// from it in place of this.
     pub(crate) in_flight: bool,
-    /// Bytes set aside for pieces to come. Given back with the last lease.
+    /// Bytes set aside for pieces to come. Given back with the last handle.
     pub(crate) reserved: ByteCount,
     /// How often a mark was taken back: tells a reader that what it just read may be a hole.
     pub(crate) voids: u64,
@@ -131,7 +131,7 @@ impl Live {
             layout: loaded.marks.layout(),
             file,
             reader: OnceLock::new(),
-            leases: AtomicUsize::new(0),
+            handles: AtomicUsize::new(0),
             state: Mutex::new(State {
                 marks: loaded.marks,
                 claimed: BTreeSet::new(),
@@ -160,15 +160,15 @@ impl Entry {
         }
     }
 
-    pub(crate) fn is_leased(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         self.live
             .as_ref()
-            .is_some_and(|live| live.leases.load(Ordering::Acquire) > 0)
+            .is_some_and(|live| live.handles.load(Ordering::Acquire) > 0)
     }
 
     /// Whether it is of no use: nobody holds it, nobody asked to keep it, and not one byte of it came.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.is_leased()
+        !self.is_in_use()
             && !self.record.pinned
             && self.record.layout.length() > ByteCount::ZERO
             && self.held() == ByteCount::ZERO
@@ -179,7 +179,7 @@ impl Entry {
         let Some(live) = &self.live else { return };
         let state = live.state.lock();
         let idle =
-            live.leases.load(Ordering::Acquire) == 0 && !state.is_dirty() && !state.in_flight;
+            live.handles.load(Ordering::Acquire) == 0 && !state.is_dirty() && !state.in_flight;
         drop(state);
         if idle && !self.going {
             self.live = None;
@@ -306,8 +306,8 @@ impl Shared {
         reserved.map_err(|limit: Limit| DiskError::NoSpace { wanted, limit })
     }
 
-    /// A lease on a content that is there. A content whose marks or file cannot be understood is removed.
-    pub(crate) fn lease(self: &Arc<Self>, task: TaskId) -> Result<Option<Content>, DiskError> {
+    /// A handle on a content that is there. A content whose marks or file cannot be understood is removed.
+    pub(crate) fn handle(self: &Arc<Self>, task: TaskId) -> Result<Option<Content>, DiskError> {
         loop {
             let (layout, loaded) = {
                 let entries = self.entries.lock();
@@ -317,7 +317,7 @@ impl Shared {
                     Some(Entry {
                         live: Some(live), ..
                     }) => {
-                        return Ok(Some(Content::lease(self, live)));
+                        return Ok(Some(Content::handle(self, live)));
                     }
                     Some(entry) => (entry.record.layout, entry.loaded),
                 }
@@ -353,7 +353,7 @@ impl Shared {
                 entry.live = Some(Arc::clone(&live));
                 entry.loaded = next;
                 entries.loads = next;
-                return Ok(Some(Content::lease(self, &live)));
+                return Ok(Some(Content::handle(self, &live)));
             }
         }
     }
@@ -367,7 +367,7 @@ impl Shared {
     /// A handle of `live` goes, which was the last one when it looked.
     pub(crate) fn released(&self, live: &Arc<Live>) {
         let mut entries = self.entries.lock();
-        if live.leases.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if live.handles.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
         let unused = std::mem::take(&mut live.state.lock().reserved);

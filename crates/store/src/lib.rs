@@ -14,7 +14,7 @@
 //!   bytes below it may change.
 //!
 //! Everything here blocks; callers use a blocking pool. The store decides nothing about *what* to evict: it lists what
-//! nobody holds a lease on ([`Store::make_room`]) and removes what it is told. Every failure of the disk is a
+//! nobody has a handle on ([`Store::make_room`]) and removes what it is told. Every failure of the disk is a
 //! [`DiskError`], after which a caller may go on without the store, streaming.
 
 #![cfg_attr(

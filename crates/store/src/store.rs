@@ -100,7 +100,7 @@ pub struct ContentInfo {
     /// tell: of an older release, or of many signers.
     pub vouchers: Option<Vec<HostId>>,
     /// Whether a handle on it exists.
-    pub leased: bool,
+    pub in_use: bool,
 }
 
 /// How much there is and may be.
@@ -181,7 +181,7 @@ impl Store {
         }
         self.shared.check_open()?;
         loop {
-            if let Some(content) = self.shared.lease(new.task)? {
+            if let Some(content) = self.shared.handle(new.task)? {
                 return existing(content, &new);
             }
             // From here on no removal of the same name is under way.
@@ -198,7 +198,7 @@ impl Store {
                 .into());
             }
             let live = Arc::new(self.begin(&new)?);
-            let content = Content::lease(&self.shared, &live);
+            let content = Content::handle(&self.shared, &live);
             let mut entry = Entry::new(record(&new));
             entry.dirty = true;
             entry.live = Some(live);
@@ -228,9 +228,9 @@ impl Store {
         Ok(live)
     }
 
-    /// A lease on the content of `task`. One that was damaged beyond use is removed, and none.
+    /// A handle on the content of `task`. One that was damaged beyond use is removed, and none.
     pub fn content(&self, task: TaskId) -> Result<Option<Content>, DiskError> {
-        self.shared.lease(task)
+        self.shared.handle(task)
     }
 
     /// The task whose public content has this digest: by first or second name. What is private is found by its task alone.
@@ -305,7 +305,7 @@ impl Store {
         if short == ByteCount::ZERO {
             return Ok(ByteCount::ZERO);
         }
-        let candidates = self.infos(|entry| !entry.is_leased());
+        let candidates = self.infos(|entry| !entry.is_in_use());
         let chosen = choose(&candidates, short);
         let (freed, removed) = self.shared.remove(&chosen)?;
         tracing::info!(
@@ -445,6 +445,6 @@ fn info(task: TaskId, entry: &mut Entry) -> ContentInfo {
             .unwrap_or(SystemTime::UNIX_EPOCH),
         complete: record.complete,
         vouchers: record.vouchers.clone(),
-        leased: entry.is_leased(),
+        in_use: entry.is_in_use(),
     }
 }

@@ -98,7 +98,7 @@ fn holds(content: &Content) -> Vec<u32> {
     content.have().iter().map(|piece| piece.0).collect()
 }
 
-fn lease(store: &Store, number: u8) -> Content {
+fn handle(store: &Store, number: u8) -> Content {
     store
         .content(task(number))
         .expect("readable")

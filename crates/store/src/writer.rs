@@ -51,7 +51,7 @@ pub enum WriteError {
 }
 
 /// Writes one piece. Dropped before [`PieceWriter::finish`], nothing is marked and its room is given back. It holds a
-/// lease on its content.
+/// handle on its content.
 pub struct PieceWriter {
     content: Content,
     piece: PieceIndex,
@@ -205,7 +205,7 @@ impl Drop for PieceWriter {
         }
         let mut state = live.state.lock();
         state.claimed.remove(&self.piece);
-        // Kept for the next writer; given back with the last lease.
+        // Kept for the next writer; given back with the last handle.
         state.reserved = state.reserved.saturating_add(self.range.length());
     }
 }

@@ -153,7 +153,7 @@ impl Doors {
 fn sweep(store: &Store) -> (Freed, Vec<TaskId>) {
     let now = SystemTime::now();
     let may_go = |info: &ContentInfo| {
-        !info.pinned && !info.leased && info.held > ByteCount::ZERO && unused(info, now) >= KEPT_FOR
+        !info.pinned && !info.in_use && info.held > ByteCount::ZERO && unused(info, now) >= KEPT_FOR
     };
     let mut freed = Freed {
         entries: 0,
@@ -183,7 +183,7 @@ fn is_listed(visibility: Visibility, listed: Listed) -> bool {
 /// Whether it is worth a row: what never came goes with the store's next commit.
 fn is_something(info: &ContentInfo) -> bool {
     let has_bytes = info.held > ByteCount::ZERO || info.layout.length() == ByteCount::ZERO;
-    has_bytes || info.leased || info.pinned
+    has_bytes || info.in_use || info.pinned
 }
 
 fn unused(info: &ContentInfo, now: SystemTime) -> Duration {

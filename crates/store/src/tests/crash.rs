@@ -156,7 +156,7 @@ fn uncommitted_marks_are_lost_and_their_blocks_given_back() {
     let before = content.live.file.metadata().expect("there").blocks();
     crash(store, content);
     let store = open(&dir);
-    let content = lease(&store, 1);
+    let content = handle(&store, 1);
     assert_eq!(holds(&content), [0]);
     assert_eq!(
         read(&content, 0).expect("held"),
@@ -200,7 +200,7 @@ fn after_an_unclean_boot_each_piece_is_hashed_before_its_first_use() {
 
     let (store, recovery) = after_reboot(&dir);
     assert!(recovery.unclean && recovery.recheck);
-    let content = lease(&store, 1);
+    let content = handle(&store, 1);
     assert_eq!(store.counters().rehashed, ByteCount::ZERO);
     assert_eq!(
         read(&content, 1).expect("sound"),
@@ -231,16 +231,16 @@ fn doubt_outlives_a_clean_restart_until_each_piece_was_hashed() {
     store.commit().expect("committed");
     crash(store, content);
     let (store, _) = after_reboot(&dir);
-    read(&lease(&store, 1), 0).expect("sound");
+    read(&handle(&store, 1), 0).expect("sound");
     store.close().expect("closed");
     drop(store);
     flip(&dir, 1, 3);
     let (store, recovery) = after_reboot(&dir);
     assert!(!recovery.unclean && !recovery.recheck);
-    read(&lease(&store, 1), 0).expect("believed");
+    read(&handle(&store, 1), 0).expect("believed");
     assert_eq!(store.counters().rehashed, ByteCount::ZERO);
     assert!(matches!(
-        read(&lease(&store, 1), 3),
+        read(&handle(&store, 1), 3),
         Err(ReadError::Missing(_))
     ));
 }
@@ -254,7 +254,7 @@ fn after_a_clean_end_another_boot_believes_everything() {
     drop(store);
     let (store, recovery) = after_reboot(&dir);
     assert!(!recovery.unclean && !recovery.recheck);
-    lease(&store, 1).verify_run(layout().all()).expect("held");
+    handle(&store, 1).verify_run(layout().all()).expect("held");
     assert_eq!(store.counters().rehashed, ByteCount::ZERO);
 }
 
@@ -277,7 +277,7 @@ fn a_writer_may_have_a_piece_that_rotted_and_only_that() {
     crash(store, content);
     flip(&dir, 1, 0);
     let (store, _) = after_reboot(&dir);
-    let content = lease(&store, 1);
+    let content = handle(&store, 1);
     put(&content, 1, 0);
     assert!(matches!(
         content.writer(PieceIndex(1)),
@@ -315,7 +315,7 @@ fn the_scrub_finds_rot_and_goes_round() {
     );
     let again = store.scrub_step(ByteCount(u64::MAX)).expect("readable");
     assert!(again.finished && again.corrupt.is_empty() && again.pieces == 13);
-    assert_eq!(holds(&lease(&store, 2)), [0, 2, 3, 4]);
+    assert_eq!(holds(&handle(&store, 2)), [0, 2, 3, 4]);
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn after_a_failed_sync_nothing_is_believed() {
     let (store, recovery) = reopen(config(&dir));
     assert!(recovery.unclean && recovery.recheck);
     assert!(matches!(
-        read(&lease(&store, 2), 2),
+        read(&handle(&store, 2), 2),
         Err(ReadError::Missing(_))
     ));
 }
@@ -396,7 +396,7 @@ fn orphans_and_records_without_their_file_are_cleaned_up() {
         );
         assert!(store.content(task(number)).expect("readable").is_none());
     }
-    read(&lease(&store, 4), 0).expect("untouched");
+    read(&handle(&store, 4), 0).expect("untouched");
     drop(store);
     assert_eq!(reopen(config(&dir)).1.lost_files, 0);
 }
@@ -441,7 +441,7 @@ fn a_newer_record_stops_the_start_and_a_damaged_one_goes() {
     let (store, recovery) = reopen(config(&dir));
     assert_eq!((recovery.damaged_records, recovery.contents), (1, 1));
     assert!(!file_of(&dir, 1).exists());
-    read(&lease(&store, 2), 0).expect("untouched");
+    read(&handle(&store, 2), 0).expect("untouched");
 }
 
 #[test]

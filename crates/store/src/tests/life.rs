@@ -259,7 +259,7 @@ fn empty_content_is_one_empty_piece() {
     content.read_at(0, &mut []).expect("nothing");
     store.close().expect("closed");
     drop((content, store));
-    assert!(lease(&open(&dir), 1).is_complete());
+    assert!(handle(&open(&dir), 1).is_complete());
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_voided_content_takes_its_writers_with_it() {
     drop((content, store));
     let store = open(&dir);
     assert_eq!(
-        read(&lease(&store, 1), 0).expect("held"),
+        read(&handle(&store, 1), 0).expect("held"),
         bytes(2, &layout(), PieceIndex(0))
     );
 }
@@ -319,7 +319,7 @@ fn a_removed_content_comes_back_empty() {
     let content = store.create(new(1)).expect("created");
     assert!(content.have().is_empty());
     drop((content, store));
-    assert!(lease(&open(&dir), 1).have().is_empty());
+    assert!(handle(&open(&dir), 1).have().is_empty());
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn the_quota_is_asked_before_the_first_byte() {
     assert_eq!(store.usage().expect("known").reserved, ByteCount::ZERO);
     let second = store
         .create(new(2))
-        .expect("the first one's promise went with its lease");
+        .expect("the first one's promise went with its handle");
     drop(second);
     put_all(&store.create(new(1)).expect("still fits"), 1);
     assert_eq!(room(store.create(new(2))), Limit::Quota);
@@ -102,28 +102,28 @@ fn the_ledger_is_rebuilt_at_the_start() {
 }
 
 #[test]
-fn eviction_takes_what_was_chosen_but_never_what_is_leased() {
+fn eviction_takes_what_was_chosen_but_never_what_is_in_use() {
     let dir = directory();
     let length = layout().length().0;
     let store = limited(&dir, 3 * length);
     for number in 1..=3 {
         put_all(&store.create(new(number)).expect("fits"), number);
     }
-    let leased = lease(&store, 2);
+    let used = handle(&store, 2);
     let mut seen = Vec::new();
     let freed = store
         .make_room(ByteCount(10), |candidates, short| {
             assert_eq!(short, ByteCount(10));
             seen = candidates.iter().map(|info| info.task).collect();
             // Somebody takes the third one while we think.
-            std::mem::forget(lease(&store, 3));
+            std::mem::forget(handle(&store, 3));
             vec![task(1), task(2), task(3), task(77)]
         })
         .expect("committed");
     assert_eq!(seen, [task(1), task(3)]);
     assert_eq!(freed, ByteCount(length));
     assert_eq!(store.list().len(), 2);
-    read(&leased, 0).expect("untouched");
+    read(&used, 0).expect("untouched");
     let unasked = |_: &[crate::ContentInfo], _| panic!("there is room");
     assert_eq!(
         store
@@ -256,8 +256,8 @@ fn a_full_disk_is_a_clear_error_and_heals() {
     store.commit().expect("the index works again");
     drop((content, store));
     let store = open(&tiny.0);
-    assert_eq!(holds(&lease(&store, 1)), [0, 4]);
-    assert_eq!(lease(&store, 1).segments().len(), 3);
+    assert_eq!(holds(&handle(&store, 1)), [0, 4]);
+    assert_eq!(handle(&store, 1).segments().len(), 3);
 }
 
 #[test]

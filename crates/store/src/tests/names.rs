@@ -69,10 +69,10 @@ fn everything_survives_a_restart() {
     let store = open(&dir);
     let after = store.list();
     assert_eq!(after.len(), 1);
-    assert!(before[0].leased && !after[0].leased);
+    assert!(before[0].in_use && !after[0].in_use);
     assert_eq!(
         crate::ContentInfo {
-            leased: true,
+            in_use: true,
             ..after[0].clone()
         },
         before[0]
@@ -82,7 +82,7 @@ fn everything_survives_a_restart() {
     content.set_visibility(Visibility::Public);
     drop(content);
     assert_eq!(store.task_of(sha(1)), Some(task(1)));
-    let content = lease(&store, 1);
+    let content = handle(&store, 1);
     assert_eq!(
         (content.segments(), content.seal()),
         (vec![segment], Some(seal))
@@ -121,7 +121,7 @@ fn who_vouches_is_told_without_opening_the_content() {
 
     let store = open(&dir);
     assert_eq!(store.list()[0].vouchers, one);
-    assert!(!store.list()[0].leased);
+    assert!(!store.list()[0].in_use);
     let forget = |record: &mut crate::record::TaskRecord| record.vouchers = None;
     store.shared.change_record(task(1), forget);
     drop(store);
@@ -129,11 +129,11 @@ fn who_vouches_is_told_without_opening_the_content() {
     // As an older release leaves it.
     let store = open(&dir);
     assert_eq!(vouched(&store), None);
-    drop(lease(&store, 1));
+    drop(handle(&store, 1));
     drop(store);
     let store = open(&dir);
     assert_eq!(vouched(&store), one, "once it was looked at");
-    lease(&store, 1).void_all().expect("voided");
+    handle(&store, 1).void_all().expect("voided");
     assert_eq!(vouched(&store), nobody);
 }
 
@@ -211,7 +211,7 @@ fn segments_are_kept_once_and_the_newer_epoch_wins() {
         assert!(content.put_segment(foreign, |_| false).is_err());
     }
     drop((content, store));
-    let epochs: Vec<_> = lease(&open(&dir), 1)
+    let epochs: Vec<_> = handle(&open(&dir), 1)
         .segments()
         .iter()
         .map(|segment| segment.epoch.0)
