@@ -10,7 +10,7 @@
 //! * `act`: carrying out what a download's brain decided.
 //! * `hear`: everything that happens, and pieces and imports that come in; `links`: links come and go; `said`: what remotes
 //!   say; `cut_off`: hosts that were thrown out.
-//! * `serve`: uploads.
+//! * `serve`: uploads; `stuck`: children that take nothing.
 //! * `seals`: proofs of whole contents and words for them; `doubts`: contents that turned out wrong.
 //! * `vouch`: what others would believe of what is here; `unbelieved`: what came before it could be believed.
 //! * `together`: what hosts do with each other while no scheduler is there.
@@ -40,6 +40,7 @@ mod scheduling;
 mod seals;
 mod serve;
 mod status;
+mod stuck;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
@@ -70,6 +71,7 @@ use looks::Looks;
 use peers::Peers;
 use scheduling::Scheduling;
 use serve::Serving;
+use stuck::Taken;
 
 /// Which links are open, and which one makes room.
 type Places = wire::registry::Links<LinkNo>;
@@ -128,6 +130,9 @@ pub(crate) struct Core {
     places: Places,
     uploads: Uploads,
     serving: Serving,
+    taken: Taken,
+    /// When to look for children that take nothing.
+    stuck_at: Option<Moment>,
     scheduling: Scheduling,
     looks: Looks,
     doubts: Doubts,
@@ -155,6 +160,8 @@ impl Core {
             places: Places::new(parts.signer.key.host_id(), parts.limits.connections),
             uploads: parts.limits.uploads(now),
             serving: Serving::default(),
+            taken: Taken::default(),
+            stuck_at: None,
             scheduling: Scheduling::new(parts.is_alone),
             looks: Looks::default(),
             doubts: Doubts::default(),
@@ -213,13 +220,18 @@ impl Core {
         last_word
     }
 
-    fn deadline(&self) -> Option<Moment> {
+    fn deadline(&mut self) -> Option<Moment> {
         let job = self.timers.first().map(|(at, _)| *at);
         let uploads = self.uploads.deadline(self.parts.clock.now());
-        [job, uploads, self.scheduling.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            job,
+            uploads,
+            self.looks_for_stuck_at(),
+            self.scheduling.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn woken(&mut self) {
@@ -233,6 +245,7 @@ impl Core {
             self.excuse(task);
             self.tick(task);
         }
+        self.look_for_stuck();
         self.serve();
         self.nudge_scheduler();
     }

@@ -76,6 +76,8 @@ struct Running {
     class: Class,
     standing: Standing,
     place: Place,
+    /// Its child takes nothing: it holds no slot until that goes on.
+    is_stuck: bool,
 }
 
 /// A request that found no place: until its task is served again, nobody of another task keeps a slot that has had more.
@@ -100,7 +102,7 @@ enum Place {
 
 /// All uploads of one host.
 ///
-/// Invariants: never more than `slots` running, never more than `waiting_max` waiting, each ended exactly once.
+/// Invariants: never more than `slots` started while they run, never more than `waiting_max` waiting, each ended exactly once.
 #[derive(Debug)]
 pub struct Uploads {
     policy: UploadPolicy,
@@ -256,10 +258,27 @@ impl Uploads {
 
     /// Requests that may wait now: the line, the slots that are free, and those about to be, but for the kept ones.
     fn capacity(&self) -> usize {
-        let next = |running: &&Running| matches!(running.place, Place::Opening | Place::Followed);
+        let next = |running: &&Running| {
+            !running.is_stuck && matches!(running.place, Place::Opening | Place::Followed)
+        };
         let opening = self.running.iter().filter(next).count();
         usize::from(self.policy.waiting_max)
-            + (usize::from(self.policy.slots) + opening).saturating_sub(self.running.len())
+            + (usize::from(self.policy.slots) + opening).saturating_sub(self.taken())
+    }
+
+    /// Slots that are taken.
+    fn taken(&self) -> usize {
+        self.running.iter().filter(|held| !held.is_stuck).count()
+    }
+
+    /// Whether `to` takes nothing of what is sent to it. A stopped process keeps its links for many seconds, and its slots
+    /// would be missed by all others.
+    pub fn stuck(&mut self, to: HostNo, is_stuck: bool) {
+        for held in &mut self.running {
+            if held.transfer.to == to {
+                held.is_stuck = is_stuck;
+            }
+        }
     }
 
     /// The next transfer to start, if a slot is free and the rate allows. Call until `None`; `length_of` tells a run's
@@ -272,7 +291,7 @@ impl Uploads {
         now: Moment,
         length_of: impl Fn(&Transfer) -> ByteCount,
     ) -> Option<Transfer> {
-        if self.running.len() >= usize::from(self.policy.slots) || self.limit.ready_at(now) > now {
+        if self.taken() >= usize::from(self.policy.slots) || self.limit.ready_at(now) > now {
             return None;
         }
         let best = (0..self.waiting.len()).min_by_key(|at| {
@@ -298,6 +317,7 @@ impl Uploads {
             class,
             standing,
             place: Place::Taken,
+            is_stuck: false,
         });
         Some(transfer)
     }
@@ -434,7 +454,7 @@ impl Uploads {
         let slots = usize::from(self.policy.slots);
         let line = usize::from(self.policy.waiting_max);
         let room = self.capacity().saturating_sub(line + self.waiting.len());
-        let free = room.min(slots.saturating_sub(self.running.len()));
+        let free = room.min(slots.saturating_sub(self.taken()));
         let opening = room - free;
         let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
         SlotHint {
@@ -451,7 +471,7 @@ impl Uploads {
     /// When [`Uploads::next`] or [`Uploads::whom_to_tell`] may have something although nothing happened: the rate
     /// limit's next token, or room that nobody came for.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let waits = !self.waiting.is_empty() && self.running.len() < usize::from(self.policy.slots);
+        let waits = !self.waiting.is_empty() && self.taken() < usize::from(self.policy.slots);
         let ready = waits.then(|| self.limit.ready_at(now));
         let tell = self.telling.deadline().map(|at| at.max(now));
         [ready, tell].into_iter().flatten().min()

@@ -3,6 +3,7 @@ use types::PieceIndex;
 use super::*;
 
 /// Runs a script of `ask CHILD PIECE [bg|!|invited]`, `next`, `ending CHILD PIECE`, `release CHILD PIECE`, `ended CHILD PIECE`, `gone CHILD`, `drain`,
+/// `stuck CHILD`, `moves CHILD`,
 /// `tell` and `hint`, with pieces above 99 in another task, and returns what was said, joined by spaces.
 fn check(script: &str, expected: &str) {
     check_with(2, script, expected);
@@ -48,6 +49,10 @@ fn check_with(waiting_max: u8, script: &str, expected: &str) {
             },
             "ending" => {
                 uploads.ending(&transfer(), true);
+            }
+            "stuck" | "moves" => {
+                let child = HostNo(words[1].parse().expect("a child"));
+                uploads.stuck(child, words[0] == "stuck");
             }
             "release" => {
                 uploads.ending(&transfer(), false);
@@ -233,4 +238,22 @@ fn a_rate_limit_delays_the_next_transfer() {
     let later = uploads.deadline(Moment::ZERO).expect("one waits");
     assert!(later.since(Moment::ZERO).as_millis() >= 750, "{later}");
     assert!(uploads.next(later, |_| ByteCount(1000)).is_some());
+}
+
+#[test]
+fn a_child_that_takes_nothing_holds_no_slot_until_it_goes_on() {
+    let begun = "ask 1 1, ask 1 2, next, next, ask 2 3, ask 2 4, ask 3 5";
+    check_with(0, begun, "1:1 1:2 Busy Busy Busy");
+    check_with(
+        0,
+        &format!("{begun}, stuck 1, hint, ask 2 3, next, ask 2 4, next, ask 3 5"),
+        "1:1 1:2 Busy Busy Busy 2+0 2:3 2:4 Busy",
+    );
+    check_with(
+        0,
+        &format!(
+            "{begun}, stuck 1, ask 2 3, next, moves 1, ask 3 5, ended 1 1, ended 1 2, ask 3 5, next"
+        ),
+        "1:1 1:2 Busy Busy Busy 2:3 Busy 3:5",
+    );
 }
