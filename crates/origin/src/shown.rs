@@ -1,9 +1,14 @@
 //! URLs and headers as people may see them: without user, query and fragment, where credentials live. Pure.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
+
+use crate::base64;
 
 /// A URL fit for logs and errors: scheme, host, port and path. The query is replaced by `?...`, since it is where
 /// signatures and tokens travel.
@@ -90,6 +95,22 @@ impl SecretHeaders {
         self.identifying().next().is_some()
     }
 
+    /// When the bearer token among the lines ends, as it says itself (RFC 7519, 4.1.4). That is nobody's word until whom it is
+    /// shown to has accepted the token.
+    pub fn token_end(&self) -> Option<SystemTime> {
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            exp: u64,
+        }
+        let shown = self.0.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = shown.split_once(' ')?;
+        let claims = token.trim().split('.').nth(1)?;
+        let claims = base64::decode(&claims.replace('-', "+").replace('_', "/"))?;
+        let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        (SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp))).filter(|_| is_bearer)
+    }
+
     /// The lines that may identify somebody.
     pub fn identifying(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().filter(|(name, _)| !is_harmless(name))
@@ -138,5 +159,31 @@ mod tests {
         let headers = SecretHeaders::authorization(HeaderValue::from_static("Bearer canary"));
         assert_eq!(format!("{headers:?}"), "[\"authorization\"]");
         assert!(headers.identifies_somebody());
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_read_and_nothing_else_is_taken_for_one() {
+        let end = |line: &str| {
+            let value = HeaderValue::from_str(line).unwrap();
+            SecretHeaders::authorization(value).token_end()
+        };
+        let token = |claims: &str| {
+            let claims = base64::encode(claims.as_bytes());
+            let claims = claims.replace('+', "-").replace('/', "_");
+            format!("x.{}.y", claims.trim_end_matches('='))
+        };
+        let good = token(r#"{"sub":"~~~???","exp":1500}"#);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1500);
+        assert_eq!(end(&format!("Bearer {good}")), Some(at));
+        for bad in [
+            format!("Basic {good}"),
+            format!("Bearer {}", token(r#"{"exp":-1}"#)),
+            format!("Bearer {}", token("{}")),
+            "Bearer opaque".into(),
+            "Bearer a.b.c".into(),
+            "Bearer".into(),
+        ] {
+            assert_eq!(end(&bad), None, "{bad}");
+        }
     }
 }

@@ -4,7 +4,10 @@
 //! very caller that he may have it, in this repository, a short while ago. Until then nothing that is held here or elsewhere
 //! plays a part: the same questions go to the registry, and its own answer goes back.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use gateway::{OpenError, OriginAnswer};
 use origin::{AskError, BlobHead, RegistryClient, SecretHeaders};
@@ -41,6 +44,12 @@ enum Refusal {
 }
 
 impl Caller {
+    /// How long the token is good that the caller shows, if it says so.
+    fn lasts(&self) -> Option<Duration> {
+        let end = self.headers.token_end()?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
     /// The way to a registry with the caller's own lines; who has none gets what this host's credentials give that are lent.
     pub(super) fn at(&self, registry: RegistryClient) -> RegistryClient {
         match self.id {
@@ -145,7 +154,8 @@ impl Resolver {
         if caller.id == CallerId::Anonymous {
             return Err(self.refused(name, caller, refused).await);
         }
-        let (claim, asked) = (name.claim(caller.id), Instant::now());
+        let claim = name.claim(caller.id);
+        let asked = (Instant::now(), caller.lasts());
         let client = caller.at(self.origins.registry(name.registry));
         match client.blob_head(name.repository, &name.digest).await {
             Ok(BlobHead {

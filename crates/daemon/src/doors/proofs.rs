@@ -87,13 +87,18 @@ impl<R: Clone> Proofs<R> {
     }
 
     /// Notes what the origin said to a question that was put at `asked`: it counts from then, since the rights may have
-    /// been lost right after.
-    pub(super) fn note(&mut self, claim: Claim, verdict: Verdict<R>, asked: Instant) {
+    /// been lost right after; no longer than what was shown is good for, which `lasts` from then on if that is known.
+    pub(super) fn note(
+        &mut self,
+        claim: Claim,
+        verdict: Verdict<R>,
+        (asked, lasts): (Instant, Option<Duration>),
+    ) {
         let counts_for = match verdict {
             Verdict::Granted(_) => self.policy.granted,
             Verdict::Refused(_) => self.policy.refused,
         };
-        let end = asked + counts_for;
+        let end = asked + lasts.map_or(counts_for, |lasts| lasts.min(counts_for));
         self.forget(&claim);
         while self.by_claim.len() >= self.policy.most
             && let Some((_, first)) = self.by_end.pop_first()
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn a_proof_is_one_callers_for_one_blob_of_one_repository_of_one_registry() {
         let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
-        proofs.note(ann(), YES, now);
+        proofs.note(ann(), YES, (now, None));
         assert_eq!(proofs.verdict(&ann(), now), Some(YES));
         for other in [
             claim("bob", "r.example", "team/app", 1),
@@ -156,7 +161,7 @@ mod tests {
             let policy = ProofPolicy::of(Duration::from_secs(asked_for));
             let (mut proofs, now) = (Proofs::new(policy), Instant::now());
             for (verdict, lasts) in [(YES, granted), (NO, refused)] {
-                proofs.note(ann(), verdict.clone(), now);
+                proofs.note(ann(), verdict.clone(), (now, None));
                 let at = |millis| now + Duration::from_millis(millis);
                 assert_eq!(proofs.verdict(&ann(), at(lasts * 1000 - 1)), Some(verdict));
                 assert_eq!(proofs.verdict(&ann(), at(lasts * 1000)), None);
@@ -165,10 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn no_grant_outlives_what_was_shown_for_it() {
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        for (lasts, is_known) in [(0, false), (7, true), (3600, true)] {
+            proofs.note(ann(), YES, (now, Some(Duration::from_secs(lasts))));
+            assert_eq!(proofs.verdict(&ann(), now).is_some(), is_known);
+            let end = now + Duration::from_secs(lasts.min(300));
+            assert_eq!(proofs.verdict(&ann(), end), None);
+        }
+    }
+
+    #[test]
     fn the_last_word_counts() {
         let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
-        proofs.note(ann(), YES, now);
-        proofs.note(ann(), NO, now);
+        proofs.note(ann(), YES, (now, None));
+        proofs.note(ann(), NO, (now, None));
         assert_eq!(proofs.verdict(&ann(), now), Some(NO));
         proofs.forget(&ann());
         assert_eq!(proofs.verdict(&ann(), now), None);
@@ -182,10 +198,10 @@ mod tests {
             ..ProofPolicy::default()
         };
         let (mut proofs, now) = (Proofs::new(policy), Instant::now());
-        proofs.note(ann(), YES, now);
+        proofs.note(ann(), YES, (now, None));
         for one in 0..50 {
             let stranger = claim(&format!("bob {one}"), "r.example", "team/app", 1);
-            proofs.note(stranger, NO, now);
+            proofs.note(stranger, NO, (now, None));
         }
         assert_eq!(proofs.verdict(&ann(), now), Some(YES), "refusals end first");
         assert_eq!((proofs.by_claim.len(), proofs.by_end.len()), (4, 4));

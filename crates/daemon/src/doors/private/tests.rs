@@ -353,3 +353,38 @@ async fn who_shows_nothing_acts_with_credentials_that_are_lent() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_proof_ends_with_the_token_that_it_was_made_with() {
+    let (bytes, digest) = content(LENGTH);
+    // {"exp":1500} and {"exp":32503680000}: long ago, and far ahead.
+    for (token, is_kept) in [
+        ("Bearer x.eyJleHAiOjE1MDB9.y", false),
+        ("Bearer x.eyJleHAiOjMyNTAzNjgwMDAwfQ.y", true),
+    ] {
+        let body = bytes.clone();
+        // It is lenient, as real ones are for a minute.
+        let world = World::new(move |seen| match seen.line("authorization") {
+            Some(_) => (200, Vec::new(), body.clone()),
+            None => denied(),
+        })
+        .await;
+        let ask = world.blob(digest, Some(token));
+        find(&world, &ask).await.expect("the registry says yes");
+        let asked = world.server.seen().len();
+        find(&world, &ask).await.expect("the registry says yes");
+        assert_eq!(world.server.seen().len() == asked, is_kept, "{token}");
+    }
+}
+
+/// What hosts tell each other and their scheduler is made of this.
+#[tokio::test]
+async fn nothing_of_what_a_caller_shows_is_in_a_task() {
+    let (bytes, digest) = content(LENGTH);
+    let (world, ..) = registry(&bytes).await;
+    let spec = find(&world, &world.blob(digest, ANN))
+        .await
+        .expect("ann may");
+    let told = format!("{spec:?} {}", spec.source);
+    assert!(!told.contains("ann") && !told.contains("Bearer"), "{told}");
+}
