@@ -143,7 +143,7 @@ impl Inner {
         );
         registry.register(
             "pantala_origin_unleased_bytes",
-            "Bytes read from origins without the scheduler's lease",
+            "Bytes read from origins without a scheduler's lease, unless this host knows neither scheduler nor peers",
             self.unleased.clone(),
         );
         registry.register(

@@ -160,10 +160,10 @@ impl Core {
             return;
         }
         let from = self.supplier_of(task, piece);
-        // What was ordered without a lease was counted as it came.
+        // What was ordered without a lease was counted as it came; who has nobody to get one from reads for itself alone.
         if let Some(job) = self.jobs.get(&task)
             && leased
-            && job.download.is_caretaker()
+            && (job.download.is_caretaker() || job.is_chosen)
         {
             let bytes = job.task.spec.layout.length_of(piece);
             self.parts.metrics.unleased(bytes);

@@ -196,6 +196,7 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) origins: Origins,
     pub(crate) accesses: Accesses,
+    metrics: Metrics,
     events: Events,
     clock: Clock,
     stop: CancellationToken,
@@ -256,7 +257,6 @@ impl Host {
         let accesses = Accesses::new(origins.clone());
         let identity_dir = dir.path().join("identity");
         let key = NodeKey::load_or_create(&identity_dir).expect("a key");
-        let is_seed = role == Role::Seed;
         let identity = (cluster.ca)
             .identity_for(&key, role.into(), SystemTime::now())
             .expect("a certificate");
@@ -288,19 +288,19 @@ impl Host {
             metrics: Metrics::default(),
             seed: 7,
         };
-        let (clock, outlook) = (Clock::start(), watch::Sender::default());
+        let (clock, metrics) = (Clock::start(), Metrics::default());
         let parts = Parts {
             links: links.clone(),
             signer: signer.clone(),
-            is_seed,
+            is_seed: role == Role::Seed,
             is_alone: !is_scheduled,
             dialler,
-            outlook,
+            outlook: watch::Sender::default(),
             join: join(peer),
             limits,
             store: store.clone(),
             accesses: accesses.clone(),
-            metrics: Metrics::default(),
+            metrics: metrics.clone(),
             health: crate::doors::Health::default(),
             clock,
             seed: 7,
@@ -319,6 +319,7 @@ impl Host {
             store,
             origins,
             accesses,
+            metrics,
             events: events_in,
             clock,
             stop,

@@ -118,3 +118,25 @@ async fn a_seed_that_comes_late_is_believed_for_the_rest() {
     drop(of_seed);
     [host, seed].iter().for_each(|host| host.stop.cancel());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_seed_imports_on_its_own_word_is_counted_as_read_without_a_lease() {
+    let (cluster, web) = (Cluster::new("word"), Web::serving(content(3 << 20)).await);
+    let unleased = async |host: Host| {
+        let reader = host.open(host.spec(&web, None).await).await;
+        let task = Arc::clone(reader.task());
+        read_all(reader, &web).await;
+        assert_eq!(task.bytes(), (0, 0, 3 << 20));
+        let text = host.metrics.text(&crate::metrics::Now::default());
+        host.stop.cancel();
+        let name = "pantala_origin_unleased_bytes_total ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        count.map(str::to_owned)
+    };
+    // Its scheduler is not there.
+    let seed = Host::seed(&cluster, &web).await;
+    assert_eq!(unleased(seed).await, Some((3 << 20).to_string()));
+    // It was told of nobody who could give leases.
+    let alone = Host::new(&cluster, &web, false).await;
+    assert_eq!(unleased(alone).await, Some("0".to_owned()));
+}
