@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use gateway::{
     local::{Access, SettingReport},
     mirror::Registries,
+    proxy::{Admits, Rules},
 };
 use identity::{ExpiryGrace, Identity};
 use origin::OriginConfig;
@@ -13,7 +14,7 @@ use swarm::{
     download::DownloadPolicy,
     upload::{RateLimit, UploadPolicy, Uploads},
 };
-use types::{ByteCount, Moment, Topology};
+use types::{ByteCount, HostPattern, Moment, Topology};
 use wire::link::{BufferPool, Intake, ReceiveRoom};
 
 use crate::doors::{DoorsConfig, ProofPolicy};
@@ -44,6 +45,8 @@ pub struct Config {
     pub origin: OriginConfig,
     /// The registry mirror.
     pub mirror: Option<Mirror>,
+    /// The forward proxy.
+    pub proxy: Option<Proxy>,
     /// `/metrics`, `/healthz`, `/readyz`.
     pub status: Option<SocketAddr>,
     /// The local socket.
@@ -96,6 +99,10 @@ impl Config {
             ranges_whole: false,
             manifests_max: self.limits.memory.manifests,
             proofs: self.limits.proofs,
+            tunnel_ports: self
+                .proxy
+                .as_ref()
+                .map_or_else(Vec::new, |proxy| proxy.ports.clone()),
             is_scheduled: !self.schedulers.is_empty(),
             host: self.name.clone(),
             cluster: self.identity.cluster().to_string(),
@@ -111,6 +118,22 @@ pub struct Mirror {
     pub listen: SocketAddr,
     /// Which registries a request may mean.
     pub registries: Registries,
+}
+
+/// The forward proxy.
+pub struct Proxy {
+    /// Where it listens: loopback, unless an operator chose otherwise.
+    pub listen: SocketAddr,
+    /// What is done with which requests.
+    pub rules: Rules,
+    /// Who may ask.
+    pub admits: Admits,
+    /// Ports beside 443 that tunnels may lead to.
+    pub ports: Vec<u16>,
+    /// Hosts whose tunnels are opened; empty: nobody's.
+    pub intercepted: Vec<HostPattern>,
+    /// Where the authority for them is kept.
+    pub interception_dir: PathBuf,
 }
 
 /// The local socket.

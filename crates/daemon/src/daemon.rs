@@ -4,12 +4,13 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use control::ControlClient;
 use gateway::{
-    Limits as HttpLimits, ServeError,
+    Limits as HttpLimits, Places, ServeError,
     admin::Admin,
     local::{LocalDoor, LocalSocket, SocketError},
     mirror::{Backends, Mirror},
+    proxy::{self, Proxy},
 };
-use identity::{LinkLimits, Links};
+use identity::{Interception, InterceptionError, LinkLimits, Links};
 use listen::Untaken;
 use origin::{OriginSetupError, Origins};
 use store::{OpenError, Store};
@@ -24,10 +25,10 @@ use crate::{
     accept::Acceptor,
     access::Accesses,
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     core::{Core, Events, Parts},
     dial::Dialler,
-    doors::{Doors, DoorsParts, Health},
+    doors::{Doors, DoorsParts, Health, Interceptor},
     find::{Finder, Outlook},
     greeting::Greeting,
     handle::Handle,
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The local socket.
     #[error("opening the local socket")]
     Local(#[from] SocketError),
+    /// The authority in whose name the proxy speaks for listed hosts.
+    #[error("opening the proxy's authority")]
+    Interception(#[from] InterceptionError),
     /// The store.
     #[error("opening the store")]
     Store(#[from] OpenError),
@@ -186,6 +190,7 @@ impl Ground {
 pub struct Daemon {
     peer: SocketAddr,
     mirror: Option<SocketAddr>,
+    proxy: Option<SocketAddr>,
     status: Option<SocketAddr>,
     handle: Handle,
     store: Store,
@@ -255,6 +260,7 @@ impl Daemon {
         let mut daemon = Self {
             peer,
             mirror: None,
+            proxy: None,
             status: None,
             handle,
             store,
@@ -285,7 +291,7 @@ impl Daemon {
             daemon.around.spawn("the check of the store", scrub);
         }
         let host = config.identity.host();
-        info!(%host, %peer, mirror = daemon.mirror.map(display), status = daemon.status.map(display), "the daemon runs");
+        info!(%host, %peer, mirror = daemon.mirror.map(display), proxy = daemon.proxy.map(display), status = daemon.status.map(display), "the daemon runs");
         Ok(daemon)
     }
 
@@ -299,6 +305,8 @@ impl Daemon {
             untaken: untaken.clone(),
             ..HttpLimits::default()
         };
+        // Of mirror and proxy together: each holds a frame of content.
+        let answers = Places::new(config.limits.memory.answers);
         if let Some(mirror) = &config.mirror {
             let listener = bind("registry mirror", mirror.listen).await?;
             self.mirror = listener.local_addr().ok();
@@ -312,12 +320,25 @@ impl Daemon {
             let mirror = Mirror::new(backends, registries).serve(
                 listener,
                 HttpLimits {
-                    answers_max: config.limits.memory.answers,
+                    answers: answers.clone(),
                     ..limits.clone()
                 },
                 stop,
             );
             self.doors.spawn("the registry mirror", mirror);
+        }
+        if let Some(proxy) = &config.proxy {
+            let listener = bind("proxy", proxy.listen).await?;
+            self.proxy = listener.local_addr().ok();
+            let limits = HttpLimits {
+                // Most of its answers are other servers' and hold no frame.
+                answers: Places::new(limits.connections_max),
+                ..limits.clone()
+            };
+            let stop = self.stops.doors.child_token();
+            let proxy = Proxy::new(parts_of_proxy(proxy, doors, answers)?);
+            let proxy = proxy.serve(listener, limits, stop);
+            self.doors.spawn("the proxy", proxy);
         }
         if let Some(status) = config.status {
             let listener = bind("status page", status).await?;
@@ -345,6 +366,11 @@ impl Daemon {
     /// Where the mirror listens.
     pub fn mirror(&self) -> Option<SocketAddr> {
         self.mirror
+    }
+
+    /// Where the proxy listens.
+    pub fn proxy(&self) -> Option<SocketAddr> {
+        self.proxy
     }
 
     /// Where the status page listens.
@@ -419,6 +445,29 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
     gateway::bind(address)
         .await
         .map_err(|cause| StartError::Door { door, cause })
+}
+
+fn parts_of_proxy(
+    config: &config::Proxy,
+    doors: &Arc<Doors>,
+    places: Places,
+) -> Result<proxy::Parts, StartError> {
+    let interceptor = if config.intercepted.is_empty() {
+        None
+    } else {
+        let (dir, hosts) = (&config.interception_dir, &config.intercepted);
+        let opened = tokio::task::block_in_place(|| Interception::open(dir, hosts))?;
+        Some(Arc::new(Interceptor(opened)) as _)
+    };
+    Ok(proxy::Parts {
+        content: Arc::clone(doors) as _,
+        outside: Arc::clone(doors) as _,
+        interceptor,
+        intercepted: config.intercepted.clone(),
+        rules: config.rules.clone(),
+        admits: Arc::clone(&config.admits),
+        places,
+    })
 }
 
 /// Who looks for hosts while no scheduler is there.

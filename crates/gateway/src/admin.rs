@@ -2,7 +2,7 @@
 //!
 //! It only reads, and what it says holds no id of content or host.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Limits,
-    http::{self, Answer, Handler, full},
+    http::{self, Answer, Client, Handler, full},
 };
 
 /// What the admin door shows.
@@ -43,13 +43,9 @@ impl<V: Vitals> Admin<V> {
 }
 
 impl<V: Vitals> Handler for Admin<V> {
-    fn answer<'a>(
-        &'a self,
-        request: Request<Incoming>,
-        _peer: SocketAddr,
-    ) -> BoxFuture<'a, Answer> {
+    fn answer<'a>(&'a self, request: Request<Incoming>, _client: Client) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            if let Err(error) = http::check(&request) {
+            if let Err(error) = http::check(http::Form::Own, &request) {
                 return text(StatusCode::BAD_REQUEST, &[error.to_string()]);
             }
             if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -98,6 +94,8 @@ fn text(status: StatusCode, lines: &[String]) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,

@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
-use types::{Digest, RegistryHost, RepoName, Secret};
+use types::{ByteCount, Digest, RegistryHost, RepoName, Secret, Validator};
 use url::Url;
 
 use crate::{range::AskedRange, reader::Proof};
@@ -21,6 +21,8 @@ pub struct ContentAsk {
     pub headers: OriginHeaders,
     /// How urgent it is.
     pub class: Class,
+    /// Whether a request for a part brings the whole.
+    pub prefetch: bool,
     /// What the reader of the whole will ask for at its end: the daemon prepares it meanwhile.
     pub proof: Proof,
 }
@@ -36,6 +38,10 @@ pub enum Wanted {
         digest: Option<Digest>,
         /// A name the caller chose to keep contents apart; usually empty.
         tag: String,
+        /// Query parameters, in lower case, that tell no contents apart.
+        ignored: Vec<String>,
+        /// The version that the origin just gave for it, to a door that asked.
+        seen: Option<Seen>,
     },
     /// A blob in a registry's repository.
     Blob {
@@ -46,6 +52,15 @@ pub enum Wanted {
         /// The blob.
         digest: Digest,
     },
+}
+
+/// A version of content at a URL, as its origin just told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its length.
+    pub length: ByteCount,
+    /// What tells it from others.
+    pub validator: Validator,
 }
 
 /// Why a text names no content.
@@ -98,6 +113,8 @@ impl FromStr for Wanted {
                 url: Secret::new(text.to_owned()),
                 digest: None,
                 tag: String::new(),
+                ignored: Vec::new(),
+                seen: None,
             });
         }
         let (name, digest) = text.split_once('@').ok_or(ParseWantedError::Shape)?;
@@ -243,6 +260,7 @@ mod tests {
             caller: Caller::Tcp("127.0.0.1:1".parse().expect("an address")),
             headers,
             class: Class::Waiting,
+            prefetch: false,
             proof: Proof::Sealed,
         };
         let shown = format!("{ask:?}");

@@ -4,6 +4,7 @@
 //! them, and every door turns its own protocol into the same [`ContentAsk`]:
 //!
 //! - [`mirror`]: a registry mirror for container runtimes, over HTTP on loopback;
+//! - [`proxy`]: a forward proxy for clients that know no mirror;
 //! - [`local`]: the framed unix-socket API of `pantala get` and its sisters, with both of its ends;
 //! - [`admin`]: metrics and health over HTTP.
 //!
@@ -17,20 +18,21 @@
 
 pub mod admin;
 mod ask;
+mod content;
 mod http;
 mod image;
 pub mod local;
-
 pub mod mirror;
+pub mod proxy;
 mod range;
 mod reader;
 #[cfg(test)]
 mod testing;
 mod upstream;
 
-pub use ask::{Caller, Class, ContentAsk, OriginHeaders, ParseWantedError, Wanted};
+pub use ask::{Caller, Class, ContentAsk, OriginHeaders, ParseWantedError, Seen, Wanted};
 pub use futures_util::future::BoxFuture;
-pub use http::{Limits, ServeError, bind};
+pub use http::{BoxIo, Io, Limits, Places, ServeError, bind};
 pub use image::{ImageName, ParseImageError};
 pub use range::AskedRange;
 pub use reader::{

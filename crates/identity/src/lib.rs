@@ -4,6 +4,7 @@
 //! ([`ClusterCa`]) that turns host ids into certificates of 72 hours. A host gets its first one with a join token
 //! ([`Bootstrap`]) and later ones over a link it already has; together they are its [`Identity`]. [`Links`] makes
 //! mutually authenticated TLS 1.3 links out of TCP streams, and knows who was revoked and who is a seed.
+//! [`Interception`] is another authority, of one machine, in whose name the proxy speaks for listed hosts.
 //!
 //! What the rest of the house relies on:
 //! - No rustls, rcgen or X.509 type leaves this crate. Certificates are checked by rustls' own WebPKI verifiers with the
@@ -28,6 +29,7 @@ mod certificate;
 mod enrolment;
 mod handshakes;
 mod host_identity;
+mod interception;
 mod link;
 mod link_error;
 mod links;
@@ -53,6 +55,7 @@ pub use ca::{ClusterCa, IssueError, RevokeError};
 pub use certificate::CertificateFault;
 pub use enrolment::{AnswerError, EnrolAnswer, EnrolError, EnrolRequest};
 pub use host_identity::Identity;
+pub use interception::{Interception, InterceptionCertificate, InterceptionError};
 pub use link::{Accepted, JoinerLink, Protocol, RemoteHost, SecureLink};
 pub use link_error::LinkError;
 pub use links::{Callee, ExpiryGrace, GraceTooLong, LinkLimits, Links};

@@ -67,6 +67,16 @@ impl AllowedOrigin {
         })
     }
 
+    /// The https origin at `host`, a name or an address without brackets.
+    pub(crate) fn https(host: &str, port: u16) -> Result<Self, ParseOriginError> {
+        let (open, close) = if host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        format!("https://{open}{host}{close}:{port}").parse()
+    }
+
     /// How it is spoken to.
     pub fn scheme(&self) -> Scheme {
         self.scheme

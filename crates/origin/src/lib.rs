@@ -3,8 +3,9 @@
 //! [`Origins`] is the door. Behind it:
 //! - `dialer` opens connections, and nothing else does: [`DialPolicy`] is asked before a name is looked up and again
 //!   about the very address that is dialled.
-//! - `ask` sends one request: budget, redirects, counting. Every request passes it.
+//! - `ask` sends one request: budget, redirects, counting. Every request of our own passes it.
 //! - `web` looks at and reads content behind URLs; `registry` speaks to OCI registries; `body` judges what comes.
+//! - `relay` sends on what local clients of the proxy ask themselves.
 //! - `budget` bounds what each origin is asked, `retry` says when to try again.
 //!
 //! What is absent: no other way to a socket, no switch that turns certificate checks off, no credential or query
@@ -29,6 +30,7 @@ mod header;
 mod origins;
 mod redirect;
 mod registry;
+mod relay;
 mod retry;
 mod shelf;
 mod shown;
@@ -54,6 +56,7 @@ pub use registry::{
     ParseRealmError, PassAnswer, PassBody, PassError, PassMethod, PassRequest, Reference,
     RegistryClient, TokenRealm,
 };
+pub use relay::{Relay, RelayBody, Relayed, Tunnel, TunnelStream};
 pub use retry::RetryPolicy;
 pub use shown::{SecretHeaders, SecretUrl, ShownUrl};
 pub use stats::OriginStats;

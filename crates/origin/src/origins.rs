@@ -4,22 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::rt::Executor;
+use hyper::{body::Body, rt::Executor};
 use hyper_util::{client::legacy::Client, rt::TokioTimer};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{ByteCount, RegistryHost};
-use url::Url;
 
 use crate::{
     allowed::AllowedOrigin,
     budget::{Budget, Budgets, Dice},
-    canonical::canonical_url,
     config::{OriginConfig, Patience, Roots},
     dialer::{DialPolicy, Dialer, LookupError, Names, Reach, RootsError, client_config},
     registry::{CredentialsError, RegistryClient, Uses, Vault},
+    relay::RelayBody,
     retry::{RetryPolicy, Tries},
     stats::OriginStats,
-    web::Resolves,
+    web::{Request, Resolves},
 };
 
 /// The only door to the outside. Cheap to clone; all clones share connections, budgets, tokens and counters.
@@ -43,6 +42,9 @@ pub enum OriginSetupError {
 pub(crate) struct Inner {
     pub(crate) reach: Arc<Reach>,
     pub(crate) client: Client<Dialer, Full<Bytes>>,
+    /// For what local clients send themselves.
+    pub(crate) clients: Arc<Reach>,
+    pub(crate) relays: Client<Dialer, RelayBody>,
     pub(crate) budgets: Budgets,
     pub(crate) patience: Patience,
     pub(crate) vault: Vault,
@@ -67,9 +69,17 @@ impl Origins {
             tls: client_config(&config.ca_files, config.roots == Roots::System)?,
             patience: config.patience.connect,
         });
+        let clients = Arc::new(Reach {
+            policy: reach.policy.for_clients(),
+            names: reach.names.clone(),
+            tls: Arc::clone(&reach.tls),
+            patience: reach.patience,
+        });
         let connections = Connections::default();
         Ok(Self(Arc::new(Inner {
             client: http_client(Dialer(Arc::clone(&reach)), connections.clone()),
+            relays: http_client(Dialer(Arc::clone(&clients)), connections.clone()),
+            clients,
             reach,
             budgets: Budgets::new(config.budget),
             patience: config.patience,
@@ -94,9 +104,9 @@ impl Origins {
         RegistryClient::new(Arc::clone(&self.0), host)
     }
 
-    /// The canonical form of `url` under this door's rules.
-    pub fn canonical_url(&self, url: &Url) -> String {
-        canonical_url(url, &self.0.dropped_parameters)
+    /// The canonical URL of what `request` asks for, under this door's rules.
+    pub fn canonical_url(&self, request: &Request) -> String {
+        request.canonical_url(&self.0.dropped_parameters)
     }
 
     /// Another budget for one origin, from now on.
@@ -147,7 +157,10 @@ where
     }
 }
 
-fn http_client(dialer: Dialer, connections: Connections) -> Client<Dialer, Full<Bytes>> {
+fn http_client<B>(dialer: Dialer, connections: Connections) -> Client<Dialer, B>
+where
+    B: Body<Data: Send> + Send,
+{
     let window = u32::try_from(ByteCount::mib(4).0).expect("4 MiB fit 32 bits");
     Client::builder(connections)
         .timer(TokioTimer::new())

@@ -103,6 +103,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pantala config default > /etc/pantala/pantala.toml\n  pantala config check\n  pantala config explain store.quota"
     )]
     Config(ConfigCommand),
+    /// Help clients of this host's proxy.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pantala proxy ca > /usr/local/share/ca-certificates/pantala.crt"
+    )]
+    Proxy(ProxyCommand),
     /// Run the daemon of this host.
     #[command(
         after_help = "Examples:\n  pantala daemon\n  pantala daemon --scheduler scheduler.corp:7480 --join-token-file /etc/pantala/join-token\n  pantala daemon --seed --set store.quota=2TiB"
@@ -364,6 +370,19 @@ pub(crate) enum ConfigCommand {
     /// Print a file with every key, commented.
     #[command(after_help = "Examples:\n  pantala config default > /etc/pantala/pantala.toml")]
     Default,
+    /// Tell what the proxy does with a URL, and which rule says so.
+    #[command(
+        after_help = "Nothing is asked and nothing is dialled: the configuration alone is read.\n\nExamples:\n  pantala config match http://deb.debian.org/debian/pool/main/b/bash/bash_5.2_amd64.deb\n  pantala config match https://files.corp/model.bin --json | jq -r .action\n  pantala config match http://files.corp/x --set 'proxy.rules=[\"files.corp content\"]'"
+    )]
+    Match {
+        /// A URL (http, https).
+        url: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: CommonFlags,
+    },
     /// Tell what a key means, its value, and where that came from.
     #[command(
         after_help = "Examples:\n  pantala config explain store.quota\n  PANTALA_PEER_SLOTS=4 pantala config explain peer.slots --json"
@@ -371,6 +390,22 @@ pub(crate) enum ConfigCommand {
     Explain {
         /// The key: section.name.
         key: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: CommonFlags,
+    },
+}
+
+/// What to do for the proxy's clients.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Print the certificate of the authority in whose name the proxy speaks for the hosts of proxy.intercept.
+    #[command(
+        after_help = "The daemon makes it at its start, for the listed hosts alone; another list makes another one. How to trust it goes to\nstandard error.\n\nExamples:\n  pantala proxy ca > /usr/local/share/ca-certificates/pantala.crt && update-ca-certificates\n  curl --cacert <(pantala proxy ca) --proxy http://127.0.0.1:7473 https://files.corp/f\n  pantala proxy ca --json | jq -r .expires"
+    )]
+    Ca {
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -153,7 +153,7 @@ impl Doors {
             (None, None) => Some(spec.layout.all()),
         };
         let fetch = Fetch {
-            whole: ask.range.is_none() || self.config.ranges_whole,
+            whole: ask.range.is_none() || ask.prefetch || self.config.ranges_whole,
             class: match ask.class {
                 Class::Waiting => swarm::Class::Foreground,
                 Class::Ahead => swarm::Class::Background,

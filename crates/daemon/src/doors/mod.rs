@@ -7,6 +7,7 @@
 //!   `incoming`: what both have in common; `sturdy`: from a task to them when the disk fails.
 //! * `bypass`: the operator's switch past everything.
 //! * `upstream`, `manifests`, `closure`: what the mirror needs beside blobs.
+//! * `outside`: what the proxy sends on as it is.
 //! * `local`, `vitals`: what people and their monitoring ask.
 //! * `refusal`: what a consumer is told when it fails.
 
@@ -19,6 +20,7 @@ mod lately;
 mod local;
 mod look;
 mod manifests;
+mod outside;
 mod private;
 mod proofs;
 pub(crate) mod refusal;
@@ -40,6 +42,7 @@ use bypass::Bypass;
 use look::Cluster;
 use manifests::Held;
 use origin::Origins;
+pub(crate) use outside::Interceptor;
 use private::Rights;
 pub use proofs::ProofPolicy;
 use resolve::Resolver;
@@ -76,6 +79,8 @@ pub struct DoorsConfig {
     pub manifests_max: ByteCount,
     /// How long what callers have shown counts.
     pub proofs: ProofPolicy,
+    /// Ports beside 443 that clients of the proxy may have tunnels to.
+    pub tunnel_ports: Vec<u16>,
     /// Whether there is a scheduler that may know what other hosts saw.
     pub is_scheduled: bool,
     /// This host, for people.

@@ -4,9 +4,12 @@
 //! a task of that registry alone, for callers who have shown their right to it (`private`). Whatever else needs credentials
 //! is read with the caller's own and goes to this caller: it is neither kept nor shared.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use gateway::{ContentAsk, OpenError, Wanted};
+use gateway::{ContentAsk, OpenError, Seen, Wanted};
 use origin::{
     AskError, BlobHead, Origins, PassMethod, PassRequest, RegistryClient, Request, ResolveError,
     Resolved, SecretHeaders,
@@ -118,16 +121,24 @@ impl Resolver {
                 }
                 self.blob(&name, caller, word).await
             }
-            Wanted::Url { url, digest, tag } => {
+            Wanted::Url {
+                url,
+                digest,
+                tag,
+                ignored,
+                seen,
+            } => {
                 let request = Request::new(url.expose(), headers)
-                    .map_err(|error| OpenError::Unavailable(error.into()))?;
+                    .map_err(|error| OpenError::Unavailable(error.into()))?
+                    .ignoring(ignored.clone());
                 if let Some(digest) = digest.filter(|_| word == Word::Anybodys)
                     && let Some(held) = self.held(digest, None).await?
                 {
-                    let source = Source::Url(self.origins.canonical_url(request.url()));
+                    let source = Source::Url(self.origins.canonical_url(&request));
                     return Ok(held.found(digest, source));
                 }
-                self.url(&request, (*digest, tag), word).await
+                self.url((&request, seen.as_ref()), (*digest, tag), word)
+                    .await
             }
         }
     }
@@ -253,11 +264,15 @@ impl Resolver {
 
     async fn url(
         &self,
-        request: &Request,
+        (request, seen): (&Request, Option<&Seen>),
         (digest, tag): (Option<Digest>, &str),
         word: Word,
     ) -> Result<Found, OpenError> {
-        let (resolved, is_sure) = match self.look(request, digest, word).await {
+        let looked = match seen {
+            Some(seen) => Ok((self.seen(request, seen).await, true)),
+            None => self.look(request, digest, word).await,
+        };
+        let (resolved, is_sure) = match looked {
             Ok(looked) => looked,
             Err(ResolveError::Ask(error)) => return Err(refusal::of_ask(error)),
             Err(error) => return Err(OpenError::Unavailable(error.into())),
@@ -302,6 +317,16 @@ impl Resolver {
 }
 
 impl Resolver {
+    /// What the origin just said of a URL to a door of this host; others need not look then.
+    async fn seen(&self, request: &Request, seen: &Seen) -> Resolved {
+        if let Some(name) = self.origins.shared_name(request) {
+            let found = control::Found::of(seen.length, Some(seen.validator.clone()));
+            self.cluster.teller(Source::Url(name)).tell(found).await;
+        }
+        let version = (seen.length, Some(seen.validator.clone()));
+        self.origins.learnt(request, version, Duration::ZERO)
+    }
+
     /// What the origin says of a URL, and whether it said so to this host.
     async fn look(
         &self,

@@ -208,6 +208,7 @@ impl World {
             ranges_whole: false,
             manifests_max: ByteCount::mib(8),
             proofs: super::ProofPolicy::default(),
+            tunnel_ports: Vec::new(),
             is_scheduled,
             host: "host".into(),
             cluster: "cluster".into(),
@@ -268,6 +269,7 @@ fn ask(wanted: Wanted, authorization: Option<&str>) -> ContentAsk {
         caller: Caller::Tcp(([127, 0, 0, 1], 1).into()),
         headers,
         class: Class::Waiting,
+        prefetch: false,
         proof: gateway::Proof::Sealed,
     }
 }

@@ -1,14 +1,21 @@
-//! The HTTP server under the mirror and the admin door: HTTP/1.1 and HTTP/2 on one port, bounded in every direction.
+//! The HTTP server under the mirror, the proxy and the admin door: HTTP/1.1 and HTTP/2 on one port, bounded in every
+//! direction.
 //!
 //! - [`serve`]: accepting, the bound on connections, leaving;
 //! - [`patience`]: deadlines for clients that neither read nor write;
 //! - [`place`]: the bound on running answers, bodies included;
-//! - [`guard`]: requests whose meaning two parsers could disagree on are refused.
+//! - [`heads`], [`strict`], [`guard`]: requests whose meaning two parsers could disagree on are refused;
+//! - [`hops`]: headers that belong to one connection;
+//! - [`tunnel`]: what a connection becomes after `CONNECT`.
 
 mod guard;
+mod heads;
+mod hops;
 mod patience;
 mod place;
 mod serve;
+mod strict;
+mod tunnel;
 
 use std::{error::Error, net::SocketAddr};
 
@@ -18,8 +25,18 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Incoming};
 
-pub use self::serve::{Limits, ServeError, bind};
-pub(crate) use self::{guard::check, serve::serve};
+pub(crate) use self::{
+    guard::{Form, check},
+    hops::end_to_end,
+    place::hold,
+    serve::serve,
+    tunnel::Tunnels,
+};
+pub use self::{
+    place::Places,
+    serve::{Limits, ServeError, bind},
+    tunnel::{BoxIo, Io},
+};
 
 /// Why an answer's body broke off. It reaches the client as a reset.
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
@@ -30,6 +47,12 @@ pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
 /// An answer.
 pub(crate) type Answer = ::http::Response<AnswerBody>;
 
+/// Who sent a request, and what its connection may become.
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    pub(crate) tunnels: Tunnels,
+}
+
 /// What answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers one request; the body of an answer to `HEAD` is left out by the server. Dropped when the client goes
@@ -37,7 +60,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn answer<'a>(
         &'a self,
         request: ::http::Request<Incoming>,
-        peer: SocketAddr,
+        client: Client,
     ) -> BoxFuture<'a, Answer>;
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,9 +10,25 @@ use ::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, AnswerBody, BodyError, empty};
+
+/// How many answers may run at once. Cheap to clone; doors that were given clones share the places.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Semaphore>);
+
+impl Places {
+    /// So many.
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+
+    /// One of them, until it is dropped; none if all are taken.
+    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+}
 
 /// A body with the place it takes.
 struct Placed {
@@ -20,7 +37,7 @@ struct Placed {
 }
 
 /// Keeps `place` for as long as the answer lasts.
-pub(super) fn hold(answer: Answer, place: OwnedSemaphorePermit) -> Answer {
+pub(crate) fn hold(answer: Answer, place: OwnedSemaphorePermit) -> Answer {
     answer.map(|body| {
         let placed = Placed {
             body,

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use ::http::{Method, Request};
+use ::http::{HeaderValue, Method, Request, header};
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -10,7 +10,8 @@ use hyper_util::{
 };
 use listen::{Listening, Untaken};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Semaphore,
     task::JoinSet,
     time::timeout,
@@ -18,7 +19,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Answer, Handler, head_only, patience::Patient, place};
+use super::{
+    Answer, Client, Handler, head_only,
+    patience::Patient,
+    place::{self, Places},
+    strict::Strict,
+    tunnel::Tunnels,
+};
 
 /// The bounds of an HTTP door.
 #[derive(Clone, Debug)]
@@ -29,8 +36,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams_max: u32,
-    /// Answers at once on all connections: each holds one frame of a blob. More are told 503 at once.
-    pub answers_max: usize,
+    /// Answers at once on all connections: each holds one frame of content. More are told 503 at once.
+    pub answers: Places,
     /// Bytes of one request's head.
     pub head_max: usize,
     /// Time for a request's head to arrive, idle connections included.
@@ -48,7 +55,7 @@ impl Default for Limits {
             connections_max: 1024,
             streams_max: 100,
             // With frames of 256 KiB: 256 MiB at the very most.
-            answers_max: 1024,
+            answers: Places::new(1024),
             // Tokens of some clouds' registries have 4 to 12 KiB.
             head_max: 64 << 10,
             head_timeout: Duration::from_secs(30),
@@ -109,12 +116,7 @@ pub(crate) async fn serve<H: Handler>(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut listening = Listening::new(name, listener, &limits.untaken);
-    let door = Arc::new(Door {
-        handler,
-        answers: Arc::new(Semaphore::new(limits.answers_max)),
-        limits,
-    });
-    let limits = &door.limits;
+    let bounds = Arc::new(Bounds { limits });
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
@@ -126,14 +128,17 @@ pub(crate) async fn serve<H: Handler>(
             accepted = listening.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
-        let connection = serve_one(stream, peer, Arc::clone(&door), stop.clone());
+        // Answers are written in large frames and flushed: waiting for more would only delay heads.
+        let _ = stream.set_nodelay(true);
+        let (handler, bounds) = (Arc::clone(&handler), Arc::clone(&bounds));
+        let connection = serve_one((stream, peer), handler, bounds, stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
         });
     }
     drop(listening);
-    let _ = timeout(limits.grace, async {
+    let _ = timeout(bounds.limits.grace, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
@@ -141,38 +146,57 @@ pub(crate) async fn serve<H: Handler>(
 }
 
 /// What all connections of one door share.
-struct Door<H> {
-    handler: Arc<H>,
-    answers: Arc<Semaphore>,
-    limits: Limits,
+pub(super) struct Bounds {
+    pub(super) limits: Limits,
 }
 
-impl<H: Handler> Door<H> {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else {
+impl Bounds {
+    async fn answer<H: Handler>(
+        &self,
+        handler: &H,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Answer {
+        let Some(place) = self.limits.answers.take() else {
             return place::full_house();
         };
         let is_head = request.method() == Method::HEAD;
-        let answer = self.handler.answer(request, peer).await;
+        // Where a chunked body ends, others may see otherwise: nothing comes after it (RFC 9112, 6.1).
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let mut answer = handler.answer(request, client).await;
+        if is_last {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
         place::hold(if is_head { head_only(answer) } else { answer }, place)
     }
 }
 
-async fn serve_one<H: Handler>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    door: Arc<Door<H>>,
+/// Answers the requests of one connection, and waits for the tunnels that came in by it.
+pub(super) async fn serve_one<H: Handler, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    (stream, peer): (S, SocketAddr),
+    handler: Arc<H>,
+    bounds: Arc<Bounds>,
     stop: CancellationToken,
 ) {
-    let limits = &door.limits;
-    // Answers are written in large frames and flushed: waiting for more would only delay heads.
-    let _ = stream.set_nodelay(true);
-    let io = Patient::new(stream, limits.head_timeout, limits.stall_timeout);
+    let limits = &bounds.limits;
+    let io = Strict::new(Patient::new(
+        stream,
+        limits.head_timeout,
+        limits.stall_timeout,
+    ));
     let streams = Streams {
         tasks: TaskTracker::new(),
         gone: CancellationToken::new(),
     };
     let gone = streams.gone.clone().drop_guard();
+    let tunnels = Tunnels {
+        tasks: TaskTracker::new(),
+        gone: CancellationToken::new(),
+        stop: stop.clone(),
+        bounds: Arc::clone(&bounds),
+    };
+    let _tunnels_gone = tunnels.gone.clone().drop_guard();
     let mut server = auto::Builder::new(streams.clone());
     server
         .http1()
@@ -185,16 +209,22 @@ async fn serve_one<H: Handler>(
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(u32::try_from(limits.head_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.head_timeout);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let door = Arc::clone(&door);
-        async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+    let service = service_fn(|request: Request<Incoming>| {
+        let (bounds, handler) = (Arc::clone(&bounds), Arc::clone(&handler));
+        let tunnels = tunnels.clone();
+        async move {
+            let client = Client { peer, tunnels };
+            Ok::<_, Infallible>(bounds.answer(&*handler, request, client).await)
+        }
     });
-    let mut connection = pin!(server.serve_connection(TokioIo::new(io), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = {
+        let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(io), service));
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {
@@ -203,4 +233,6 @@ async fn serve_one<H: Handler>(
     drop(gone);
     streams.tasks.close();
     streams.tasks.wait().await;
+    tunnels.tasks.close();
+    tunnels.tasks.wait().await;
 }

@@ -179,6 +179,7 @@ fn ask(request: GetRequest, caller: Caller) -> Result<ContentAsk, Failure> {
         } else {
             Class::Waiting
         },
+        prefetch: false,
         proof: Proof::OwnDigest,
     })
 }

@@ -359,7 +359,10 @@ async fn the_daemon_learns_what_was_asked_and_by_whom() {
     }];
     local.get(request, false).await.expect("got");
     let asks = local.content.asks.lock().expect("a lock");
-    let Wanted::Url { url, digest, tag } = &asks[0].wanted else {
+    let Wanted::Url {
+        url, digest, tag, ..
+    } = &asks[0].wanted
+    else {
         panic!("{asks:?}");
     };
     assert_eq!(url.expose(), "https://h.example/f?sig=s");

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     HeldManifest, ManifestAsk, ManifestName, OriginHeaders, StaleManifest, UpstreamError,
     UpstreamResponse,
-    http::{Answer, full},
+    http::{Answer, end_to_end, full},
     upstream::{MANIFEST_MAX, digest_of},
 };
 
@@ -91,7 +91,7 @@ enum ManifestError {
 }
 
 async fn relay(backends: &Backends, ask: &ManifestAsk, response: UpstreamResponse) -> Answer {
-    let (status, headers) = (response.status, pass::end_to_end(&response.headers));
+    let (status, headers) = (response.status, end_to_end(&response.headers));
     let checked = collect(response).await.and_then(|(bytes, said)| {
         let expected = match &ask.name {
             ManifestName::Digest(digest) => Some(*digest),

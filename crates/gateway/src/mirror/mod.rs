@@ -1,7 +1,7 @@
 //! A registry mirror for container runtimes: `hosts.toml` of containerd, mirrors of Podman and Docker.
 //!
 //! - [`route`]: what a path and query name (pure);
-//! - [`blob`]: blobs through the [`ContentReader`], [`writer`] sends their bytes;
+//! - [`blob`]: blobs through the [`ContentReader`];
 //! - [`manifest`]: manifests, checked by digest and offered to the store;
 //! - [`pass`]: everything else, passed through unchanged;
 //! - [`refusal`]: our own errors, in the words of the distribution spec.
@@ -16,7 +16,6 @@ mod refusal;
 mod route;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -28,13 +27,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use types::RegistryHost;
 
+pub(crate) use self::{blob::blob, route::blob_at};
 use self::{
     refusal::{Code, refuse},
     route::{Route, Target},
 };
 use crate::{
     Caller, ContentReader, Limits, Manifests, Upstream,
-    http::{self, Answer, Handler},
+    http::{self, Answer, Client, Handler},
 };
 
 /// The header by which the mirror's own answer to `/v2/` tells whose it is.
@@ -145,21 +145,21 @@ fn is_docker(headers: &::http::HeaderMap) -> bool {
 
 /// What a request says beside what it names.
 pub(crate) struct Asked {
-    is_head: bool,
-    headers: ::http::HeaderMap,
-    caller: Caller,
+    pub(crate) is_head: bool,
+    pub(crate) headers: ::http::HeaderMap,
+    pub(crate) caller: Caller,
 }
 
 impl Handler for Mirror {
-    fn answer<'a>(&'a self, request: Request<Incoming>, peer: SocketAddr) -> BoxFuture<'a, Answer> {
+    fn answer<'a>(&'a self, request: Request<Incoming>, client: Client) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            if let Err(error) = http::check(&request) {
+            if let Err(error) = http::check(http::Form::Own, &request) {
                 let message = error.to_string();
                 let answer = refuse(StatusCode::BAD_REQUEST, Code::Unsupported, &message);
                 return refusal::closing(answer);
             }
             let (head, _body) = request.into_parts();
-            self.answer_head(head, peer).await
+            self.answer_head(head, client.peer).await
         })
     }
 }

@@ -192,6 +192,17 @@ impl Route {
     }
 }
 
+/// The blob that a path of a registry names.
+pub(crate) fn blob_at(path: &str) -> Option<(RepoName, Digest)> {
+    let rest = path
+        .strip_prefix("/v2/")
+        .filter(|_| path.len() <= PATH_MAX)?;
+    match Route::parse(&plain(rest).ok()?).ok()? {
+        Route::Blob { repository, digest } => Some((repository, digest)),
+        _ => None,
+    }
+}
+
 /// `path` with the query that came with it.
 pub(crate) fn with_query(mut path: String, query: Option<&str>) -> String {
     if let Some(query) = query {

@@ -313,7 +313,7 @@ fn build(
 }
 
 /// Finds our own dialer's error inside hyper's.
-fn explain(url: &Url, error: hyper_util::client::legacy::Error) -> AskError {
+pub(crate) fn explain(url: &Url, error: hyper_util::client::legacy::Error) -> AskError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(dial) = inner.downcast_ref::<DialError>() {

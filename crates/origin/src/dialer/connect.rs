@@ -82,20 +82,26 @@ impl tower::Service<Uri> for Dialer {
 impl Reach {
     async fn dial(&self, target: &Uri) -> Result<Link, DialError> {
         let origin = origin_of(target)?;
-        self.policy.check_origin(&origin)?;
-        let lookup = self.names.addresses(origin.host());
-        let found = timeout(self.patience, lookup)
-            .await
-            .map_err(|_| self.silent(&origin))??;
-        let stream = self.first_to_answer(&origin, &found).await?;
-        // Failing to set it costs latency, nothing else.
-        if let Err(cause) = stream.set_nodelay(true) {
-            tracing::debug!(%origin, %cause, "a connection keeps its Nagle delay");
-        }
+        let stream = self.connect(&origin).await?;
         match origin.scheme() {
             Scheme::Http => Ok(Link::Plain(stream)),
             Scheme::Https => self.secure(&origin, stream).await,
         }
+    }
+
+    /// A connection to where the policy lets `origin` be, without TLS of ours.
+    pub(crate) async fn connect(&self, origin: &AllowedOrigin) -> Result<TcpStream, DialError> {
+        self.policy.check_origin(origin)?;
+        let lookup = self.names.addresses(origin.host());
+        let found = timeout(self.patience, lookup)
+            .await
+            .map_err(|_| self.silent(origin))??;
+        let stream = self.first_to_answer(origin, &found).await?;
+        // Failing to set it costs latency, nothing else.
+        if let Err(cause) = stream.set_nodelay(true) {
+            tracing::debug!(%origin, %cause, "a connection keeps its Nagle delay");
+        }
+        Ok(stream)
     }
 
     /// Tries the allowed addresses, the next one each time `STAGGER` passes or an attempt fails. The attempts that lose

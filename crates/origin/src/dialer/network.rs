@@ -20,7 +20,7 @@ pub struct ParseNetworkError;
 
 impl Network {
     /// Whether `address` lies within. An IPv6 form of an IPv4 address lies where that one does.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let is_within = |address: IpAddr| match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
                 (first.to_bits() ^ address.to_bits())

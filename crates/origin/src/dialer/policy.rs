@@ -20,6 +20,7 @@ use crate::allowed::{AllowedOrigin, Scheme};
 pub struct DialPolicy {
     listed: BTreeSet<AllowedOrigin>,
     is_listed_only: bool,
+    is_plain_allowed: bool,
     service_ranges: Vec<Network>,
 }
 
@@ -37,6 +38,14 @@ pub enum Refused {
         "{origin} would be spoken to in plain text; if that is meant, add it: --origin {origin}"
     )]
     PlainText {
+        /// Who was asked for.
+        origin: AllowedOrigin,
+    },
+    /// A client's own request to a port that is nobody's web server.
+    #[error(
+        "{origin} is at a port to which clients are not led; if that is meant, add it: --origin {origin}; for tunnels, list the port in proxy.ports"
+    )]
+    Port {
         /// Who was asked for.
         origin: AllowedOrigin,
     },
@@ -67,7 +76,16 @@ impl DialPolicy {
         Self {
             listed: listed.into_iter().collect(),
             is_listed_only,
+            is_plain_allowed: false,
             service_ranges: Vec::new(),
+        }
+    }
+
+    /// The same for what local clients send themselves: whether they speak plain text is theirs to decide.
+    pub(crate) fn for_clients(&self) -> Self {
+        Self {
+            is_plain_allowed: true,
+            ..self.clone()
         }
     }
 
@@ -87,7 +105,7 @@ impl DialPolicy {
         let origin = origin.clone();
         if self.is_listed_only {
             Err(Refused::Unlisted { origin })
-        } else if origin.scheme() == Scheme::Http {
+        } else if origin.scheme() == Scheme::Http && !self.is_plain_allowed {
             Err(Refused::PlainText { origin })
         } else {
             Ok(())
@@ -163,6 +181,25 @@ mod tests {
             check(&["http://example.com"], "http://example.com", "1.1.1.1"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn clients_may_speak_plain_text_to_public_addresses_alone() {
+        let policy = policy(&[]).for_clients();
+        let ask = |url: &str, address: &str| {
+            let origin = AllowedOrigin::of(&url.parse().expect(url)).expect(url);
+            policy.check_address(&origin, address.parse().expect(address))
+        };
+        assert_eq!(ask("http://example.com", "1.1.1.1"), Ok(()));
+        for address in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "fd12::1",
+            "::ffff:a00:1",
+        ] {
+            assert!(ask("http://example.com", address).is_err(), "{address}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     allowed::{AllowedOrigin, ParseOriginError},
     ask::{Ask, without_hop_by_hop},
     base64,
-    canonical::carries_credentials,
+    canonical::{canonical_url, carries_credentials},
     shown::{SecretHeaders, SecretUrl},
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub struct Request {
     url: SecretUrl,
     headers: SecretHeaders,
+    /// Parameters that tell no contents apart.
+    ignored: Vec<String>,
 }
 
 /// Why a text is no request.
@@ -38,7 +40,23 @@ impl Request {
         Ok(Self {
             url: SecretUrl::new(url),
             headers,
+            ignored: Vec::new(),
         })
+    }
+
+    /// The same, with parameters that the caller knows to tell no contents apart (case ignored): they are sent, and no
+    /// part of the content's name.
+    #[must_use]
+    pub fn ignoring(self, ignored: Vec<String>) -> Self {
+        Self { ignored, ..self }
+    }
+
+    /// The canonical URL of what is asked, by the rules of a door.
+    pub(crate) fn canonical_url(&self, dropped: &[String]) -> String {
+        if self.ignored.is_empty() {
+            return canonical_url(self.url(), dropped);
+        }
+        canonical_url(self.url(), &[dropped, &self.ignored].concat())
     }
 
     /// What is asked, with its secrets.
@@ -131,6 +149,14 @@ mod tests {
         assert_eq!(ask.headers[header::AUTHORIZATION], "Basic YW5uOnBAc3MrMQ==");
         assert_eq!(request("https://ann@h/").visibility(), Visibility::Private);
         assert_eq!(request("https://h/").visibility(), Visibility::Public);
+    }
+
+    #[test]
+    fn an_ignored_parameter_is_sent_and_names_nothing() {
+        let request = request("https://h/f?a=1&Once=2&x=3").ignoring(vec!["once".into()]);
+        assert_eq!(request.canonical_url(&["x".into()]), "https://h/f?a=1");
+        let ask = request.ask(Method::GET);
+        assert_eq!(ask.url.query(), Some("a=1&Once=2&x=3"));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use types::{ByteCount, Validator, Visibility};
 use super::request::Request;
 use crate::{
     ask::{Answer, AskError},
-    canonical::canonical_url,
     flight::Flights,
     header,
     origins::{Inner, Origins},
@@ -88,7 +87,7 @@ impl Origins {
     /// Looks at content with HEAD, or with a GET for its first byte where HEAD is refused. Equal requests made at the
     /// same time share one look. Dropped early, the others who wait go on.
     pub async fn resolve(&self, request: &Request) -> Result<Resolved, ResolveError> {
-        let canonical = canonical_url(request.url(), &self.0.dropped_parameters);
+        let canonical = request.canonical_url(&self.0.dropped_parameters);
         let key = (canonical.clone(), fingerprint(request));
         let (inner, request) = (Arc::clone(&self.0), request.clone());
         let look = move || async move { look(&inner, &request, canonical).await }.boxed();
@@ -100,7 +99,7 @@ impl Origins {
     /// The name under which hosts may share what an origin says to `request`: its canonical URL. None if the answer may be
     /// this caller's alone.
     pub fn shared_name(&self, request: &Request) -> Option<String> {
-        let canonical = canonical_url(request.url(), &self.0.dropped_parameters);
+        let canonical = request.canonical_url(&self.0.dropped_parameters);
         request.is_everybodys(&canonical).then_some(canonical)
     }
 
@@ -114,7 +113,7 @@ impl Origins {
     ) -> Resolved {
         let now = Instant::now();
         Resolved {
-            canonical_url: canonical_url(request.url(), &self.0.dropped_parameters),
+            canonical_url: request.canonical_url(&self.0.dropped_parameters),
             length: Some(length),
             validator,
             accepts_ranges: false,

@@ -1,8 +1,8 @@
-//! `pantala config`: check, default, explain.
+//! `pantala config`: check, default, match, explain.
 
 use std::path::PathBuf;
 
-use super::load;
+use super::{load, proxy};
 use crate::{
     cli::ConfigCommand,
     config::{ConfigError, Settings, Sources, find, reference},
@@ -24,6 +24,9 @@ pub(super) fn run(named: Option<PathBuf>, command: ConfigCommand) -> Result<(), 
             );
             load(file, common.settings())?;
             show::print(&told)
+        }
+        ConfigCommand::Match { url, json, common } => {
+            proxy::match_url(&load(named, common.settings())?, &url, json)
         }
         ConfigCommand::Explain {
             key: name,

@@ -7,6 +7,7 @@ pub(crate) mod get;
 mod host;
 mod local;
 mod pages;
+mod proxy;
 mod running;
 mod runtime;
 mod serve;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Problem> {
         Command::Token(command) => token::run(file, command),
         Command::Host(command) => host::run(file, command),
         Command::Config(command) => config::run(file, command),
+        Command::Proxy(command) => proxy::run(file, command),
         Command::Daemon(args) => {
             let flags = [args.own.settings(), args.common.settings()].concat();
             serve::run(serve::Role::Daemon, &load(file, flags)?)

@@ -6,11 +6,11 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use daemon::ProofPolicy;
 use identity::ExpiryGrace;
-use types::{ByteCount, RegistryHost, Topology};
+use types::{ByteCount, HostPattern, RegistryHost, Topology};
 
 use super::{
     Config, ControlConfig, HostConfig, LocalConfig, LogConfig, LogFormat, MirrorConfig,
-    OriginLimits, PeerConfig, RuntimeConfig, SchedulerConfig, StoreLimits,
+    OriginLimits, PeerConfig, ProxyConfig, RuntimeConfig, SchedulerConfig, StoreLimits,
     fault::Faults,
     layers::Settings,
     read::{Reader, absolute},
@@ -45,6 +45,7 @@ fn config(from: &mut Reader) -> Option<Config> {
     let origin = origin(from);
     let mirror = mirror(from);
     let runtime = runtime(from);
+    let proxy = proxy(from);
     let status = from.listener("status.listen");
     let local = local(from);
     let memory_budget = from.must("memory.budget", |text| match text.parse::<ByteCount>() {
@@ -63,6 +64,7 @@ fn config(from: &mut Reader) -> Option<Config> {
         origin: origin?,
         mirror: mirror?,
         runtime: runtime?,
+        proxy: proxy?,
         status: status?,
         local: local?,
         memory_budget: memory_budget?,
@@ -212,6 +214,30 @@ fn runtime(from: &mut Reader) -> Option<RuntimeConfig> {
     })
 }
 
+fn proxy(from: &mut Reader) -> Option<ProxyConfig> {
+    let listen = from.listener("proxy.listen");
+    let rules = from.list("proxy.rules", str::parse);
+    let clients = from.list("proxy.clients", str::parse);
+    let ports = from.list("proxy.ports", |text| match text.parse::<u16>() {
+        Ok(0) | Err(_) => Err("a port is a number from 1 to 65535"),
+        Ok(port) => Ok(port),
+    });
+    let intercept = from.list("proxy.intercept", |text| {
+        let hosts: HostPattern = text.parse().map_err(|error| format!("{error}"))?;
+        match hosts.domain() {
+            Some(_) => Ok(hosts),
+            None => Err("nobody may speak for every host: list them".to_owned()),
+        }
+    });
+    Some(ProxyConfig {
+        listen: listen?,
+        rules: rules?,
+        clients: clients?,
+        ports: ports?,
+        intercept: intercept?,
+    })
+}
+
 fn local(from: &mut Reader) -> Option<LocalConfig> {
     let uid = |text: &str| text.parse::<u32>().map_err(|_| "a user's number");
     let socket = from.path("local.socket");
@@ -273,6 +299,7 @@ fn together(from: &mut Reader, config: &Config) {
         ("peer.listen", Some(config.peer.listen)),
         ("status.listen", config.status),
         ("mirror.listen", config.mirror.listen),
+        ("proxy.listen", config.proxy.listen),
     ];
     for (at, (key, address)) in listeners.iter().enumerate() {
         let Some(address) = address else { continue };

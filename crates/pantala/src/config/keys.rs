@@ -4,7 +4,7 @@
 use super::key::{Key, Kind};
 
 /// The sections in the order of the file, and what each is about.
-pub(crate) const SECTIONS: [(&str, &str); 13] = [
+pub(crate) const SECTIONS: [(&str, &str); 14] = [
     ("", "The file itself."),
     (
         "host",
@@ -24,6 +24,10 @@ pub(crate) const SECTIONS: [(&str, &str); 13] = [
     (
         "runtime",
         "Pointing this host's container engines at the mirror: `pantala runtime`, and the daemon by itself.",
+    ),
+    (
+        "proxy",
+        "The forward proxy for clients that know no mirror, such as apt, pip and git: docs/proxy.md.",
     ),
     ("status", "Metrics and health over HTTP."),
     (
@@ -310,6 +314,36 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Text,
         "\"registry.corp/base/pause:3.9\"",
         "A small image that the mirror must have served before engines are pointed at it. Unset: one of the registries by name must answer through it.",
+    ),
+    key(
+        "proxy.listen",
+        Kind::Listener,
+        "\"off\"",
+        "Where clients reach the proxy (HTTP_PROXY, HTTPS_PROXY), such as 127.0.0.1:7473. Plain HTTP: keep it on loopback. `off`: no proxy.",
+    ),
+    list(
+        "proxy.rules",
+        Kind::Texts,
+        "[\"deb.debian.org/debian/pool/** content\", \"*.corp/private/** direct\"]",
+        "What is done with which requests, the first that matches: HOST[:PORT][/PATH] ACTION [OPTION]... HOST may be *.DOMAIN or *; in PATH * is a part of a segment, ** anything. ACTION is content (through the swarm where it can be), direct (as it is, like all that no rule matches) or refuse. Options: kind=blob|manifest|file, and for content ignore=NAME,NAME (query parameters that tell no contents apart), tag=NAME, application=NAME, priority=0 to 6, prefetch=true. `pantala config match URL` tries them.",
+    ),
+    key(
+        "proxy.clients",
+        Kind::Texts,
+        "[\"127.0.0.0/8\", \"::1/128\"]",
+        "From which addresses the proxy may be asked.",
+    ),
+    list(
+        "proxy.ports",
+        Kind::Wholes,
+        "[8443]",
+        "Ports beside 443 that CONNECT may lead to. Hosts in `origin.allow` are reached at their own.",
+    ),
+    list(
+        "proxy.intercept",
+        Kind::Texts,
+        "[\"*.hf.co\", \"files.corp:8443\"]",
+        "Hosts whose TLS is opened, so that rules reach what is within: HOST or *.DOMAIN, with :PORT or without. Empty: nobody's. Clients must trust this machine's own authority: `pantala proxy ca`.",
     ),
     key(
         "status.listen",

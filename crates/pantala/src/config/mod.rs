@@ -25,10 +25,10 @@ mod units;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use gateway::ImageName;
+use gateway::{ImageName, proxy::Rule};
 use identity::ExpiryGrace;
 use origin::{AllowedOrigin, Network, TokenRealm};
-use types::{ByteCount, ClusterId, RegistryHost, Topology};
+use types::{ByteCount, ClusterId, HostPattern, RegistryHost, Topology};
 
 pub(crate) use self::{
     fault::{Fault, Faults, Place},
@@ -48,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) origin: OriginLimits,
     pub(crate) mirror: MirrorConfig,
     pub(crate) runtime: RuntimeConfig,
+    pub(crate) proxy: ProxyConfig,
     pub(crate) status: Option<SocketAddr>,
     pub(crate) local: LocalConfig,
     /// What buffers may take together.
@@ -142,6 +143,17 @@ pub(crate) struct RuntimeConfig {
     /// Empty: those of the mirror.
     pub(crate) registries: Vec<String>,
     pub(crate) probe: Option<ImageName>,
+}
+
+/// The forward proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyConfig {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) clients: Vec<Network>,
+    pub(crate) ports: Vec<u16>,
+    /// Each has a name or an address.
+    pub(crate) intercept: Vec<HostPattern>,
 }
 
 /// The local socket.

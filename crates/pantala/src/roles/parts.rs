@@ -1,14 +1,15 @@
 //! From the checked configuration to what a daemon takes.
 
-use std::fs;
+use std::{fs, path::PathBuf, sync::Arc};
 
 use daemon::{
     ProofPolicy,
-    config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Started},
+    config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Proxy, Started},
 };
 use gateway::{
     local::{Access, Allowed, SettingReport},
     mirror::Registries,
+    proxy::Rules,
 };
 use identity::Identity;
 use origin::{Budget, OriginConfig, Patience};
@@ -43,6 +44,7 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
         scrub_rate: config.store.scrub_rate,
         origin: origin(config),
         mirror: mirror(config),
+        proxy: proxy(config),
         status: config.status,
         local: Some(local(config)),
         limits: limits(config),
@@ -128,6 +130,24 @@ fn mirror(config: &Config) -> Option<Mirror> {
             any: mirror.any_registry,
         },
     })
+}
+
+fn proxy(config: &Config) -> Option<Proxy> {
+    let proxy = &config.proxy;
+    let clients = proxy.clients.clone();
+    Some(Proxy {
+        listen: proxy.listen?,
+        rules: Rules::new(proxy.rules.clone()),
+        admits: Arc::new(move |address| clients.iter().any(|network| network.contains(address))),
+        ports: proxy.ports.clone(),
+        intercepted: proxy.intercept.clone(),
+        interception_dir: interception_dir(config),
+    })
+}
+
+/// Where the authority is kept in whose name the proxy speaks for others.
+pub(crate) fn interception_dir(config: &Config) -> PathBuf {
+    config.host.data_dir.join("interception")
 }
 
 fn local(config: &Config) -> Local {

@@ -21,6 +21,7 @@ pub(crate) struct Door {
 pub(crate) fn of_daemon(config: &Config) -> Vec<Door> {
     let peers = mutual("peers", config.peer.listen);
     let mirror = config.mirror.listen.map(|at| plain("mirror", at));
+    let proxy = config.proxy.listen.map(|at| plain("proxy", at));
     let status = config.status.map(|at| plain("status", at));
     let group = config.local.group;
     let socket = Door {
@@ -32,7 +33,7 @@ pub(crate) fn of_daemon(config: &Config) -> Vec<Door> {
         },
         is_wide: false,
     };
-    let plain = [mirror, status].into_iter().flatten();
+    let plain = [mirror, proxy, status].into_iter().flatten();
     [peers].into_iter().chain(plain).chain([socket]).collect()
 }
 

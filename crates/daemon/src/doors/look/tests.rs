@@ -172,6 +172,7 @@ impl Misled {
             ranges_whole: false,
             manifests_max: ByteCount::mib(8),
             proofs: super::super::ProofPolicy::default(),
+            tunnel_ports: Vec::new(),
             is_scheduled: true,
             host: "host".into(),
             cluster: "cluster".into(),
@@ -192,6 +193,8 @@ fn ask(web: &Web, digest: Option<Digest>, range: Option<AskedRange>) -> ContentA
             url: types::Secret::new(web.url()),
             digest,
             tag: String::new(),
+            ignored: Vec::new(),
+            seen: None,
         },
         range,
         // Such a caller waits for the first piece however long it takes; one of the mirror does not.
@@ -202,6 +205,7 @@ fn ask(web: &Web, digest: Option<Digest>, range: Option<AskedRange>) -> ContentA
         },
         headers: OriginHeaders::default(),
         class: Class::Waiting,
+        prefetch: false,
         proof: gateway::Proof::OwnDigest,
     }
 }

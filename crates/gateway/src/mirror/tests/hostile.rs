@@ -39,6 +39,8 @@ async fn ambiguous_requests_are_refused_and_their_connection_ends() {
         format!("{line}\r\n{smuggled}"),
         format!("{line}Host: m\r\nX\0: a\r\n\r\n{smuggled}"),
         format!("{line}Host: m\r\nX: a\rb\r\n\r\n{smuggled}"),
+        format!("GET {blob} HTTP/1.1\nHost: m\n\n{smuggled}"),
+        format!("{line}Host: m\nX: a\r\n\r\n{smuggled}"),
         format!("GET http://evil.example{blob} HTTP/1.1\r\nHost: m\r\n\r\n{smuggled}"),
         format!("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n{smuggled}"),
         format!("GET {blob} HTTP/3.0\r\nHost: m\r\n\r\n{smuggled}"),
@@ -130,7 +132,7 @@ async fn stopping_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_full_house_says_so_at_once_and_empties_again() {
     let limits = Limits {
-        answers_max: 1,
+        answers: Places::new(1),
         ..Limits::default()
     };
     let mirror = Harness::with(TestContent::of(1000), limits).await;

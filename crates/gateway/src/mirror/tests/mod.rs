@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backends, Mirror, Registries};
 use crate::{
-    HeldManifest, Limits, OpenError, OriginAnswer, Proof, StaleManifest, bind,
+    HeldManifest, Limits, OpenError, OriginAnswer, Places, Proof, StaleManifest, bind,
     testing::{Scripted, Shared, TestContent, TestRegistry},
 };
 

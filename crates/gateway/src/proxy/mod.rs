@@ -1,0 +1,176 @@
+//! A forward proxy for clients that know no mirror: apt, pip, git, runtimes with `HTTP_PROXY`.
+//!
+//! - [`rule`], [`path`]: what an operator wants done with which requests; [`target`]: what a request is for (pure);
+//! - [`shared`]: content through the swarm; [`judge`]: what may go through it (pure);
+//! - [`pass`]: all else, on as it is; [`connect`]: tunnels, and requests within those of listed hosts;
+//! - [`outside`]: what it needs of the daemon; [`dragonfly`]: the headers of Dragonfly's clients (pure);
+//! - [`refusal`]: our own errors.
+//!
+//! No open proxy: clients are listed by address, origins and ports go through the guarded dialer, and a request that two
+//! parsers could read in two ways is refused.
+
+mod connect;
+mod dragonfly;
+mod judge;
+mod outside;
+mod pass;
+mod path;
+mod refusal;
+mod rule;
+mod shared;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ::http::{HeaderMap, Method, Request};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use types::HostPattern;
+
+use self::dragonfly::Wishes;
+pub use self::{
+    outside::{Intercept, Outside, OutsideAnswer, OutsideError, OutsideRequest, PassedBody},
+    rule::{Action, Kind, ParseRuleError, Rule, Rules, Traits},
+    target::{ParseTargetError, Target},
+};
+use crate::{
+    ContentReader, Limits, Places,
+    http::{self, Answer, BodyError, Client, Form, Handler},
+};
+
+/// Whether an address may ask.
+pub type Admits = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// What a proxy stands on, and what it may do.
+pub struct Parts {
+    /// Content.
+    pub content: Arc<dyn ContentReader>,
+    /// Everything else.
+    pub outside: Arc<dyn Outside>,
+    /// Speaks for the hosts of `intercepted`; none: nobody's TLS is opened.
+    pub interceptor: Option<Arc<dyn Intercept>>,
+    /// Hosts whose tunnels are opened.
+    pub intercepted: Vec<HostPattern>,
+    /// What is done with which requests.
+    pub rules: Rules,
+    /// Who may ask.
+    pub admits: Admits,
+    /// Answers with content at once; when all are taken, requests go on as they are.
+    pub places: Places,
+}
+
+/// The forward proxy.
+pub struct Proxy(Arc<Shared>);
+
+/// What all its connections share.
+struct Shared {
+    content: Arc<dyn ContentReader>,
+    outside: Arc<dyn Outside>,
+    interceptor: Option<Arc<dyn Intercept>>,
+    intercepted: Vec<HostPattern>,
+    rules: Rules,
+    admits: Admits,
+    places: Places,
+}
+
+/// A request that may be answered.
+struct Asked {
+    method: Method,
+    target: Target,
+    headers: HeaderMap,
+    peer: SocketAddr,
+}
+
+impl Proxy {
+    /// A proxy on `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            content: parts.content,
+            outside: parts.outside,
+            interceptor: parts.interceptor,
+            intercepted: parts.intercepted,
+            rules: parts.rules,
+            admits: parts.admits,
+            places: parts.places,
+        }))
+    }
+
+    /// Answers requests on `listener` until `stop`, then lets running transfers end for [`Limits::grace`].
+    pub async fn serve(self, listener: TcpListener, limits: Limits, stop: CancellationToken) {
+        http::serve(("proxy", listener), Arc::new(self), limits, stop).await;
+    }
+}
+
+impl Shared {
+    fn interceptor(&self, host: &str, port: u16) -> Option<&Arc<dyn Intercept>> {
+        let is_listed = self
+            .intercepted
+            .iter()
+            .any(|hosts| hosts.matches(host, port));
+        self.interceptor.as_ref().filter(|_| is_listed)
+    }
+
+    /// Answers any request but `CONNECT`.
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        if let Err(error) = http::check(Form::Proxy, &request) {
+            return refusal::malformed(&error.to_string());
+        }
+        let (head, body) = request.into_parts();
+        let wishes = Wishes::of(&head.headers);
+        let target = match (head.uri.authority(), &wishes.registry) {
+            (Some(_), _) => Target::of_uri(&head.uri),
+            (None, Some(base)) => Target::of_url(&format!("{base}{}", head.uri)),
+            (None, None) => return refusal::malformed("this is a proxy: ask it for whole URLs"),
+        };
+        let Ok(target) = target else {
+            return refusal::malformed("the URL means nothing here");
+        };
+        debug!(host = target.host(), path = target.path(), "proxy request");
+        let is_registrys = head.uri.authority().is_none();
+        let asked = Asked {
+            method: head.method,
+            target,
+            headers: head.headers,
+            peer,
+        };
+        let body: PassedBody = body.map_err(BodyError::from).boxed_unsync();
+        let traits = match self.rules.find(&asked.target) {
+            Some((at, rule)) => match rule.action() {
+                Action::Refuse => return refusal::by_rule(at),
+                Action::Direct => None,
+                Action::Content(traits) => Some(wishes.over(traits)),
+            },
+            None => (wishes.is_content || is_registrys).then(|| wishes.over(&Traits::default())),
+        };
+        match traits {
+            Some(traits) => shared::answer(self, (asked, body), &traits).await,
+            None => pass::answer(&*self.outside, asked, body).await,
+        }
+    }
+}
+
+impl Handler for Proxy {
+    fn answer<'a>(&'a self, request: Request<Incoming>, client: Client) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            if !(self.0.admits)(client.peer.ip()) {
+                return refusal::stranger();
+            }
+            if request.method() != Method::CONNECT {
+                return self.0.answer(request, client.peer).await;
+            }
+            match http::check(Form::Proxy, &request) {
+                Ok(()) => connect::answer(&self.0, request, client).await,
+                Err(error) => refusal::malformed(&error.to_string()),
+            }
+        })
+    }
+}
