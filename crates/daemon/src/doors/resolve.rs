@@ -4,10 +4,7 @@
 //! a task of that registry alone, for callers who have shown their right to it (`private`). Whatever else needs credentials
 //! is read with the caller's own and goes to this caller: it is neither kept nor shared.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use gateway::{ContentAsk, OpenError, Seen, Wanted};
 use origin::{

@@ -2,16 +2,56 @@
 
 use super::*;
 
-#[tokio::test]
-async fn what_means_two_things_is_refused_and_ends_the_connection() {
+/// Sends each with a request smuggled behind it: it is answered so, the connection ends, and nothing of it goes on.
+async fn refused(corpus: Vec<(String, u16)>) -> Harness {
     let proxy = Harness::of(10, &["c.test content", "evil.test refuse"]).await;
     let smuggled = "GET http://smuggled.test/ HTTP/1.1\r\nHost: smuggled.test\r\n\r\n";
-    let line = "GET http://a.test/ HTTP/1.1\r\n";
+    for (request, status) in corpus {
+        let reply = proxy.raw(format!("{request}{smuggled}").as_bytes()).await;
+        let shown = &request[..request.len().min(120)];
+        assert!(
+            reply.starts_with(&format!("HTTP/1.1 {status}")),
+            "{shown:?} gave {reply:?}"
+        );
+        let answers = reply.matches("\r\ndate: ").count();
+        assert_eq!(answers, 1, "{shown:?} gave {reply:?}");
+        let sent = proxy.sent();
+        assert!(sent.is_empty(), "{shown:?} went on as {sent:?}");
+        assert_eq!(proxy.asks(), 0, "{shown:?}");
+    }
+    proxy
+}
+
+#[tokio::test]
+async fn a_body_has_one_length() {
+    refused(lengths()).await;
+}
+
+#[tokio::test]
+async fn a_line_ends_in_one_way() {
+    refused(lines()).await;
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    refused(hosts()).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_urls_of_web_servers() {
+    refused(targets()).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_leads_to_a_host_and_a_port_that_are_allowed() {
+    let proxy = refused(tunnels()).await;
+    let dialled = proxy.origin.tunnels.lock().expect("a lock").clone();
+    assert_eq!(dialled, [("a.test".to_owned(), 25)]);
+}
+
+fn lengths() -> Vec<(String, u16)> {
     let post = "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\n";
-    let many = "X: y\r\n".repeat(200);
-    let long = "y".repeat(40_000);
-    for (request, status) in [
-        // How long the body is.
+    vec![
         (
             format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
             400,
@@ -49,7 +89,12 @@ async fn what_means_two_things_is_refused_and_ends_the_connection() {
             "POST http://a.test/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
             400,
         ),
-        // Where a line ends.
+    ]
+}
+
+fn lines() -> Vec<(String, u16)> {
+    let line = "GET http://a.test/ HTTP/1.1\r\n";
+    vec![
         (
             format!("{line}Host: a.test\r\nX: a\r\n folded\r\n\r\n"),
             400,
@@ -61,7 +106,12 @@ async fn what_means_two_things_is_refused_and_ends_the_connection() {
         (format!("{line}Host: a.test\r\nX: a\0b\r\n\r\n"), 400),
         (format!("{line}Host: a.test\r\nX\0: a\r\n\r\n"), 400),
         (format!("{line}Host: a.test\r\nNothing\r\n\r\n"), 400),
-        // Which host.
+    ]
+}
+
+fn hosts() -> Vec<(String, u16)> {
+    let line = "GET http://a.test/ HTTP/1.1\r\n";
+    vec![
         (format!("{line}\r\n"), 400),
         (format!("{line}Host: a.test\r\nHost: a.test\r\n\r\n"), 400),
         (format!("{line}Host: b.test\r\n\r\n"), 400),
@@ -84,7 +134,14 @@ async fn what_means_two_things_is_refused_and_ends_the_connection() {
             "GET http://a.test:0x50/ HTTP/1.1\r\nHost: a.test\r\n\r\n".into(),
             400,
         ),
-        // What is asked.
+    ]
+}
+
+fn targets() -> Vec<(String, u16)> {
+    let line = "GET http://a.test/ HTTP/1.1\r\n";
+    let many = "X: y\r\n".repeat(200);
+    let long = "y".repeat(40_000);
+    vec![
         ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".into(), 400),
         ("GET a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n".into(), 400),
         ("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n".into(), 400),
@@ -126,7 +183,11 @@ async fn what_means_two_things_is_refused_and_ends_the_connection() {
         ),
         (format!("{line}Host: a.test\r\n{many}\r\n"), 431),
         (format!("{line}Host: a.test\r\nX: {long}\r\n\r\n"), 431),
-        // Where a tunnel leads.
+    ]
+}
+
+fn tunnels() -> Vec<(String, u16)> {
+    vec![
         (
             "CONNECT a.test HTTP/1.1\r\nHost: a.test\r\n\r\n".into(),
             400,
@@ -164,27 +225,7 @@ async fn what_means_two_things_is_refused_and_ends_the_connection() {
             "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n".into(),
             403,
         ),
-    ] {
-        let reply = proxy.raw(format!("{request}{smuggled}").as_bytes()).await;
-        let shown = &request[..request.len().min(120)];
-        assert!(
-            reply.starts_with(&format!("HTTP/1.1 {status}")),
-            "{shown:?} gave {reply:?}"
-        );
-        assert_eq!(
-            reply.matches("\r\ndate: ").count(),
-            1,
-            "{shown:?} gave {reply:?}"
-        );
-        assert!(
-            proxy.sent().is_empty(),
-            "{shown:?} went on as {:?}",
-            proxy.sent()
-        );
-        assert_eq!(proxy.asks(), 0, "{shown:?}");
-    }
-    let tunnels = proxy.origin.tunnels.lock().expect("a lock").clone();
-    assert_eq!(tunnels, [("a.test".to_owned(), 25)]);
+    ]
 }
 
 #[tokio::test]
