@@ -3,7 +3,7 @@
 //! What is private is read with the credentials of whoever last proved his right to it here, or with this host's own where
 //! an operator lets it import with them. They stay in here: neither the source of a task nor any message holds them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use origin::{
     AskError, Body, BodyStream, Origins, ReadError, RegistryClient, Request, ResolveError,
@@ -140,6 +140,8 @@ struct Recent {
     by_place: BTreeMap<Place, (Arc<Access>, u64)>,
     by_use: BTreeMap<u64, Place>,
     uses: u64,
+    /// When an origin refused last what it had given before. Bounded; what is forgotten is only asked for once more.
+    denied: BTreeMap<Place, Instant>,
 }
 
 impl Recent {
@@ -163,6 +165,10 @@ impl Recent {
             && let Some((_, used)) = self.by_place.remove(place)
         {
             self.by_use.remove(&used);
+            if self.denied.len() >= RECENT_MAX {
+                self.denied.clear();
+            }
+            self.denied.insert(place.clone(), Instant::now());
         }
     }
 
@@ -199,6 +205,11 @@ impl Accesses {
     /// The origin refused `access`: it is not tried again. Another's, which took its place meanwhile, stays.
     pub(crate) fn forget(&self, spec: &TaskSpec, access: &Arc<Access>) {
         (self.recent.lock()).remove(&(spec.task, spec.source.clone()), access);
+    }
+
+    /// When the origin last refused credentials for `task` at `source` that it had accepted before.
+    pub(crate) fn denied_at(&self, task: TaskId, source: Source) -> Option<Instant> {
+        self.recent.lock().denied.get(&(task, source)).copied()
     }
 
     /// Whether this host can read `spec` at its origin, as far as it knows.

@@ -111,6 +111,18 @@ impl SecretHeaders {
         (SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp))).filter(|_| is_bearer)
     }
 
+    /// What a registry is shown of a caller: the lines that registries look at. Any other could turn a question into another
+    /// one, whose answer would prove nothing: `Host`, a length without a body, a path for the proxy in front.
+    pub(crate) fn for_registry(&self) -> Self {
+        let credentials = [header::AUTHORIZATION, header::COOKIE];
+        let lines = self.0.iter().filter(|(name, _)| credentials.contains(name));
+        let mut kept = HeaderMap::new();
+        for (name, value) in lines {
+            kept.append(name.clone(), value.clone());
+        }
+        Self(kept)
+    }
+
     /// The lines that may identify somebody.
     pub fn identifying(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().filter(|(name, _)| !is_harmless(name))

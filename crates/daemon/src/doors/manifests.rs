@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{HeldManifest, ManifestAsk, ManifestName, Manifests, OpenError, StaleManifest};
 use http::HeaderValue;
-use origin::{Manifest, ManifestError, Reference, SecretHeaders};
+use origin::{Manifest, ManifestError, ManifestHead, Reference, SecretHeaders};
 use parking_lot::Mutex;
 use store::Store;
 use tokio::{task::JoinSet, time::timeout};
@@ -198,12 +198,24 @@ impl Manifests for Doors {
         // The answer may be due to the caller's credentials or to this host's: only an anonymous request tells.
         let client = self.resolver.origins.registry(&ask.registry).anonymous();
         let (repository, reference) = (ask.repository.clone(), Reference::Digest(manifest.digest));
+        let kept = manifest.clone();
         let look = async move {
             let accept = [accept];
             let head = client.manifest_head(&repository, &reference, &accept);
-            head.await.is_ok()
+            head.await.is_ok_and(|head| is_told_of(&kept, &head))
         };
         self.manifests.keep_after((key, manifest.clone()), look);
+    }
+}
+
+/// Whether `head` is the registry's word on `manifest`, and no page of its front that everybody gets for anything.
+fn is_told_of(manifest: &HeldManifest, head: &ManifestHead) -> bool {
+    match head.digest {
+        Some(digest) => digest == manifest.digest,
+        None => {
+            head.length == Some(ByteCount(manifest.bytes.len() as u64))
+                && head.media_type.as_ref() == Some(&manifest.media_type)
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::task::TaskSpec;
 
 /// The most that a refusal may take to be remembered.
-const REFUSAL_MAX: usize = 2 << 10;
+const REFUSAL_MAX: usize = 1 << 10;
 
 /// What callers have shown.
 pub(super) struct Rights {
@@ -135,7 +135,14 @@ impl Resolver {
         caller: &Caller,
     ) -> Option<Result<Found, OpenError>> {
         let claim = name.claim(caller.id);
-        let verdict = self.rights.proofs.lock().verdict(&claim, Instant::now())?;
+        let task = name.private_key().task_id();
+        let verdict = {
+            let mut proofs = self.rights.proofs.lock();
+            if let Some(denied) = self.accesses.denied_at(task, name.source()) {
+                proofs.doubt(&claim, denied);
+            }
+            proofs.verdict(&claim, Instant::now())?
+        };
         Some(match verdict {
             Verdict::Granted(length) => {
                 let client = caller.at(self.origins.registry(name.registry));
@@ -220,10 +227,18 @@ impl Resolver {
         })
     }
 
-    /// The registry has just given `name` to nobody in particular: all of it that is held as private is public from now on.
-    pub(super) async fn made_public(&self, name: &BlobName<'_>) -> Option<Holding> {
+    /// The registry has just given `name`, so long, to nobody in particular: all of it that is held as private is public from
+    /// now on. Another length is none of it: a page of the registry's front, say, that everybody gets for anything.
+    pub(super) async fn made_public(
+        &self,
+        name: &BlobName<'_>,
+        length: ByteCount,
+    ) -> Option<Holding> {
         let (task, digest) = (name.private_key().task_id(), name.digest);
-        self.store.info(task).filter(|info| info.complete)?;
+        let held = self.store.info(task)?;
+        if !held.complete || held.layout.length() != length {
+            return None;
+        }
         let store = self.store.clone();
         let publish = move || {
             let content = store.content(task).ok()??;

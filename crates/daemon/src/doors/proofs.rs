@@ -25,8 +25,8 @@ impl ProofPolicy {
     /// The longest that a grant may count.
     pub const GRANTED_MAX: Duration = Duration::from_secs(300);
     const REFUSED_MAX: Duration = Duration::from_secs(10);
-    /// Some 2 MiB of names.
-    const MOST: usize = 8192;
+    /// Some 6 MiB at most, when all are refusals as long as may be.
+    const MOST: usize = 4096;
 
     /// A policy whose grants count for `granted`, 5 minutes at most.
     pub fn of(granted: Duration) -> Self {
@@ -63,11 +63,19 @@ pub(super) enum Verdict<R> {
     Refused(R),
 }
 
+/// The origin's word, when it was asked for, and until when it counts.
+#[derive(Debug)]
+struct Proof<R> {
+    verdict: Verdict<R>,
+    asked: Instant,
+    end: Instant,
+}
+
 /// The proofs.
 #[derive(Debug)]
 pub(super) struct Proofs<R> {
     policy: ProofPolicy,
-    by_claim: BTreeMap<Claim, (Verdict<R>, Instant)>,
+    by_claim: BTreeMap<Claim, Proof<R>>,
     by_end: BTreeSet<(Instant, Claim)>,
 }
 
@@ -82,8 +90,19 @@ impl<R: Clone> Proofs<R> {
 
     /// What counts of `claim` at `now`.
     pub(super) fn verdict(&self, claim: &Claim, now: Instant) -> Option<Verdict<R>> {
-        let (verdict, end) = self.by_claim.get(claim)?;
-        (now < *end).then(|| verdict.clone())
+        let proof = self.by_claim.get(claim)?;
+        (now < proof.end).then(|| proof.verdict.clone())
+    }
+
+    /// The origin gave nobody's credentials the content since `denied`: what it said of `claim` before counts no more.
+    pub(super) fn doubt(&mut self, claim: &Claim, denied: Instant) {
+        if self
+            .by_claim
+            .get(claim)
+            .is_some_and(|proof| proof.asked <= denied)
+        {
+            self.forget(claim);
+        }
     }
 
     /// Notes what the origin said to a question that was put at `asked`: it counts from then, since the rights may have
@@ -106,13 +125,18 @@ impl<R: Clone> Proofs<R> {
             self.by_claim.remove(&first);
         }
         self.by_end.insert((end, claim.clone()));
-        self.by_claim.insert(claim, (verdict, end));
+        let proof = Proof {
+            verdict,
+            asked,
+            end,
+        };
+        self.by_claim.insert(claim, proof);
     }
 
     /// The origin's last word on `claim` counts no more.
     pub(super) fn forget(&mut self, claim: &Claim) {
-        if let Some((_, end)) = self.by_claim.remove(claim) {
-            self.by_end.remove(&(end, claim.clone()));
+        if let Some(proof) = self.by_claim.remove(claim) {
+            self.by_end.remove(&(proof.end, claim.clone()));
         }
     }
 }
@@ -189,6 +213,19 @@ mod tests {
         proofs.forget(&ann());
         assert_eq!(proofs.verdict(&ann(), now), None);
         assert!(proofs.by_claim.is_empty() && proofs.by_end.is_empty());
+    }
+
+    #[test]
+    fn a_word_from_before_a_denial_counts_no_more_and_one_from_after_does() {
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        let denied = now + Duration::from_secs(30);
+        proofs.note(ann(), YES, (now, None));
+        proofs.doubt(&ann(), denied);
+        assert_eq!(proofs.verdict(&ann(), denied), None);
+        let after = denied + Duration::from_millis(1);
+        proofs.note(ann(), YES, (after, None));
+        proofs.doubt(&ann(), denied);
+        assert_eq!(proofs.verdict(&ann(), after), Some(YES));
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Resolver {
             Ok(BlobHead {
                 length: Some(length),
                 ..
-            }) => match self.made_public(name).await {
+            }) => match self.made_public(name, length).await {
                 Some(held) => Ok(held.found(name.digest, name.source())),
                 None => self.public_blob(name, client, (length, true)),
             },

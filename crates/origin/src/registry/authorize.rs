@@ -30,6 +30,10 @@ use crate::{
 /// Grants that are kept; beyond it those that ended are swept, then all.
 const GRANTS_MAX: usize = 4096;
 
+/// How long a caller's password counts after it was shown to the token server, whatever its tokens say: it may have been
+/// changed since, and what the registry is asked with the token proves the caller's right.
+const CALLERS_TOKEN_MAX: Duration = Duration::from_secs(60);
+
 /// Why a registry's challenge was not answered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
@@ -160,6 +164,12 @@ impl Vault {
         grants.insert(key, grant);
     }
 
+    #[cfg(test)]
+    pub(crate) fn ends(&self) -> Vec<Instant> {
+        let grants = self.grants.lock();
+        grants.values().map(|grant| grant.ends_at).collect()
+    }
+
     fn kept(&self, key: &GrantKey) -> Option<Grant> {
         let mut grants = self.grants.lock();
         let grant = grants.get(key)?.clone();
@@ -286,11 +296,15 @@ async fn fetch(
     let begun = Instant::now();
     let server = (&realm, service.as_deref());
     let token = token::fetch(inner, server, &key.repository, credential.as_ref()).await?;
+    let lifetime = match key.holder {
+        CallerId::Shown(_) => token.lifetime.min(CALLERS_TOKEN_MAX),
+        CallerId::Anonymous | CallerId::Host => token.lifetime,
+    };
     // Counted from before the fetch: the token server's clock started somewhere in between.
     let grant = Grant {
         authorization: token.authorization,
-        renew_at: begun + token.lifetime * 2 / 3,
-        ends_at: begun + token.lifetime,
+        renew_at: begun + lifetime * 2 / 3,
+        ends_at: begun + lifetime,
         challenge: Challenge::Bearer { realm, service },
     };
     inner.vault.keep(key, grant.clone());

@@ -103,11 +103,11 @@ impl RegistryClient {
         self.visibility() == Visibility::Private
     }
 
-    /// The same registry, asked with a caller's own lines (`Authorization`, usually). Who shows a password has the challenge
+    /// The same registry, asked with a caller's own `Authorization` and cookies; his other lines stay here. Who shows a password has the challenge
     /// for a token answered with it, as stored credentials have, and its tokens are kept under `caller`.
     pub fn with_headers(&self, headers: SecretHeaders, caller: CallerId) -> Self {
         Self {
-            identity: Identity::Caller(headers, caller),
+            identity: Identity::Caller(headers.for_registry(), caller),
             ..self.clone()
         }
     }
@@ -275,7 +275,7 @@ fn at(registry: &str, scheme: Scheme) -> AllowedOrigin {
         .expect("what parsed as a registry's name is a host that a URL can have")
 }
 
-fn with(ask: &Ask, authorization: Option<&HeaderValue>) -> Ask {
+pub(crate) fn with(ask: &Ask, authorization: Option<&HeaderValue>) -> Ask {
     let mut headers = ask.headers.clone();
     if let Some(value) = authorization {
         headers.insert(name::AUTHORIZATION, value.clone());

@@ -16,7 +16,10 @@ use futures_util::{
 use http::{HeaderMap, Method, StatusCode, header as name};
 use types::{RepoName, Visibility};
 
-use super::client::{Identity, RegistryClient};
+use super::{
+    authorize::AuthError,
+    client::{Identity, RegistryClient, with},
+};
 use crate::{
     ask::{Answer, Ask, AskError, without_hop_by_hop},
     shown::SecretHeaders,
@@ -127,7 +130,13 @@ impl RegistryClient {
         let ask = Ask::new(method, self.url_of(&request.path)?, headers);
         let is_ours = !has_own && matches!(self.identity, Identity::Host);
         let (answer, is_ours) = match request.repository().filter(|_| is_ours) {
-            Some(repository) => (self.ask(&repository, ask).await?, true),
+            Some(repository) => match self.ask(&repository, with(&ask, None)).await {
+                // What everybody gets needs no credentials.
+                Err(AskError::Auth(AuthError::Helper { .. })) => {
+                    (self.inner.ask(ask).await?, false)
+                }
+                answer => (answer?, true),
+            },
             None => (self.inner.ask(ask).await?, false),
         };
         let visibility = if is_ours || request.headers.identifies_somebody() {

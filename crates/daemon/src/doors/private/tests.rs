@@ -287,6 +287,35 @@ async fn what_its_registry_gives_to_everybody_by_now_is_public_and_held() {
 }
 
 #[tokio::test]
+async fn a_page_that_everybody_gets_for_anything_makes_nothing_public() {
+    let (bytes, digest) = content(LENGTH);
+    let page = |_: &Seen| -> Answer { (200, Vec::new(), b"sign in".to_vec()) };
+    let world = World::new(page).await;
+    let task = hold(&world, (&bytes, digest));
+    let spec = find(&world, &world.blob(digest, BOB))
+        .await
+        .expect("a page");
+    assert_ne!(spec.task, task);
+    let info = world.store.info(task).expect("held");
+    assert_eq!(info.visibility, Visibility::Private);
+}
+
+#[tokio::test]
+async fn who_is_known_to_have_a_right_proves_it_anew_once_the_registry_refused_what_is_read_for_him()
+ {
+    let (bytes, digest) = content(LENGTH);
+    let (world, is_open, _) = registry(&bytes).await;
+    let ask = world.blob(digest, ANN);
+    let spec = find(&world, &ask).await.expect("ann may");
+    let access = world.accesses.known(&spec).expect("it is read for ann");
+    is_open.store(false, Ordering::SeqCst);
+    world.accesses.forget(&spec, &access);
+    let refused = find(&world, &ask).await;
+    assert!(matches!(refused, Err(OpenError::Denied(_))));
+    is_open.store(true, Ordering::SeqCst);
+}
+
+#[tokio::test]
 async fn a_seed_reads_what_is_private_only_as_an_operator_lets_it() {
     let (bytes, digest) = content(LENGTH);
     let (world, _, is_public) = registry(&bytes).await;

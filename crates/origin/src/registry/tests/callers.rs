@@ -45,6 +45,54 @@ fn as_caller(client: &RegistryClient, authorization: &'static str) -> RegistryCl
 }
 
 #[tokio::test]
+async fn a_registry_is_shown_a_callers_credentials_and_none_of_his_other_lines() {
+    let registry = registry_server("http://auth.test/token".into(), Arc::default()).await;
+    let name = host("reg.test", &registry);
+    let door = door_by_name(&[("reg.test", &registry)], |_| {});
+    let lines = [
+        ("authorization", "Bearer canary-token-x"),
+        ("cookie", "session=1"),
+        ("host", "evil.test"),
+        ("content-length", "100"),
+        ("range", "bytes=0-1"),
+        ("x-original-url", "/v2/evil/app/blobs/x"),
+    ]
+    .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+    let lines: HeaderMap = lines.into_iter().collect();
+    let caller = CallerKey::new([1; 32]).caller([("authorization", b"x".as_slice())]);
+    let client = door
+        .registry(&name)
+        .with_headers(SecretHeaders::new(lines), caller);
+    manifest(&client).await.unwrap();
+    let seen = registry.seen();
+    let asked = seen.last().unwrap();
+    let line = |name| asked.line(name);
+    assert_eq!(line("authorization"), Some("Bearer canary-token-x"));
+    assert_eq!(line("cookie"), Some("session=1"));
+    assert_eq!(line("host"), Some(name.as_str()));
+    for gone in ["content-length", "range", "x-original-url"] {
+        assert_eq!(line(gone), None, "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_callers_password_is_shown_anew_after_a_minute_however_long_its_token_is_good() {
+    let tokens = token_server(Some(ANN), 12 * 3600).await;
+    let registry = registry_server(realm("auth.test", &tokens), Arc::default()).await;
+    let name = host("reg.test", &registry);
+    let servers = [("reg.test", &registry), ("auth.test", &tokens)];
+    let door = door_by_name(&servers, |config| {
+        config.realms = vec![format!("{name}=auth.test").parse().unwrap()];
+    });
+    let ann = as_caller(&door.registry(&name), ANN);
+    manifest(&ann).await.unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    let grants = ann.inner.vault.ends();
+    let latest = std::time::Instant::now() + minute;
+    assert!(grants.len() == 1 && grants.iter().all(|end| *end <= latest));
+}
+
+#[tokio::test]
 async fn a_callers_password_gets_tokens_for_that_caller_alone_in_one_flight() {
     let tokens = token_server(Some(ANN), 300).await;
     let registry = registry_server(realm("auth.test", &tokens), Arc::default()).await;
