@@ -237,6 +237,7 @@ fn make(
     params.distinguished_name = named("Pantala proxy of this machine");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.name_constraints = Some(constraints(hosts));
     (params.not_before, params.not_after) = valid(now, AUTHORITY_LIFETIME);
     let certificate = params.self_signed(&key)?;

@@ -3,15 +3,21 @@
 //! The dialer and its addresses guard it as all else. What is absent: budgets, redirects and tries of ours, since it is
 //! the client that asks, and would ask the same without us.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use types::{ByteCount, Validator};
 use url::Url;
@@ -73,6 +79,54 @@ impl Relayed {
     }
 }
 
+/// A body that notes when it moved last.
+struct Moving {
+    body: RelayBody,
+    moves: Arc<Mutex<Instant>>,
+}
+
+impl Body for Moving {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            *self.moves.lock() = Instant::now();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What `asked` comes to; nothing once it stood still for too long. Until an answer begins it is the client's body that
+/// moves, of which the last part went out at `moved`: uploads take as long as they take.
+async fn answer_of<A>(
+    asked: impl Future<Output = A>,
+    moved: &Mutex<Instant>,
+    patience: Duration,
+) -> Option<A> {
+    let mut asked = pin!(asked);
+    loop {
+        let until = *moved.lock() + patience;
+        match timeout_at(until, &mut asked).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if *moved.lock() + patience > until => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 impl Origins {
     /// Sends a client's request on. Dropped early, the request is cancelled.
     ///
@@ -94,7 +148,9 @@ impl Origins {
         if origin.port() < 1024 && ![80, 443].contains(&origin.port()) && !policy.lists(&origin) {
             return Err(crate::Refused::Port { origin }.into());
         }
-        let mut request = Request::new(body);
+        let moved = Arc::new(Mutex::new(Instant::now()));
+        let moves = Arc::clone(&moved);
+        let mut request = Request::new(Moving { body, moves }.boxed_unsync());
         *request.method_mut() = method;
         *request.uri_mut() = url.as_str().parse().map_err(|_| AskError::Unsendable {
             url: ShownUrl::of(&url),
@@ -102,8 +158,8 @@ impl Origins {
         *request.headers_mut() = without_hop_by_hop(&headers);
         // The connection makes its own.
         request.headers_mut().remove(http::header::HOST);
-        let asked = timeout(ANSWER_PATIENCE, self.0.relays.request(request)).await;
-        let answered = asked.map_err(|_| AskError::Stalled {
+        let answered = answer_of(self.0.relays.request(request), &moved, ANSWER_PATIENCE).await;
+        let answered = answered.ok_or_else(|| AskError::Stalled {
             url: ShownUrl::of(&url),
             waited: ANSWER_PATIENCE,
         })?;
@@ -146,7 +202,7 @@ impl Origins {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Full};
+    use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -154,6 +210,24 @@ mod tests {
         Refused,
         testing::{Server, config, door, reply, table},
     };
+
+    #[tokio::test]
+    async fn an_upload_takes_as_long_as_it_moves_and_no_longer() {
+        let patience = Duration::from_secs(1);
+        let moved = Mutex::new(Instant::now());
+        let begun = Instant::now();
+        let uploads = async {
+            for _ in 0..15 {
+                tokio::time::sleep(patience / 10).await;
+                *moved.lock() = Instant::now();
+            }
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(answer_of(uploads, &moved, patience).await, None);
+        assert!(begun.elapsed() >= patience * 5 / 2, "it moved until then");
+        let answers = std::future::ready(7);
+        assert_eq!(answer_of(answers, &moved, patience).await, Some(7));
+    }
 
     fn relay(method: Method, url: &str, body: &'static str) -> Relay {
         let mut headers = HeaderMap::new();

@@ -177,7 +177,9 @@ mod tests {
         check_manifest(
             "gateway",
             "[dev-dependencies]\norigin.workspace = true\n[dependencies]\norigin.workspace = true\n",
-            &["crates/gateway/Cargo.toml:6: gateway may not depend on origin (it may on types)"],
+            &[
+                "crates/gateway/Cargo.toml:6: gateway may not depend on origin (it may on types, listen)",
+            ],
         );
         check_manifest(
             "daemon",

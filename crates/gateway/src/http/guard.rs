@@ -4,6 +4,8 @@
 //! and contradicting lengths. What is left: the proxy alone takes a body and a proxy's request line, and nobody a second
 //! `Host`, or one that names another host than the request line.
 
+use std::net::IpAddr;
+
 use ::http::{HeaderValue, Method, Request, Uri, Version, header, uri::Authority};
 
 /// Why a request is refused with 400.
@@ -58,9 +60,14 @@ fn check_proxy<B>(request: &Request<B>) -> Result<(), Ambiguous> {
     }
     let Some(authority) = uri.authority() else {
         // Our own resources, such as they are: none, but for who names a registry in a header.
-        return (request.method() != Method::CONNECT && uri.path().starts_with('/'))
+        if request.method() == Method::CONNECT || !uri.path().starts_with('/') {
+            return Err(Ambiguous::Target);
+        }
+        // A page in a browser of this host can have its own name lead here, and would read the answer.
+        return host
+            .is_none_or(is_this_host)
             .then_some(())
-            .ok_or(Ambiguous::Target);
+            .ok_or(Ambiguous::Host);
     };
     if authority.as_str().contains('@') {
         return Err(Ambiguous::User);
@@ -81,6 +88,16 @@ fn check_proxy<B>(request: &Request<B>) -> Result<(), Ambiguous> {
         Some(host) if !is_same(host, authority, uri) => Err(Ambiguous::OtherHost),
         _ => Ok(()),
     }
+}
+
+/// Whether a client means this host by an address or by the one name that nobody else can own.
+fn is_this_host(host: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 /// Whether `host` says what the request line says; the scheme's own port may be left out.
@@ -192,7 +209,9 @@ mod tests {
             ("POST", "http://[::1]:81/b", "[::1]:81"),
             ("CONNECT", "a:443", "a:443"),
             ("CONNECT", "a:443", "a"),
-            ("GET", "/v2/", "a"),
+            ("GET", "/v2/", "127.0.0.1:7473"),
+            ("GET", "/v2/", "[::1]:7473"),
+            ("GET", "/v2/", "localhost"),
         ] {
             assert_eq!(asked_of_proxy(method, target, &[host]), Ok(()), "{target}");
         }
@@ -210,6 +229,8 @@ mod tests {
             ("GET", "ftp://a/b", "a", Ambiguous::Target),
             ("GET", "a:80", "a:80", Ambiguous::Target),
             ("OPTIONS", "*", "a", Ambiguous::Target),
+            ("GET", "/v2/", "evil.example:7473", Ambiguous::Host),
+            ("GET", "/v2/", "localhost.evil.example", Ambiguous::Host),
             ("CONNECT", "a", "a", Ambiguous::Target),
             ("CONNECT", "http://a:443/", "a:443", Ambiguous::Target),
             ("CONNECT", "/", "a", Ambiguous::Target),

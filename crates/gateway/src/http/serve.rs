@@ -157,17 +157,20 @@ impl Bounds {
         request: Request<Incoming>,
         client: Client,
     ) -> Answer {
-        let Some(place) = self.limits.answers.take() else {
-            return place::full_house();
-        };
         let is_head = request.method() == Method::HEAD;
         // Where a chunked body ends, others may see otherwise: nothing comes after it (RFC 9112, 6.1).
         let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let mut answer = handler.answer(request, client).await;
-        if is_last {
-            let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(header::CONNECTION, close);
-        }
+        let close = |mut answer: Answer| {
+            if is_last {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            answer
+        };
+        let Some(place) = self.limits.answers.take() else {
+            return close(place::full_house());
+        };
+        let answer = close(handler.answer(request, client).await);
         place::hold(if is_head { head_only(answer) } else { answer }, place)
     }
 }

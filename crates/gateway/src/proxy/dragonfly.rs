@@ -57,11 +57,12 @@ impl Wishes {
     }
 
     /// A rule's traits as this client wants them.
-    pub(super) fn over(&self, traits: &Traits) -> Traits {
-        let mut traits = traits.clone();
+    pub(super) fn over(&self, rules: &Traits) -> Traits {
+        let mut traits = rules.clone();
         for (name, value) in &self.set {
             let _ = traits.set(name, value);
         }
+        traits.is_ignored_by_client = traits.ignored != rules.ignored;
         traits
     }
 }
@@ -126,6 +127,15 @@ mod tests {
         assert_eq!(traits.ignored, ["a", "b"]);
         assert_eq!((&*traits.tag, &*traits.application), ("t", "nydus"));
         assert_eq!((traits.class, traits.prefetch), (Class::Ahead, false));
+        let others = Traits {
+            is_ignored_by_client: false,
+            ..traits.clone()
+        };
+        assert_ne!(
+            traits.name(),
+            others.name(),
+            "nobody else reads it for theirs"
+        );
         strip(&mut headers);
         assert_eq!(headers.len(), 1);
     }

@@ -5,14 +5,49 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::outside::OutsideAnswer;
 use crate::{AskedRange, Seen};
 
-/// Whether a request may be answered with what anybody gets.
+/// Whether a request may be answered with what anybody gets. Nobody can list all the names that tokens travel under: what
+/// is not known to identify nobody is taken for one.
 pub(super) fn may_ask(method: &Method, headers: &HeaderMap) -> bool {
-    let is_somebodys = [header::AUTHORIZATION, header::COOKIE]
-        .iter()
-        .any(|name| headers.contains_key(name));
+    let is_somebodys = headers.keys().any(|name| !is_nobodys(name));
     let has_body = headers.contains_key(header::CONTENT_LENGTH)
         || headers.contains_key(header::TRANSFER_ENCODING);
     method == Method::GET && !is_somebodys && !has_body && !says(headers, "no-store")
+}
+
+/// Whether a line says nothing of who asks.
+fn is_nobodys(name: &HeaderName) -> bool {
+    let known = [
+        header::ACCEPT,
+        header::ACCEPT_CHARSET,
+        header::ACCEPT_ENCODING,
+        header::ACCEPT_LANGUAGE,
+        header::CACHE_CONTROL,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::DNT,
+        header::HOST,
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::IF_UNMODIFIED_SINCE,
+        header::PRAGMA,
+        header::RANGE,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE_INSECURE_REQUESTS,
+        header::USER_AGENT,
+        header::VIA,
+    ];
+    // What is for a proxy alone goes no further.
+    let is_ours = name == header::PROXY_AUTHORIZATION || name == "proxy-connection";
+    let text = name.as_str();
+    known.contains(name)
+        || is_ours
+        || text == "keep-alive"
+        || ["sec-fetch-", "sec-ch-ua", "x-dragonfly-"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
 }
 
 /// The version of content that an origin's answer to `HEAD` speaks of, if everybody may have it.
@@ -96,6 +131,9 @@ mod tests {
         for line in [
             ("authorization", "Basic a"),
             ("cookie", "a=b"),
+            ("private-token", "t"),
+            ("x-jfrog-art-api", "t"),
+            ("x-amz-security-token", "t"),
             ("cache-control", "max-age=0, No-Store"),
             ("content-length", "1"),
             ("transfer-encoding", "chunked"),

@@ -60,8 +60,6 @@ fn for_origin(headers: &HeaderMap) -> HeaderMap {
     // The server under us has answered it; a second one would not wait.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
-    // The body is framed anew.
-    headers.remove(header::CONTENT_LENGTH);
     for name in [header::AUTHORIZATION, header::COOKIE] {
         if let Some(value) = headers.get_mut(name) {
             value.set_sensitive(true);

@@ -61,6 +61,8 @@ impl Action {
 pub struct Traits {
     /// Query parameters that tell no contents apart, in lower case.
     pub ignored: Vec<String>,
+    /// Whether a client named them: content that it names by less than others do is not theirs.
+    pub(super) is_ignored_by_client: bool,
     /// Keeps contents of one URL apart.
     pub tag: String,
     /// Likewise, as Dragonfly has it.
@@ -74,11 +76,15 @@ pub struct Traits {
 impl Traits {
     /// The tag of the content's name.
     pub(super) fn name(&self) -> String {
-        if self.application.is_empty() {
-            self.tag.clone()
-        } else {
-            // No tag holds this character, so no two pairs become one.
-            format!("{}\u{1f}{}", self.application, self.tag)
+        // No tag holds this character, so no two of them become one.
+        match (self.is_ignored_by_client, self.application.as_str()) {
+            (false, "") => self.tag.clone(),
+            (false, application) => format!("{application}\u{1f}{}", self.tag),
+            (true, application) => {
+                let ignored = blake3::hash(self.ignored.join("&").as_bytes());
+                let ignored = &ignored.to_hex()[..32];
+                format!("{application}\u{1f}{}\u{1f}{ignored}", self.tag)
+            }
         }
     }
 }

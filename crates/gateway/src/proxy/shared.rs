@@ -4,7 +4,10 @@
 //! origin's, and the bytes are of the very version that it spoke of. Whatever stands in the way, the request goes on as
 //! it came: a proxy is never a reason to fail.
 
+use std::time::Duration;
+
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::time::timeout;
 use tracing::debug;
 use types::{ByteRange, Digest, RepoName, Secret};
 
@@ -20,6 +23,9 @@ use crate::{
     mirror,
 };
 
+/// How long an origin may think about a `HEAD`: some make all of an answer for it, or never answer. The client waits.
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Answers a request for content with these traits.
 pub(super) async fn answer(
     proxy: &Shared,
@@ -32,7 +38,12 @@ pub(super) async fn answer(
     if !judge::may_ask(&asked.method, &asked.headers) {
         return pass::answer(&*proxy.outside, asked, body).await;
     }
-    let looked = match pass::head(&*proxy.outside, &asked).await {
+    let head = timeout(HEAD_PATIENCE, pass::head(&*proxy.outside, &asked)).await;
+    let Ok(head) = head else {
+        debug!("the origin gave no head in time");
+        return pass::answer(&*proxy.outside, asked, body).await;
+    };
+    let looked = match head {
         Ok(head) if head.status == StatusCode::NOT_MODIFIED => return pass::back(head),
         Ok(head) => match judge::everybodys(&asked.headers, &head) {
             Some(seen) => Some((head, seen)),

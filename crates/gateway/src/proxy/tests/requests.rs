@@ -115,9 +115,7 @@ async fn what_is_somebodys_own_goes_on_as_it_is() {
         assert_eq!((sent.len(), &*sent[before].method), (before + 1, method));
         assert_eq!(body(&reply).is_empty(), method == "HEAD", "{reply}");
         let name = line.split(':').next().expect("a name");
-        if name != "Content-Length" {
-            assert!(sent[before].headers.contains_key(name), "{line}");
-        }
+        assert!(sent[before].headers.contains_key(name), "{line}");
     }
     assert_eq!(proxy.asks(), 0);
 }
@@ -229,7 +227,7 @@ async fn a_registrys_blob_goes_by_its_digest() {
     // Dragonfly's clients name the registry in a header.
     let path = format!("/v2/a/b/blobs/{digest}");
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: p\r\nConnection: close\r\nX-Dragonfly-Registry: https://r.test:5000\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-Dragonfly-Registry: https://r.test:5000\r\n\r\n"
     );
     let reply = proxy.raw(request.as_bytes()).await;
     assert_eq!(body(&reply), lossy(&proxy.content.bytes));
