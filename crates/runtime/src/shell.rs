@@ -348,7 +348,16 @@ impl Host {
         if let Some(above) = folder.parent() {
             self.make_folder(above)?;
         }
-        fs::create_dir(folder)?;
+        match fs::create_dir(folder) {
+            // Somebody else was quicker.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && fs::symlink_metadata(folder)?.is_dir() =>
+            {
+                return Ok(());
+            }
+            made => made?,
+        }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
     }
 
