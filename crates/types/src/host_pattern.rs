@@ -67,6 +67,12 @@ fn is_address(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 
+fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let is_hex = |digits: &str| digits.bytes().all(|c| c.is_ascii_hexdigit());
+    last.bytes().all(|c| c.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(is_hex)
+}
+
 /// Labels of letters, digits, `-` and `_`: what a name in a URL comes down to.
 fn is_name(name: &str) -> bool {
     let is_label = |label: &str| {
@@ -90,7 +96,8 @@ impl FromStr for HostPattern {
                 let address: std::net::Ipv6Addr =
                     host.parse().map_err(|_| ParseHostPatternError)?;
                 (
-                    address.to_string(),
+                    // An IPv4 address in the clothes of an IPv6 one is that address.
+                    IpAddr::V6(address).to_canonical().to_string(),
                     rest.strip_prefix(':').or(rest.is_empty().then_some("")),
                 )
             }
@@ -112,7 +119,9 @@ impl FromStr for HostPattern {
             // A domain that is an address has nothing below it.
             Some(domain) if is_name(domain) && !is_address(domain) => Hosts::Below(domain.into()),
             None if host == "*" => Hosts::All,
-            None if is_name(&host) || is_address(&host) => Hosts::One(host),
+            None if is_address(&host) => Hosts::One(host),
+            // What ends in a number is an address to whoever reads URLs: no host is ever called so.
+            None if is_name(&host) && !ends_in_number(&host) => Hosts::One(host),
             _ => return Err(ParseHostPatternError),
         };
         Ok(Self { hosts, port })
@@ -152,6 +161,7 @@ mod tests {
             ("*:443", "anything", 443),
             ("[::1]:80", "::1", 80),
             ("10.0.0.1", "10.0.0.1", 80),
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1", 80),
         ] {
             assert!(matches(pattern, host, port), "{pattern} {host}:{port}");
         }
@@ -198,6 +208,11 @@ mod tests {
             "a.",
             "é",
             "*.1.2.3.4",
+            "127.1",
+            "0x7f.1",
+            "2130706433",
+            "0177.0.0.1",
+            "a.0xff",
         ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text:?} was taken");
         }

@@ -1,6 +1,7 @@
 //! A forward proxy for clients that know no mirror: apt, pip, git, runtimes with `HTTP_PROXY`.
 //!
-//! - [`rule`], [`path`]: what an operator wants done with which requests; [`target`]: what a request is for (pure);
+//! - [`rule`], [`path`]: what an operator wants done with which requests; [`target`], [`spelling`]: what a request is for
+//!   (pure);
 //! - [`shared`]: content through the swarm; [`judge`]: what may go through it (pure);
 //! - [`pass`]: all else, on as it is; [`connect`]: tunnels, and requests within those of listed hosts;
 //! - [`outside`]: what it needs of the daemon; [`dragonfly`]: the headers of Dragonfly's clients (pure);
@@ -18,6 +19,7 @@ mod path;
 mod refusal;
 mod rule;
 mod shared;
+mod spelling;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::spelling;
+
 /// Longest pattern.
 const LENGTH_MAX: usize = 256;
 
@@ -58,6 +60,13 @@ impl FromStr for PathPattern {
     fn from_str(text: &str) -> Result<Self, ()> {
         let is_path = |c: u8| c.is_ascii_graphic() && !matches!(c, b'?' | b'#' | b'\\');
         if !text.starts_with('/') || text.len() > LENGTH_MAX || !text.bytes().all(is_path) {
+            return Err(());
+        }
+        let text = spelling::plain(text);
+        // No clear URL comes down to these: a rule that can never hold is a mistake.
+        let is_dots = |part: &str| matches!(part, "." | "..");
+        if spelling::has_broken_escape(&text) || text.contains("//") || text.split('/').any(is_dots)
+        {
             return Err(());
         }
         let mut parts: Vec<Part> = Vec::new();

@@ -113,7 +113,7 @@ pub enum ParseRuleError {
     Hosts(#[from] types::ParseHostPatternError),
     /// The path.
     #[error(
-        "{0:?} is no path: it starts with /, has * for a part of a segment, ** for anything, and at most 256 letters"
+        "{0:?} is no path: it starts with /, has * for a part of a segment, ** for anything, no dot segment, no // and at most 256 letters"
     )]
     Path(String),
     /// The action.
@@ -127,15 +127,17 @@ pub enum ParseRuleError {
 }
 
 impl Rule {
-    fn matches(&self, target: &Target) -> bool {
-        let is_path = self
-            .path
-            .as_ref()
-            .is_none_or(|path| path.matches(&target.path));
+    fn matches(&self, target: &Target, path: &str) -> bool {
+        let own = self.path.as_ref();
+        self.is_of(target)
+            && self.kind.is_none_or(|kind| kind == Kind::of(path))
+            && own.is_none_or(|own| own.matches(path))
+    }
+
+    /// Whether it speaks of the target's origin, or of a part of it.
+    fn is_of(&self, target: &Target) -> bool {
         self.is_host(target.host(), target.port)
             && self.is_tls.is_none_or(|is_tls| is_tls == target.is_tls())
-            && self.kind.is_none_or(|kind| kind == Kind::of(&target.path))
-            && is_path
     }
 
     fn is_host(&self, host: &str, port: u16) -> bool {
@@ -252,10 +254,20 @@ impl Rules {
         Self(rules)
     }
 
-    /// The first that matches, with its place from 0 on.
+    /// The first that matches, with its place from 0 on. Where some server would see a path that is refused, that rule; where
+    /// nobody can tell what servers see, the first that refuses anything there.
     pub fn find(&self, target: &Target) -> Option<(usize, &Rule)> {
-        let mut rules = self.0.iter().enumerate();
-        rules.find(|(_, rule)| rule.matches(target))
+        let rules = || self.0.iter().enumerate();
+        let of = |path: &str| rules().find(|(_, rule)| rule.matches(target, path));
+        let refuses = |rule: &Rule| rule.action == Action::Refuse;
+        let found = of(target.path());
+        let refused = target.path.all().filter_map(of);
+        let refused = refused.into_iter().find(|(_, rule)| refuses(rule));
+        let unclear = || {
+            let is_unclear = target.path.is_unclear();
+            rules().find(|(_, rule)| is_unclear && refuses(rule) && rule.is_of(target))
+        };
+        refused.or_else(unclear).or(found)
     }
 
     /// The rule that refuses every request to a host, if that is the first for all of it.
@@ -295,6 +307,10 @@ mod tests {
             "files.test/secret/** refuse",
             "files.test/*.bin content",
             "files.test direct",
+            "npm.test/@** content",
+            "npm.test/caf%C3%A9/** refuse",
+            "10.0.0.7 refuse",
+            "[::ffff:10.0.0.8] refuse",
         ]);
         for (url, wanted) in [
             ("http://deb.test/debian/pool/a/b.deb", "0 content"),
@@ -315,6 +331,36 @@ mod tests {
             ("http://files.test/x/../secret/a", "5 refuse"),
             ("http://files.test/%73ecret/a", "5 refuse"),
             ("http://files.test/x/%2e%2e/secret/a", "5 refuse"),
+            ("http://files.test//secret/a", "5 refuse"),
+            ("http://files.test/secret//a.bin", "5 refuse"),
+            ("http://files.test/./secret/a", "5 refuse"),
+            ("http://files.test/secret%2Fa", "5 refuse"),
+            ("http://files.test/secret%2fa.bin", "5 refuse"),
+            ("http://files.test\\secret\\a", "5 refuse"),
+            ("http://files.test/secret%5Ca", "5 refuse"),
+            ("http://files.test/x%2f..%2fsecret/a", "5 refuse"),
+            ("http://files.test/x/..%2Fsecret%2fa", "5 refuse"),
+            ("http://files.test/x/%252e%252e/secret/a", "5 refuse"),
+            ("http://files.test/x/..;/secret/a", "5 refuse"),
+            ("http://files.test/secret;v=1/a", "5 refuse"),
+            ("http://files.test/%2573ecret/a", "5 refuse"),
+            ("http://FILES.test./secret/a", "5 refuse"),
+            ("http://files.test/a%00.bin", "5 refuse"),
+            ("http://files.test/%c0%afsecret/a", "5 refuse"),
+            ("http://files.test/a%2Fb.bin", "6 content"),
+            ("http://npm.test/@scope%2fname", "8 content"),
+            ("http://npm.test/caf%c3%a9/x", "9 refuse"),
+            ("http://npm.test/caf\u{e9}/x", "9 refuse"),
+            ("http://npm.test/caf%25C3%25A9/x", "9 refuse"),
+            ("http://10.0.0.7/", "10 refuse"),
+            ("http://10.0.0.7./", "10 refuse"),
+            ("http://0x0a000007/", "10 refuse"),
+            ("http://167772167/", "10 refuse"),
+            ("http://012.0.0.7/", "10 refuse"),
+            ("http://10.7/", "10 refuse"),
+            ("http://[::ffff:10.0.0.7]/", "10 refuse"),
+            ("http://[::ffff:a00:7]/", "10 refuse"),
+            ("http://[::ffff:a00:8]/", "11 refuse"),
             ("http://files.test/a.bin", "6 content"),
             ("http://files.test/x/a.bin", "7 direct"),
         ] {
@@ -352,6 +398,12 @@ mod tests {
             ("a content prefetch=yes", "no option"),
             (&long, "no path"),
             ("a/b?c content", "no path"),
+            ("a/b/../c refuse", "no path"),
+            ("a//b refuse", "no path"),
+            ("a/b%2 refuse", "no path"),
+            ("0x7f.1 refuse", "hosts are"),
+            ("127.1 refuse", "hosts are"),
+            ("2130706433 refuse", "hosts are"),
         ] {
             let error = text.parse::<Rule>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -1,7 +1,11 @@
 //! What a request is for: a URL, in one spelling. Pure.
 
+use std::net::IpAddr;
+
 use ::http::Uri;
 use url::{Host, Url};
+
+use super::spelling::Spellings;
 
 /// A URL that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +14,7 @@ pub struct Target {
     pub(super) url: Url,
     host: String,
     pub(super) port: u16,
-    /// The path in which letters that need no escape have none.
-    pub(super) path: String,
+    pub(super) path: Spellings,
 }
 
 /// Why a text is no target.
@@ -33,7 +36,8 @@ impl Target {
         let host = match url.host().ok_or(ParseTargetError)? {
             Host::Domain(name) => name.trim_end_matches('.').to_owned(),
             Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
+            // An IPv4 address in the clothes of an IPv6 one is that address.
+            Host::Ipv6(address) => IpAddr::V6(address).to_canonical().to_string(),
         };
         if host.is_empty() {
             return Err(ParseTargetError);
@@ -42,7 +46,7 @@ impl Target {
         Ok(Self {
             host,
             port,
-            path: plain(url.path()),
+            path: Spellings::of(url.path()),
             url,
         })
     }
@@ -68,41 +72,21 @@ impl Target {
 
     /// `HOST[:PORT]` as registries are named.
     pub(super) fn registry(&self) -> String {
-        match (self.url.host_str(), self.url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        match self.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
         }
     }
 
     /// Its path, in one spelling.
     pub fn path(&self) -> &str {
-        &self.path
+        self.path.plain()
     }
-}
-
-/// `path` without escapes of letters that need none (RFC 3986, 6.2.2.2).
-fn plain(path: &str) -> String {
-    let bytes = path.as_bytes();
-    let digit = |at: usize| bytes.get(at).and_then(|c| char::from(*c).to_digit(16));
-    let mut plain = String::with_capacity(path.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escaped = match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        };
-        match escaped {
-            Some(c) if c.is_ascii_alphanumeric() || b"-._~".contains(&c) => {
-                plain.push(char::from(c));
-                at += 3;
-            }
-            _ => {
-                plain.push(char::from(byte));
-                at += 1;
-            }
-        }
-    }
-    plain
 }
 
 #[cfg(test)]
@@ -115,6 +99,11 @@ mod tests {
             ("http://A.b./c", "a.b", 80, "/c"),
             ("https://a:8443/%41%2F%7e", "a", 8443, "/A%2F~"),
             ("http://0x7f.1/", "127.0.0.1", 80, "/"),
+            ("http://0177.0.0.1/", "127.0.0.1", 80, "/"),
+            ("http://2130706433/", "127.0.0.1", 80, "/"),
+            ("http://127.0.0.1./", "127.0.0.1", 80, "/"),
+            ("http://[::ffff:127.0.0.1]/", "127.0.0.1", 80, "/"),
+            ("http://a/%c3%A9/\u{e9}/%2f", "a", 80, "/%C3%A9/%C3%A9/%2F"),
             ("http://[::1]:81/a/./b/../c?x#y", "", 0, ""),
             ("http://[::1]:81/a/./b/../c?x", "::1", 81, "/a/c"),
             ("http://u@a/", "", 0, ""),
