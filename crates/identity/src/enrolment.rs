@@ -2,7 +2,7 @@
 //!
 //! A joiner shows a token and proves that it holds a key; the authority answers with a certificate that it builds itself.
 //! There is no certificate request to trust: a joiner cannot ask for a name, a role or a right, since the message has
-//! no place for one (SEC-20). Later certificates are asked for over an authenticated link and need no message at all.
+//! no place for one. Later certificates are asked for over an authenticated link and need no message at all.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! How many strangers may be shaking hands with us at once, in all and from one place (SEC-36).
+//! How many strangers may be shaking hands with us at once, in all and from one place.
 //!
 //! Whoever opens connections and says nothing holds places until the time limit; without a bound per source, one such
 //! host would keep all others out. A source is an IPv4 address or an IPv6 /64, which is what one subscriber gets. This

@@ -1,4 +1,4 @@
-//! A directory that only we can read, and files in it that are whole or absent (SEC-11, SEC-13).
+//! A directory that only we can read, and files in it that are whole or absent.
 //!
 //! Everything goes through a descriptor of the directory, never through its path again, and no symbolic link is followed
 //! at its end or inside it: whoever can write beside us must not choose what we read. Writers take an exclusive lock on

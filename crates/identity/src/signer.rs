@@ -1,7 +1,7 @@
 //! An Ed25519 key pair: what a host and a cluster's authority both have.
 //!
 //! Ed25519 for all: it is small, fast, deterministic, and one fixed key type means that a handshake never spends time on
-//! a huge key that somebody sends us (SEC-36).
+//! a huge key that somebody sends us.
 
 use std::{fmt, sync::Arc};
 

@@ -29,7 +29,7 @@ pub fn install_provider() {
 }
 
 /// The cryptography of links between hosts: three fast ciphers, post-quantum key exchange first, Ed25519 and nothing else
-/// for signatures, so that no peer can make us verify something slow (SEC-36).
+/// for signatures, so that no peer can make us verify something slow.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let make = || {

@@ -1,4 +1,4 @@
-//! What each origin is asked at most: requests at once, requests per second, bytes per second (R-LOAD-2).
+//! What each origin is asked at most: requests at once, requests per second, bytes per second.
 //!
 //! One gate per origin; every request passes it, whoever asked. An origin that says 429, or 503 with `Retry-After`, is
 //! left alone for as long as it asked: requests in that time fail at once and say when to come back.

@@ -167,7 +167,7 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(16)
-        // Header floods end here (SEC-38): hyper's own defaults are four times as much.
+        // Header floods end here: hyper's own defaults are four times as much.
         .http1_max_headers(128)
         .http1_max_buf_size(256 << 10)
         .http2_max_header_list_size(64 << 10)

@@ -1,4 +1,4 @@
-//! Where a redirect may lead, and what may travel along (SEC-05). Pure.
+//! Where a redirect may lead, and what may travel along. Pure.
 
 use http::{HeaderMap, StatusCode, header};
 use url::Url;

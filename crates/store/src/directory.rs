@@ -1,4 +1,4 @@
-//! The data directory: refused unless it is ours alone, and never left through a link (SEC-11).
+//! The data directory: refused unless it is ours alone, and never left through a link.
 //!
 //! Everything is opened relative to descriptors of the checked directories, with `O_NOFOLLOW` and `O_CLOEXEC`, files
 //! 0600 and directories 0700. A name in `content/` is the 64 digits of a task and nothing else.

@@ -1,4 +1,5 @@
-//! Sections of ARCHITECTURE.md that Rust files cite are there: `ARCHITECTURE.md, "The house"`.
+//! What is cited is there: sections of ARCHITECTURE.md (`ARCHITECTURE.md, "The house"`), and no number of a rule that
+//! stands in a list somewhere else. A reader who cannot look a rule up needs its reason.
 
 use super::{Finding, source::line_of, tree::Tree};
 
@@ -13,6 +14,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         .map(str::trim)
         .collect();
     let mut findings = Vec::new();
+    for (path, text) in tree.texts() {
+        for (offset, number) in rule_numbers(text) {
+            let what = format!("{number} is a rule of no page here, say the reason in its place");
+            findings.push(Finding::new(path, line_of(text, offset), what));
+        }
+    }
     for (path, text) in tree.texts().filter(|(path, _)| path.ends_with(".rs")) {
         for (offset, cited) in citations(text) {
             if !sections.contains(&cited) {
@@ -36,6 +43,22 @@ fn citations(text: &str) -> impl Iterator<Item = (usize, &str)> {
             let (cited, _) = rest.strip_prefix(", \"")?.split_once('"')?;
             Some((offset, cited))
         })
+}
+
+/// Words such as `SEC` and `R-INT`, a dash and a number behind them.
+fn rule_numbers(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let words = text.split(move |c: char| !is_part(c));
+    words.filter_map(|word| {
+        let (list, number) = word.rsplit_once('-')?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_list = match list.split_once('-') {
+            Some(("R", group)) => group.bytes().all(|byte| byte.is_ascii_uppercase()),
+            _ => list == "SEC",
+        };
+        let offset = word.as_ptr().addr() - text.as_ptr().addr();
+        (is_number && is_list).then_some((offset, word))
+    })
 }
 
 #[cfg(test)]
@@ -69,5 +92,16 @@ mod tests {
             &cite("trust"),
             &["\"trust\", cite one of: Architecture, The house, Trust"],
         );
+    }
+
+    #[test]
+    fn a_rule_of_a_list_that_is_not_here_is_found() {
+        for list in ["SEC", "R-INT"] {
+            check_text(
+                &format!("a\n// never a wrong byte ({list}-{}).", 41),
+                &["a.rs:2: "],
+            );
+        }
+        check_text("SHA-256, R-2, SEC-, GLIBC_2-3, r-int-2, utf-8, R-a-1", &[]);
     }
 }

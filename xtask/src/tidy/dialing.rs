@@ -1,4 +1,4 @@
-//! Only the dialers open connections (SEC-04): a guard that can be walked around guards nothing.
+//! Only the dialers open connections: a guard that can be walked around guards nothing.
 //!
 //! `origin::dialer` checks every address it connects to; the peer and control dialers connect only to members of the
 //! cluster. Anything else that dials would reach addresses that nobody checked.
@@ -31,7 +31,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let is_meant = !is_dialer && path.starts_with("crates/");
         let what = dialing(used).filter(|_| is_meant)?;
         Some(format!(
-            "{what} outside of the dialers (SEC-04), take a connection from one of them or from the caller"
+            "{what} outside of the dialers, take a connection from one of them or from the caller"
         ))
     })
 }

@@ -6,9 +6,9 @@
 //! | [`purity`] | pure modules have no clock, socket, file, thread, async or randomness of their own |
 //! | [`size`] | files and functions stay small; the exceptions only shrink |
 //! | [`vocabulary`] | one word per thing, and no name that means the name is not found yet |
-//! | [`citations`] | sections of ARCHITECTURE.md that Rust files cite are there |
-//! | [`verifiers`] | certificates are checked by the stock verifiers (SEC-07) |
-//! | [`dialing`] | only the dialers open connections (SEC-04) |
+//! | [`citations`] | what is cited is there: sections of ARCHITECTURE.md, and no numbers of rules in lists elsewhere |
+//! | [`verifiers`] | certificates are checked by the stock verifiers |
+//! | [`dialing`] | only the dialers open connections |
 //! | [`workplace`] | no path of the machine a change was made on |
 //! | [`marks`] | nothing is left unfinished |
 //! | [`links`] | links between our pages lead somewhere |

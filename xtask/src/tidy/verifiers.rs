@@ -1,4 +1,4 @@
-//! Certificates are checked by the stock verifiers (SEC-07). rustls has one way around them, `dangerous()`, and one room
+//! Certificates are checked by the stock verifiers. rustls has one way around them, `dangerous()`, and one room
 //! may take it: a host that does not know its authority's key yet compares the fingerprint in its join token.
 
 use super::{
@@ -17,7 +17,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     uses(tree, |path, used| {
         let name = named(used).filter(|_| path != ALLOWED)?;
         Some(format!(
-            "{name} outside of {ALLOWED} (SEC-07), use a configuration with the stock verifier"
+            "{name} outside of {ALLOWED}, use a configuration with the stock verifier"
         ))
     })
 }

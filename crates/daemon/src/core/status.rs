@@ -1,4 +1,4 @@
-//! What runs and what it waits for, for people (R-HANG-5).
+//! What runs and what it waits for, for people.
 
 use std::cmp::Reverse;
 

@@ -32,7 +32,7 @@ use crate::{
     task::{From, TaskError, TaskSpec},
 };
 
-/// How long the first piece may keep a client of the mirror from its headers, which are due within 300 ms (R-FB-1).
+/// How long the first piece may keep a client of the mirror from its headers, which are due within 300 ms.
 const TOLD_WAIT: Duration = Duration::from_millis(200);
 
 impl ContentReader for Doors {

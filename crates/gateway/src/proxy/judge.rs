@@ -61,7 +61,7 @@ pub(super) fn everybodys(asked: &HeaderMap, answer: &OutsideAnswer) -> Option<Se
         && !headers.contains_key(header::SET_COOKIE)
         && !varies(asked, headers);
     let seen = answer.seen.clone().filter(|_| fits)?;
-    // An empty page is what broken servers say (SEC-41); there is nothing to spare in it.
+    // An empty page is what broken servers say; there is nothing to spare in it.
     (seen.length.0 > 0).then_some(seen)
 }
 

@@ -1,7 +1,7 @@
 //! Bodies that are what was asked for: each answer is judged before its first byte, and counted to its last.
 //!
 //! An origin, or something between it and us, may ignore ranges, change its mind half way, send an error page with a
-//! 200, compress, or stop early. Each of these is an error or a variant here, never a wrong byte (R-INT-2, SEC-41).
+//! 200, compress, or stop early. Each of these is an error or a variant here, never a wrong byte.
 
 mod error;
 mod judge;

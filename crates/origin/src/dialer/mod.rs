@@ -1,4 +1,4 @@
-//! The single guarded dialer: nothing else in Pantala opens a connection to the outside (SEC-04).
+//! The single guarded dialer: nothing else in Pantala opens a connection to the outside.
 //!
 //! [`DialPolicy`] is asked twice: for the URL, before any name is looked up, and for the very address that is about to
 //! be dialled, after the lookup. There is no moment between that check and the connection, so a name that changes its

@@ -1,8 +1,8 @@
 //! OCI registries: manifests, blobs, and the relay that a registry mirror needs.
 //!
 //! A registry is asked without credentials or with what this host holds for it; a challenge is answered with a token
-//! for the one repository asked. Stored credentials go to the registry itself and to its token server, nowhere else
-//! (SEC-32).
+//! for the one repository asked. Stored credentials go to the registry itself and to its token server, nowhere
+//! else.
 
 mod authorize;
 mod challenge;

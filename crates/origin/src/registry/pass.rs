@@ -1,4 +1,4 @@
-//! Relays a client's request to its registry, and the answer back, as they are (R-AUTH-1).
+//! Relays a client's request to its registry, and the answer back, as they are.
 //!
 //! The client's own `Authorization` goes along and the registry's challenge comes back: token exchange stays between
 //! the two. Only where this host holds credentials for the registry and the client shows none do we show ours.

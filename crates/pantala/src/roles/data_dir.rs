@@ -1,4 +1,4 @@
-//! The data folder: ours alone, and not to be swapped by anybody else, before anything is put into it (SEC-11).
+//! The data folder: ours alone, and not to be swapped by anybody else, before anything is put into it.
 
 use std::{
     fs, io,

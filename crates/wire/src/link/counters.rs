@@ -1,4 +1,4 @@
-//! What passed over one link, counted where it passes (SEC-10).
+//! What passed over one link, counted where it passes.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
