@@ -18,11 +18,11 @@ use tokio::{
 };
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming, body::Body};
-use types::{HostId, Moment, Secret, TaskId};
+use types::Moment;
 
 use crate::{
     Malformed, Stamped,
-    admin::{EnrolAnswer, EnrolRequest, HostView, MintToken, MintedToken, TaskView, Token},
+    admin::{EnrolAnswer, EnrolRequest, HostView},
     batch::{Batches, ENCODED_MAX},
     encode_admin,
     host_message::HostMessage,
@@ -155,50 +155,7 @@ impl ControlClient {
         Ok(answer.await?.into_inner().into())
     }
 
-    /// Makes a join token. This and the rest need a scheduler's certificate.
-    pub async fn mint_token(&self, wish: MintToken) -> Result<MintedToken, CallError> {
-        let request = proto::MintTokenRequest {
-            role: wish.role,
-            uses: wish.uses,
-            ttl_seconds: wish.ttl.as_secs(),
-        };
-        let minted = self.control().mint_token(request).await?.into_inner();
-        Ok(MintedToken {
-            id: minted.id,
-            text: Secret::new(minted.text),
-        })
-    }
-
-    /// All join tokens.
-    pub async fn list_tokens(&self) -> Result<Vec<Token>, CallError> {
-        let tokens = self.control().list_tokens(proto::Nothing {}).await?;
-        let tokens = tokens.into_inner().tokens.into_iter();
-        Ok(tokens.map(encode_admin::token_of).collect())
-    }
-
-    /// Ends a token; `false` if there was none.
-    pub async fn revoke_token(&self, id: String) -> Result<bool, CallError> {
-        let done = self.control().revoke_token(proto::TokenName { id }).await?;
-        Ok(done.into_inner().changed)
-    }
-
-    /// Throws a host out.
-    pub async fn revoke_host(&self, host: HostId) -> Result<bool, CallError> {
-        let host = host.as_bytes().to_vec();
-        let done = self.control().revoke_host(proto::HostName { host }).await?;
-        Ok(done.into_inner().changed)
-    }
-
-    /// A task in all its cells; empty if it is unknown.
-    pub async fn view_task(&self, task: TaskId) -> Result<Vec<TaskView>, CallError> {
-        let task = task.as_bytes().to_vec();
-        let views = self.control().view_task(proto::TaskName { task }).await?;
-        let views = views.into_inner().views.into_iter();
-        let views: Result<_, _> = views.map(encode_admin::task_view_of).collect();
-        Ok(views?)
-    }
-
-    /// Every host that is here.
+    /// Every host that is here. Needs a scheduler's certificate.
     pub async fn view_hosts(&self) -> Result<Vec<HostView>, CallError> {
         let views = self.control().view_hosts(proto::Nothing {}).await?;
         let views = views.into_inner().views;

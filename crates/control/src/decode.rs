@@ -234,7 +234,7 @@ impl TryFrom<proto::HostMessage> for Stamped {
         let message = match needed(message.kind, "message")? {
             Host::Join(said) => HostMessage::Join(join(said)?),
             Host::Inventory(told) => HostMessage::Inventory(inventory(told)?),
-            Host::Ask(wish) => HostMessage::Ask(ask(wish)?),
+            Host::Ask(asked) => HostMessage::Ask(ask(asked)?),
             Host::Progress(made) => HostMessage::Progress(Progress {
                 task: task(&made.task)?,
                 have: made.have,

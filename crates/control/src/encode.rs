@@ -165,7 +165,7 @@ impl From<Stamped> for proto::HostMessage {
         let kind = match stamped.message {
             HostMessage::Join(said) => Host::Join(join(said)),
             HostMessage::Inventory(told) => Host::Inventory(inventory(told)),
-            HostMessage::Ask(wish) => Host::Ask(ask(wish)),
+            HostMessage::Ask(asked) => Host::Ask(ask(asked)),
             HostMessage::Progress(made) => Host::Progress(progress(made)),
             HostMessage::Resolved { task, layout: is } => Host::Resolved(proto::Resolved {
                 task: task.as_bytes().to_vec(),

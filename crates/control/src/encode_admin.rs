@@ -1,11 +1,7 @@
 //! Administrators' answers, into protobuf and back.
 
-use std::time::Duration;
-
-use types::Epoch;
-
 use crate::{
-    admin::{EnrolAnswer, HostView, TaskMember, TaskView, Token},
+    admin::{EnrolAnswer, HostView},
     decode::{self, Malformed},
     encode, proto,
 };
@@ -28,64 +24,6 @@ impl From<proto::EnrolAnswer> for EnrolAnswer {
             revocations: answer.revocations,
         }
     }
-}
-
-pub(crate) fn token(token: Token) -> proto::Token {
-    proto::Token {
-        id: token.id,
-        role: token.role,
-        uses_left: token.uses_left,
-        expires_at_seconds: token.expires_at.as_secs(),
-    }
-}
-
-pub(crate) fn token_of(token: proto::Token) -> Token {
-    Token {
-        id: token.id,
-        role: token.role,
-        uses_left: token.uses_left,
-        expires_at: Duration::from_secs(token.expires_at_seconds),
-    }
-}
-
-pub(crate) fn task_view(view: TaskView) -> proto::TaskView {
-    let members = view.members.iter().map(|member| proto::TaskMember {
-        host: member.host.as_bytes().to_vec(),
-        have: member.have,
-        is_complete: member.is_complete,
-        neighbours: member.neighbours,
-    });
-    let (importer, epoch) = view.importer.map_or((Vec::new(), 0), |(host, epoch)| {
-        (host.as_bytes().to_vec(), epoch.0)
-    });
-    proto::TaskView {
-        task: view.task.as_bytes().to_vec(),
-        layout: view.layout.map(encode::layout),
-        members: members.collect(),
-        importer,
-        epoch,
-    }
-}
-
-pub(crate) fn task_view_of(view: proto::TaskView) -> Result<TaskView, Malformed> {
-    let members = view.members.iter().map(|member| {
-        Ok(TaskMember {
-            host: decode::host(&member.host)?,
-            have: member.have,
-            is_complete: member.is_complete,
-            neighbours: member.neighbours,
-        })
-    });
-    Ok(TaskView {
-        task: decode::task(&view.task)?,
-        layout: view.layout.map(decode::layout).transpose()?,
-        members: members.collect::<Result<_, _>>()?,
-        importer: if view.importer.is_empty() {
-            None
-        } else {
-            Some((decode::host(&view.importer)?, Epoch(view.epoch)))
-        },
-    })
 }
 
 pub(crate) fn host_view(view: HostView) -> proto::HostView {

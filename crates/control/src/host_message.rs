@@ -13,7 +13,7 @@ pub enum HostMessage {
     Join(Join),
     /// The second: what the host has, holds and wants.
     Inventory(Inventory),
-    /// A wish for a task, or news about it.
+    /// A task is asked for, or there is news about it.
     Ask(Ask),
     /// How far the host is; renews its lease.
     Progress(Progress),
@@ -174,7 +174,7 @@ pub struct LeaseClaim {
     pub remaining: Duration,
 }
 
-/// A wish for a task.
+/// That a host wants a task, and what it can do for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Which task.

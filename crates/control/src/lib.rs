@@ -27,9 +27,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use admin::{
-    EnrolAnswer, EnrolRequest, HostView, MintToken, MintedToken, TaskMember, TaskView, Token,
-};
+pub use admin::{EnrolAnswer, EnrolRequest, HostView};
 pub use client::{CallError, ControlClient, ControlReceiver, ControlSender, SendError};
 pub use decode::Malformed;
 pub use host_message::{

@@ -17,13 +17,13 @@ use tokio::{
 };
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
-use types::{HostId, Secret, TaskId};
+use types::{HostId, Secret};
 
 use crate::{
     Malformed, Stamped,
-    admin::{EnrolAnswer, EnrolRequest, HostView, MintToken, MintedToken, TaskView, Token},
+    admin::{EnrolAnswer, EnrolRequest, HostView},
     batch::{Batches, ENCODED_MAX},
-    decode, encode_admin,
+    encode_admin,
     proto::{
         self,
         control_server::{Control, ControlServer},
@@ -92,17 +92,7 @@ pub trait Handler: Send + Sync + 'static {
     fn open(&self, caller: Caller, incoming: Incoming) -> Answer<mpsc::Receiver<SchedulerMessage>>;
     /// The caller's next certificate.
     fn renew(&self, caller: Caller) -> Answer<EnrolAnswer>;
-    /// Makes a join token. This and the rest are only called for administrators.
-    fn mint_token(&self, wish: MintToken) -> Answer<MintedToken>;
-    /// All join tokens.
-    fn list_tokens(&self) -> Answer<Vec<Token>>;
-    /// Ends a token; `false` if there was none.
-    fn revoke_token(&self, id: String) -> Answer<bool>;
-    /// Throws a host out.
-    fn revoke_host(&self, host: HostId) -> Answer<bool>;
-    /// A task in all its cells.
-    fn view_task(&self, task: TaskId) -> Answer<Vec<TaskView>>;
-    /// Every host that is here.
+    /// Every host that is here. Only called for administrators.
     fn view_hosts(&self) -> Answer<Vec<HostView>>;
 }
 
@@ -232,63 +222,6 @@ impl<H: Handler> Control for HostCalls<H> {
     ) -> Result<Response<proto::EnrolAnswer>, Status> {
         let answer = self.handler.renew(self.caller).await?;
         Ok(Response::new(answer.into()))
-    }
-
-    async fn mint_token(
-        &self,
-        request: Request<proto::MintTokenRequest>,
-    ) -> Result<Response<proto::MintedToken>, Status> {
-        let handler = self.as_administrator()?;
-        let wish = request.into_inner();
-        let minted = handler.mint_token(MintToken {
-            role: wish.role,
-            uses: wish.uses,
-            ttl: Duration::from_secs(wish.ttl_seconds),
-        });
-        let minted = minted.await?;
-        Ok(Response::new(proto::MintedToken {
-            id: minted.id,
-            text: minted.text.expose().clone(),
-        }))
-    }
-
-    async fn list_tokens(
-        &self,
-        _: Request<proto::Nothing>,
-    ) -> Result<Response<proto::Tokens>, Status> {
-        let tokens = self.as_administrator()?.list_tokens().await?;
-        let tokens = tokens.into_iter().map(encode_admin::token).collect();
-        Ok(Response::new(proto::Tokens { tokens }))
-    }
-
-    async fn revoke_token(
-        &self,
-        request: Request<proto::TokenName>,
-    ) -> Result<Response<proto::Done>, Status> {
-        let handler = self.as_administrator()?;
-        let changed = handler.revoke_token(request.into_inner().id).await?;
-        Ok(Response::new(proto::Done { changed }))
-    }
-
-    async fn revoke_host(
-        &self,
-        request: Request<proto::HostName>,
-    ) -> Result<Response<proto::Done>, Status> {
-        let handler = self.as_administrator()?;
-        let host = decode::host(&request.into_inner().host).map_err(Denied::from)?;
-        let changed = handler.revoke_host(host).await?;
-        Ok(Response::new(proto::Done { changed }))
-    }
-
-    async fn view_task(
-        &self,
-        request: Request<proto::TaskName>,
-    ) -> Result<Response<proto::TaskViews>, Status> {
-        let handler = self.as_administrator()?;
-        let task = decode::task(&request.into_inner().task).map_err(Denied::from)?;
-        let views = handler.view_task(task).await?;
-        let views = views.into_iter().map(encode_admin::task_view).collect();
-        Ok(Response::new(proto::TaskViews { views }))
     }
 
     async fn view_hosts(

@@ -46,9 +46,9 @@ pub(crate) fn event(host: HostId, message: &HostMessage) -> Option<Event> {
         | HostMessage::Looked { .. }
         | HostMessage::Vouchers { .. } => return None,
         HostMessage::Inventory(told) => Event::Inventory(inventory(host, told)),
-        HostMessage::Ask(wish) => Event::Ask {
+        HostMessage::Ask(asked) => Event::Ask {
             host,
-            ask: ask(wish),
+            ask: ask(asked),
         },
         HostMessage::Progress(made) => Event::Progress(brain::Progress {
             host,

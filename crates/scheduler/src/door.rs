@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use control::{
-    Answer, Caller, Denied, EnrolAnswer, Handler, HostView, Incoming, MintToken, MintedToken,
-    SchedulerMessage, TaskView, Token,
-};
+use control::{Answer, Caller, Denied, EnrolAnswer, Handler, HostView, Incoming, SchedulerMessage};
 use identity::{Accepted, Protocol, RemoteHost, Renewals, Role};
 use listen::Listening;
 use tokio::{
@@ -14,7 +11,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use types::{Chance, HostId, TaskId};
+use types::{Chance, HostId};
 
 use crate::{
     metrics::Metrics,
@@ -192,26 +189,6 @@ impl Handler for LinkCalls {
 
     fn renew(&self, _: Caller) -> Answer<EnrolAnswer> {
         self.door.office.renew(self.remote)
-    }
-
-    fn mint_token(&self, wish: MintToken) -> Answer<MintedToken> {
-        self.door.office.mint_token(wish)
-    }
-
-    fn list_tokens(&self) -> Answer<Vec<Token>> {
-        self.door.office.list_tokens()
-    }
-
-    fn revoke_token(&self, id: String) -> Answer<bool> {
-        self.door.office.revoke_token(id)
-    }
-
-    fn revoke_host(&self, host: HostId) -> Answer<bool> {
-        self.door.office.revoke_host(host)
-    }
-
-    fn view_task(&self, task: TaskId) -> Answer<Vec<TaskView>> {
-        self.ask(|reply| Input::ViewTask { task, reply })
     }
 
     fn view_hosts(&self) -> Answer<Vec<HostView>> {

@@ -12,7 +12,7 @@ use std::{
 
 use control::{
     Ask, Caller, Found, HostMessage, HostView, Introduce, Join, Neighbour, Recruit,
-    SchedulerMessage, Stamped, TaskMember, TaskView,
+    SchedulerMessage, Stamped,
 };
 use identity::{Links, Seeds};
 use ipnet::IpNet;
@@ -31,7 +31,7 @@ use crate::{
 mod tell;
 
 /// Asks whose source is remembered, for seeds that are recruited later.
-const WISHES_MAX: usize = 16_384;
+const ASKS_MAX: usize = 16_384;
 
 /// What reaches the owner.
 pub(crate) enum Input {
@@ -45,10 +45,6 @@ pub(crate) enum Input {
         host: HostId,
         link: u64,
         stamped: Stamped,
-    },
-    ViewTask {
-        task: TaskId,
-        reply: oneshot::Sender<Vec<TaskView>>,
     },
     ViewHosts {
         reply: oneshot::Sender<Vec<HostView>>,
@@ -103,8 +99,8 @@ impl Owner {
         let mut desk = Desk {
             owner: self,
             seats: BTreeMap::new(),
-            wishes: BTreeMap::new(),
-            wish_order: VecDeque::new(),
+            asks: BTreeMap::new(),
+            ask_order: VecDeque::new(),
             named: Named::default(),
             looks: Looks::default(),
             known,
@@ -142,8 +138,8 @@ async fn sleep_until(at: Option<Instant>) {
 struct Desk {
     owner: Owner,
     seats: BTreeMap<HostId, Seat>,
-    wishes: BTreeMap<TaskId, Arc<Ask>>,
-    wish_order: VecDeque<TaskId>,
+    asks: BTreeMap<TaskId, Arc<Ask>>,
+    ask_order: VecDeque<TaskId>,
     named: Named,
     looks: Looks,
     /// Who is a seed, as everybody was told last.
@@ -196,7 +192,6 @@ impl Desk {
                 }
             }
             // Nobody may wait for the answer any more.
-            Input::ViewTask { task, reply } => drop(reply.send(self.view_task(&task))),
             Input::ViewHosts { reply } => drop(reply.send(self.view_hosts())),
         }
     }
@@ -245,8 +240,8 @@ impl Desk {
 
     /// Whether `digest` names the content of `task`, as far as it is known where that is read.
     fn is_name(&self, digest: &Digest, task: &TaskId) -> bool {
-        let wish = self.wishes.get(task);
-        digest.names(task, wish.and_then(|wish| wish.source.as_ref()))
+        let ask = self.asks.get(task);
+        digest.names(task, ask.and_then(|ask| ask.source.as_ref()))
     }
 
     fn join(&mut self, host: HostId, sent: Moment, join: Join) {
@@ -294,19 +289,19 @@ impl Desk {
         if ask.source.is_none() {
             return;
         }
-        if let Some(wish) = self.wishes.get_mut(&ask.task) {
-            if wish.layout.is_none() && ask.layout.is_some() {
-                Arc::make_mut(wish).layout = ask.layout;
+        if let Some(kept) = self.asks.get_mut(&ask.task) {
+            if kept.layout.is_none() && ask.layout.is_some() {
+                Arc::make_mut(kept).layout = ask.layout;
             }
             return;
         }
-        if self.wishes.len() >= WISHES_MAX
-            && let Some(oldest) = self.wish_order.pop_front()
+        if self.asks.len() >= ASKS_MAX
+            && let Some(oldest) = self.ask_order.pop_front()
         {
-            self.wishes.remove(&oldest);
+            self.asks.remove(&oldest);
         }
-        self.wishes.insert(ask.task, Arc::new(ask.clone()));
-        self.wish_order.push_back(ask.task);
+        self.asks.insert(ask.task, Arc::new(ask.clone()));
+        self.ask_order.push_back(ask.task);
     }
 
     /// A host wants to know what an origin says of a source.
@@ -327,11 +322,11 @@ impl Desk {
         let Source::Blob { digest, .. } = source else {
             return None;
         };
-        let wish = self.wishes.get(&ContentKey::Digest(*digest).task_id())?;
-        let is_same = wish.source.as_ref().and_then(Source::registry) == source.registry();
-        let layout = wish
+        let ask = self.asks.get(&ContentKey::Digest(*digest).task_id())?;
+        let is_same = ask.source.as_ref().and_then(Source::registry) == source.registry();
+        let layout = ask
             .layout
-            .filter(|_| is_same && wish.visibility == Visibility::Public)?;
+            .filter(|_| is_same && ask.visibility == Visibility::Public)?;
         Found::of(layout.length(), None)
     }
 
@@ -339,10 +334,10 @@ impl Desk {
         if let (Some(known), Some(found), Source::Blob { digest, .. }) =
             (self.known(source), &found, source)
             && known.length != found.length
-            && let Some(wish) = self.wishes.get_mut(&ContentKey::Digest(*digest).task_id())
+            && let Some(ask) = self.asks.get_mut(&ContentKey::Digest(*digest).task_id())
         {
             // One of two hosts is wrong: the next one looks itself.
-            Arc::make_mut(wish).layout = None;
+            Arc::make_mut(ask).layout = None;
         }
         let now = self.now();
         if let Some((waiting, answer)) = self.looks.told(now, (host, source), found) {
@@ -484,13 +479,13 @@ impl Desk {
                 cause: convert::fail(cause),
             },
             Action::Recruit { task, .. } => {
-                let wish = self.wishes.get(&task)?;
+                let ask = self.asks.get(&task)?;
                 SchedulerMessage::Recruit(Recruit {
                     task,
-                    source: wish.source.clone()?,
-                    layout: wish.layout,
-                    digest: wish.digest,
-                    visibility: wish.visibility,
+                    source: ask.source.clone()?,
+                    layout: ask.layout,
+                    digest: ask.digest,
+                    visibility: ask.visibility,
                 })
             }
         })
@@ -506,25 +501,6 @@ impl Desk {
             })
         });
         found.collect()
-    }
-
-    fn view_task(&self, task: &TaskId) -> Vec<TaskView> {
-        let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let views = self.owner.brain.task_view(task).into_iter();
-        let shown = views.map(|view| TaskView {
-            task: view.task,
-            layout: view.layout,
-            members: (view.members.iter())
-                .map(|member| TaskMember {
-                    host: member.host,
-                    have: member.have,
-                    is_complete: member.is_complete,
-                    neighbours: counted(member.neighbours.len()),
-                })
-                .collect(),
-            importer: view.lease.map(|lease| (lease.holder, lease.epoch)),
-        });
-        shown.collect()
     }
 
     fn view_hosts(&self) -> Vec<HostView> {

@@ -6,20 +6,18 @@ use std::sync::{
 };
 
 use control::{
-    Answer, Caller, Denied, Event as ControlEvent, Handler, HostView, Incoming, MintToken,
-    MintedToken, SchedulerMessage, TaskView, Token,
+    Answer, Caller, Denied, Event as ControlEvent, Handler, HostView, Incoming, SchedulerMessage,
 };
 use identity::{Accepted, Identity, NodeKey, RemoteHost, Role, testing::Cluster};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use types::{HostId, TaskId};
 
 use super::*;
 use crate::scheduler::ToScheduler;
 
-/// A scheduler that renews and does nothing else. The first wish fails.
+/// A scheduler that renews and does nothing else. It fails at first.
 struct Office {
     cluster: Arc<Cluster>,
     remote: RemoteHost,
@@ -60,26 +58,6 @@ impl Handler for Office {
                 revocations: answer.revocations,
             })
         })
-    }
-
-    fn mint_token(&self, _: MintToken) -> Answer<MintedToken> {
-        not_asked()
-    }
-
-    fn list_tokens(&self) -> Answer<Vec<Token>> {
-        not_asked()
-    }
-
-    fn revoke_token(&self, _: String) -> Answer<bool> {
-        not_asked()
-    }
-
-    fn revoke_host(&self, _: HostId) -> Answer<bool> {
-        not_asked()
-    }
-
-    fn view_task(&self, _: TaskId) -> Answer<Vec<TaskView>> {
-        not_asked()
     }
 
     fn view_hosts(&self) -> Answer<Vec<HostView>> {
