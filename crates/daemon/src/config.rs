@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use gateway::{
+    Names,
     local::{Access, SettingReport},
     mirror::Registries,
     proxy::{Admits, Rules},
@@ -57,6 +58,8 @@ pub struct Config {
     pub advertise: Vec<SocketAddr>,
     /// What people call it.
     pub name: String,
+    /// What clients of its HTTP doors may call it, beside its addresses and `localhost`.
+    pub names: Names,
     /// How it was started, for people.
     pub started: Started,
 }

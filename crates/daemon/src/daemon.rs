@@ -302,6 +302,7 @@ impl Daemon {
         (config, untaken): (&Config, &Untaken),
     ) -> Result<(), StartError> {
         let limits = HttpLimits {
+            names: config.names.clone(),
             untaken: untaken.clone(),
             ..HttpLimits::default()
         };

@@ -43,10 +43,10 @@ impl<V: Vitals> Admin<V> {
 }
 
 impl<V: Vitals> Handler for Admin<V> {
-    fn answer<'a>(&'a self, request: Request<Incoming>, _client: Client) -> BoxFuture<'a, Answer> {
+    fn answer<'a>(&'a self, request: Request<Incoming>, client: Client) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            if let Err(error) = http::check(http::Form::Own, &request) {
-                return text(StatusCode::BAD_REQUEST, &[error.to_string()]);
+            if let Err(error) = http::check(http::Form::Own, &client.names, &request) {
+                return text(error.status(), &[error.to_string()]);
             }
             if ![Method::GET, Method::HEAD].contains(request.method()) {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, &["read only".into()]);
@@ -139,7 +139,7 @@ mod tests {
             ("POST /metrics", 405, "read only\n"),
         ] {
             let mut stream = TcpStream::connect(address).await.expect("connects");
-            let lines = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let lines = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             let request = format!("{request} {lines}");
             stream.write_all(request.as_bytes()).await.expect("writes");
             let mut reply = String::new();

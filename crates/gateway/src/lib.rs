@@ -32,7 +32,7 @@ mod upstream;
 
 pub use ask::{Caller, Class, ContentAsk, OriginHeaders, ParseWantedError, Seen, Wanted};
 pub use futures_util::future::BoxFuture;
-pub use http::{BoxIo, Io, Limits, Places, ServeError, bind};
+pub use http::{BoxIo, Io, Limits, Names, Places, ServeError, bind};
 pub use image::{ImageName, ParseImageError};
 pub use range::AskedRange;
 pub use reader::{

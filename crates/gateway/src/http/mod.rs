@@ -25,17 +25,18 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Incoming};
 
+pub use self::{
+    guard::Names,
+    place::Places,
+    serve::{Limits, ServeError, bind},
+    tunnel::{BoxIo, Io},
+};
 pub(crate) use self::{
     guard::{Form, check},
     hops::end_to_end,
     place::hold,
     serve::serve,
     tunnel::Tunnels,
-};
-pub use self::{
-    place::Places,
-    serve::{Limits, ServeError, bind},
-    tunnel::{BoxIo, Io},
 };
 
 /// Why an answer's body broke off. It reaches the client as a reset.
@@ -47,9 +48,10 @@ pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
 /// An answer.
 pub(crate) type Answer = ::http::Response<AnswerBody>;
 
-/// Who sent a request, and what its connection may become.
+/// Who sent a request, by what names he may call this host, and what its connection may become.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
+    pub(crate) names: Names,
     pub(crate) tunnels: Tunnels,
 }
 

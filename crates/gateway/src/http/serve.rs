@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
-    Answer, Client, Handler, head_only,
+    Answer, Client, Handler, Names, head_only,
     patience::Patient,
     place::{self, Places},
     strict::Strict,
@@ -30,6 +30,8 @@ use super::{
 /// The bounds of an HTTP door.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// What clients may call this host, beside its addresses and `localhost`.
+    pub names: Names,
     /// Counts the connections that could not be taken.
     pub untaken: Untaken,
     /// Connections at once; more wait in the kernel's queue.
@@ -51,6 +53,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            names: Names::default(),
             untaken: Untaken::default(),
             connections_max: 1024,
             streams_max: 100,
@@ -216,7 +219,12 @@ pub(super) async fn serve_one<H: Handler, S: AsyncRead + AsyncWrite + Send + Unp
         let (bounds, handler) = (Arc::clone(&bounds), Arc::clone(&handler));
         let tunnels = tunnels.clone();
         async move {
-            let client = Client { peer, tunnels };
+            let names = bounds.limits.names.clone();
+            let client = Client {
+                peer,
+                names,
+                tunnels,
+            };
             Ok::<_, Infallible>(bounds.answer(&*handler, request, client).await)
         }
     });

@@ -153,10 +153,12 @@ pub(crate) struct Asked {
 impl Handler for Mirror {
     fn answer<'a>(&'a self, request: Request<Incoming>, client: Client) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            if let Err(error) = http::check(http::Form::Own, &request) {
-                let message = error.to_string();
-                let answer = refuse(StatusCode::BAD_REQUEST, Code::Unsupported, &message);
-                return refusal::closing(answer);
+            if let Err(error) = http::check(http::Form::Own, &client.names, &request) {
+                let code = match error.status() {
+                    StatusCode::BAD_REQUEST => Code::Unsupported,
+                    _ => Code::Denied,
+                };
+                return refusal::closing(refuse(error.status(), code, &error.to_string()));
             }
             let (head, _body) = request.into_parts();
             self.answer_head(head, client.peer).await

@@ -29,7 +29,7 @@ pub(super) async fn answer(
         return refusal::by_rule(at);
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let Client { peer, tunnels } = client;
+    let Client { peer, tunnels, .. } = client;
     let within = proxy.interceptor(host, port).map(|_| Within {
         proxy: Arc::clone(proxy),
         target: target.clone(),
@@ -105,7 +105,8 @@ impl Handler for Within {
             match self.as_asked(&request) {
                 Some(uri) => {
                     *request.uri_mut() = uri;
-                    self.proxy.answer(request, client.peer).await
+                    let from = (&client.names, client.peer);
+                    self.proxy.answer(request, from).await
                 }
                 None => refusal::malformed("this tunnel leads to another host"),
             }

@@ -45,7 +45,7 @@ pub use self::{
     target::{ParseTargetError, Target},
 };
 use crate::{
-    ContentReader, Limits, Places,
+    ContentReader, Limits, Names, Places,
     http::{self, Answer, BodyError, Client, Form, Handler},
 };
 
@@ -122,8 +122,12 @@ impl Shared {
     }
 
     /// Answers any request but `CONNECT`.
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        if let Err(error) = http::check(Form::Proxy, &request) {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        (names, peer): (&Names, SocketAddr),
+    ) -> Answer {
+        if let Err(error) = http::check(Form::Proxy, names, &request) {
             return refusal::malformed(&error.to_string());
         }
         let (head, body) = request.into_parts();
@@ -167,9 +171,9 @@ impl Handler for Proxy {
                 return refusal::stranger();
             }
             if request.method() != Method::CONNECT {
-                return self.0.answer(request, client.peer).await;
+                return self.0.answer(request, (&client.names, client.peer)).await;
             }
-            match http::check(Form::Proxy, &request) {
+            match http::check(Form::Proxy, &client.names, &request) {
                 Ok(()) => connect::answer(&self.0, request, client).await,
                 Err(error) => refusal::malformed(&error.to_string()),
             }

@@ -78,11 +78,15 @@ fn host(from: &mut Reader) -> Option<HostConfig> {
     let data_dir = from.path("host.data_dir");
     let topology = from.maybe("host.topology", str::parse::<Topology>);
     let seed = from.flag("host.seed");
+    let names = from.list("host.names", |text| {
+        listed(text, "every name would be any web page's: list them")
+    });
     let stop_timeout = from.duration("host.stop_timeout", Duration::from_secs(1));
     Some(HostConfig {
         data_dir: data_dir?,
         topology: topology?.unwrap_or_default(),
         seed: seed?,
+        names: names?,
         stop_timeout: stop_timeout?,
     })
 }
@@ -223,11 +227,7 @@ fn proxy(from: &mut Reader) -> Option<ProxyConfig> {
         Ok(port) => Ok(port),
     });
     let intercept = from.list("proxy.intercept", |text| {
-        let hosts: HostPattern = text.parse().map_err(|error| format!("{error}"))?;
-        match hosts.domain() {
-            Some(_) => Ok(hosts),
-            None => Err("nobody may speak for every host: list them".to_owned()),
-        }
+        listed(text, "nobody may speak for every host: list them")
     });
     Some(ProxyConfig {
         listen: listen?,
@@ -336,6 +336,15 @@ fn together(from: &mut Reader, config: &Config) {
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let anywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && (anywhere || one.ip() == other.ip())
+}
+
+/// Hosts by name or domain; `no` is why they may not be all.
+fn listed(text: &str, no: &str) -> Result<HostPattern, String> {
+    let hosts: HostPattern = text.parse().map_err(|error| format!("{error}"))?;
+    match hosts.domain() {
+        Some(_) => Ok(hosts),
+        None => Err(no.to_owned()),
+    }
 }
 
 /// The number of a group that is given by name or number, from /etc/group.

@@ -99,6 +99,12 @@ pub(crate) const KEYS: &[Key] = &[
         "\"20s\"",
         "How long leaving may take: say goodbye, finish what is in flight, sync. After it, or on a second signal, the process ends at once.",
     ),
+    list(
+        "host.names",
+        Kind::Texts,
+        "[\"node7.corp\", \"*.nodes.corp\"]",
+        "Names by which clients may ask this host's mirror, status page and proxy for what is its own, beside its addresses and `localhost`: HOST or *.DOMAIN, with :PORT or without. Asked by any other name it answers 421: a web page could have led a name of its own here.",
+    ),
     key(
         "peer.listen",
         Kind::Address,

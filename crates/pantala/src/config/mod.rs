@@ -74,6 +74,8 @@ pub(crate) struct HostConfig {
     pub(crate) data_dir: PathBuf,
     pub(crate) topology: Topology,
     pub(crate) seed: bool,
+    /// None of them means every name.
+    pub(crate) names: Vec<HostPattern>,
     pub(crate) stop_timeout: Duration,
 }
 

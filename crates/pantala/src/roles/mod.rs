@@ -65,7 +65,7 @@ async fn join(
                 .next("choose another status.listen, or \"off\"")
         })?;
         let admin = Admin::new(Arc::new(JoiningVitals(health)));
-        page.spawn(admin.serve(listener, gateway::Limits::default(), page_stop.clone()));
+        page.spawn(admin.serve(listener, page_limits(config), page_stop.clone()));
     }
     let joined = tokio::select! {
         () = stop.cancelled() => None,
@@ -78,6 +78,13 @@ async fn join(
         Problem::of(Exit::Failed, "joining the cluster failed", error)
             .next("check the token (`pantala token list` on the scheduler's host) and the clocks of both hosts")
     })
+}
+
+fn page_limits(config: &Config) -> gateway::Limits {
+    gateway::Limits {
+        names: config.host.names.iter().cloned().collect(),
+        ..gateway::Limits::default()
+    }
 }
 
 fn since_1970() -> u64 {
@@ -149,11 +156,7 @@ pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Resul
             .next("choose another scheduler.status, or \"off\"")
         })?;
         let vitals = Arc::new(SchedulerVitals::new(&scheduler));
-        doors.spawn(Admin::new(vitals).serve(
-            listener,
-            gateway::Limits::default(),
-            stop.child_token(),
-        ));
+        doors.spawn(Admin::new(vitals).serve(listener, page_limits(config), stop.child_token()));
     }
     let early = tokio::select! {
         () = stop.cancelled() => None,

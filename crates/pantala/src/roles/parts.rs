@@ -50,6 +50,7 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
         limits: limits(config),
         advertise: config.peer.advertise.into_iter().collect(),
         name: name(),
+        names: config.host.names.iter().cloned().collect(),
         started: started(config),
     }
 }

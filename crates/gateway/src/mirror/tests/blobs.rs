@@ -86,7 +86,7 @@ async fn the_head_comes_before_the_first_byte_is_verified() {
     let mirror = Harness::of(1000).await;
     mirror.content.set(|script| script.verified = 0);
     let mut stream = TcpStream::connect(mirror.address).await.expect("connects");
-    let request = format!("GET {} HTTP/1.1\r\nHost: m\r\n\r\n", mirror.blob());
+    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", mirror.blob());
     stream.write_all(request.as_bytes()).await.expect("writes");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -151,7 +151,7 @@ async fn a_client_that_leaves_withdraws_its_demand() {
     let mirror = Harness::of(1000).await;
     mirror.content.set(|script| script.verified = 10);
     let mut stream = TcpStream::connect(mirror.address).await.expect("connects");
-    let request = format!("GET {} HTTP/1.1\r\nHost: m\r\n\r\n", mirror.blob());
+    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", mirror.blob());
     stream.write_all(request.as_bytes()).await.expect("writes");
     mirror.content.until_readers(1).await;
     drop(stream);
@@ -163,7 +163,7 @@ async fn a_slow_client_holds_its_reader_back() {
     let mirror = Harness::of(64 << 20).await;
     let mut stream = TcpStream::connect(mirror.address).await.expect("connects");
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n",
+        "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         mirror.blob()
     );
     stream.write_all(request.as_bytes()).await.expect("writes");

@@ -81,7 +81,7 @@ impl Harness {
 
     async fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Reply {
         let mut request =
-            format!("{method} {target} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n");
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for line in headers {
             request.push_str(line);
             request.push_str("\r\n");
@@ -151,6 +151,14 @@ async fn h2(
     method: &str,
     target: &str,
 ) -> Result<(StatusCode, Bytes), hyper::Error> {
+    h2_at(mirror, method, ("localhost", target)).await
+}
+
+async fn h2_at(
+    mirror: &Harness,
+    method: &str,
+    (host, target): (&str, &str),
+) -> Result<(StatusCode, Bytes), hyper::Error> {
     let stream = TcpStream::connect(mirror.address).await.expect("connects");
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -160,7 +168,7 @@ async fn h2(
     tasks.spawn(connection);
     let request = Request::builder()
         .method(method)
-        .uri(format!("http://mirror{target}"))
+        .uri(format!("http://{host}{target}"))
         .body(Empty::<Bytes>::new())
         .expect("a request");
     let response = sender.send_request(request).await?;
