@@ -24,14 +24,14 @@ need tc net
 dir=$(mktemp -d "${BENCH_TMP:-/tmp}/pantala-bench-$bench.XXXXXX")
 started=()
 network=""
-web=""
+served=()
 
 finish() {
-    local status=$? pid
+    local status=$? pid one
     trap - EXIT INT TERM
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
     for pid in "${started[@]}"; do gone "$pid" 100 || kill -9 "$pid" 2>/dev/null || true; done
-    [ -z "$web" ] || "$lab/nginx.sh" stop --dir "$web" --keep >/dev/null 2>&1 || true
+    for one in "${served[@]}"; do "$lab/${one%% *}" stop --dir "${one#* }" --keep >/dev/null 2>&1 || true; done
     [ -z "$network" ] || "$lab/swarm-net.sh" destroy --dir "$network" >/dev/null 2>&1 || true
     if [ "${KEEP:-0}" = 0 ]; then rm -rf "$dir"; else say "logs and metrics are in $dir"; fi
     exit "$status"
@@ -71,10 +71,15 @@ on() { # NODE COMMAND...: in the node's network
     nsenter --net="/run/netns/$net_name-$node" -- "$@"
 }
 
+serve() { # NODE SCRIPT DIR OPTIONS...: a server of tests/lab, stopped at the end
+    served+=("$2 $3")
+    on "$1" "$lab/$2" start --dir "$3" "${@:4}" >"$dir/serve.log"
+}
+
 start_origin() {
     mkdir -p "$dir/www"
     web=$dir/nginx
-    on origin "$lab/nginx.sh" start --root "$dir/www" --dir "$web" --listen 10.88.0.2 --port 8080 >/dev/null
+    serve origin nginx.sh "$web" --root "$dir/www" --listen 10.88.0.2 --port 8080
     origin=http://10.88.0.2:8080
 }
 
@@ -102,7 +107,7 @@ slots = ${SLOTS:-2}
 [origin]
 allow = ["$origin"]
 [mirror]
-listen = "off"
+listen = "${MIRROR:-off}"
 [status]
 listen = "127.0.0.1:7471"
 [local]
