@@ -162,7 +162,7 @@ SH
 chmod +x "$work/pantala"
 PANTALA=$work/pantala
 swarm_scheduler 1
-for name in probe ctr cri podman skopeo hub docker ctr2 cri2 podman2 skopeo2 docker2 managed managed2 managed3 clouds clouds2; do push $name; done
+for name in probe ctr cri podman skopeo hub docker ctr2 cri2 podman2 skopeo2 docker2 managed managed2 managed3 managed4 clouds clouds2; do push $name; done
 
 tree host
 containerd_config host 2
@@ -173,7 +173,30 @@ remember host
 # ---- armed last: without a mirror that works nothing is written ----
 mkdir -p "$work/1"
 daemon_config 1 daemon >"$work/1/pantala.toml"
-verdict "without a daemon nothing is written" "$work/said" ends_with 6 'nobody listens' runtime apply host
+verdict "without a daemon nothing is written" "$work/said" ends_with 6 'no daemon answers' runtime apply host
+# Any user may take the mirror's port, and say what the mirror says.
+cat >"$work/stranger.py" <<'PY'
+import os, socket
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+listener = socket.create_server(("127.0.0.1", 7472))
+while True:
+    taken, _ = listener.accept()
+    taken.recv(4096)
+    taken.sendall(b"HTTP/1.1 200 OK\r\npantala-mirror: 0\r\ncontent-length: 0\r\n\r\n")
+    taken.close()
+PY
+become 1 python3 "$work/stranger.py" >"$work/stranger.log" 2>&1 &
+stranger=$!
+pids+=("$stranger")
+wait_for 10 on 1 curl -fsS http://127.0.0.1:7472/v2/ >/dev/null
+verdict "who has its port is not the mirror" "$work/said" ends_with 6 'no daemon answers' runtime apply host
+begin_daemon --set mirror.listen=127.0.0.1:7475
+verdict "nor while the daemon's is another" "$work/said" ends_with 1 'has its mirror at 127.0.0.1:7475, not at' \
+    runtime apply host --mirror 127.0.0.1:7472
+swarm_kill 1 TERM
+kill "$stranger" && wait "$stranger" || true
 verdict "and the tree is as it was" "$work/host" as_before host
 begin_daemon --set "runtime.root=$work/host"
 verdict "an image that is not there proves nothing" "$work/said" \
@@ -257,6 +280,11 @@ verdict "the next one finds its files" "$work/1/log" wait_for 30 grep -q 'contai
 verdict "and they are used" "$work/managed.log" by_mirror cri_pulls managed registry.corp/test/managed3:v1
 swarm_kill 1 TERM
 verdict "all is as it was" "$work/1/log" as_before managed
+begin_daemon "${manage[@]}" --set runtime.digests_only=true
+verdict "tags are left to the registry" "$work/1/log" \
+    wait_for 30 grep -q '^ *capabilities = \["pull"\]$' "$work/managed/$hosts/_default/hosts.toml"
+verdict "what they name comes through the mirror" "$work/managed.log" by_mirror cri_pulls managed registry.corp/test/managed4:v1
+swarm_kill 1 TERM
 manage[5]=runtime.probe=registry.corp/test/none:v1
 begin_daemon "${manage[@]}"
 verdict "an image that does not come is told" "$work/1/log" wait_for 30 grep -q 'not pointed at the mirror yet.*404' "$work/1/log"
@@ -299,6 +327,15 @@ verdict "apply killed anywhere is undone" "$work/verdict" mended apply undo
 verdict "and finished by doing it again" "$work/verdict" mended apply apply
 verdict "undo killed anywhere is finished" "$work/verdict" mended undo undo
 verdict "or done anew" "$work/verdict" mended undo apply
+
+# ---- the record is lost ----
+verdict "armed once more" "$work/said" runtime apply steps --unchecked
+rm -rf "$work/steps/var/lib/pantala-runtime"
+verdict "what is ours by its mark stays" "$work/said" ends_with 1 'has our mark and is not in our record' runtime undo steps
+verdict "and is told" "$work/said" ends_with 1 'has our mark and is not in our record' runtime status steps
+verdict "until it is forced" "$work/said" runtime undo steps --force
+none_of_ours() { ! grep -rl 'Written by `pantala' "$work/steps/etc"; }
+verdict "nothing of ours is left" "$work/verdict" none_of_ours
 
 # ---- a folder that cannot be written to ----
 tree sealed

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use crate::{
-    hosts,
+    hosts::{self, Places},
     plan::{Engine, Found, Report, Wanted},
 };
 
@@ -14,7 +14,12 @@ const HOME: &str = "/etc/containerd";
 /// Where people put hosts.toml, and where nerdctl looks without being told.
 const FOLDER: &str = "/etc/containerd/certs.d";
 
-/// What matters of the configuration and of what it imports.
+/// Where Docker has certificates: since 2.2 a part of the default.
+const BESIDE: &str = "/etc/docker/certs.d";
+
+/// What matters of the configuration and of what it imports. containerd 2 merges a plugin's sections of all files, value by
+/// value, while containerd 1 takes that of the last file alone; which of them reads it is not known here, so that what
+/// either would see counts.
 #[derive(Debug, Default)]
 struct Settings {
     version: i64,
@@ -22,10 +27,13 @@ struct Settings {
     plugin: &'static str,
     /// The folders of config_path.
     folders: Vec<String>,
-    /// Where the plugin's settings were taken from.
+    /// The last file with that plugin's section, and whether it has a config_path, be it empty.
     file: String,
-    /// A section that containerd does not take together with config_path.
-    legacy: Option<&'static str>,
+    has_path: bool,
+    /// The file that has config_path, be it empty.
+    stated: Option<String>,
+    /// A section that containerd does not take together with config_path, and its file.
+    legacy: Option<(&'static str, String)>,
     discards: bool,
     /// Whether images are pulled by the plugin itself rather than by the transfer service of 2.1 and newer.
     is_local: bool,
@@ -53,15 +61,13 @@ impl Settings {
             file: CONFIG.into(),
             ..Self::default()
         };
-        settings.take(&main, CONFIG);
-        for path in imported(found, &main) {
+        for path in files(found) {
             let config = found.toml(&path).transpose()?.unwrap_or_default();
             settings.take(&config, &path);
         }
         Ok(settings)
     }
 
-    /// A plugin's section of a later file replaces that of an earlier one.
     fn take(&mut self, config: &Table, file: &str) {
         let version = config.get("version").and_then(Value::as_integer);
         let plugin = version.map_or(self.plugin, plugin);
@@ -70,11 +76,18 @@ impl Settings {
         };
         let registry = section.get("registry");
         let paths = registry.and_then(|it| it.get("config_path"));
-        let paths = paths.and_then(Value::as_str).unwrap_or_default();
-        let folders = paths.split(':').filter(|path| path.starts_with('/'));
-        self.folders = folders
-            .map(|path| path.trim_end_matches('/').to_owned())
-            .collect();
+        self.has_path = paths.is_some();
+        if let Some(paths) = paths.and_then(Value::as_str) {
+            let folders = paths.split(':').filter(|path| path.starts_with('/'));
+            let folders: Vec<String> = folders
+                .map(|path| path.trim_end_matches('/').to_owned())
+                .collect();
+            // An empty one takes nothing back where files are merged.
+            if !folders.is_empty() || self.folders.is_empty() {
+                self.folders = folders;
+                self.stated = Some(file.to_owned());
+            }
+        }
         let has = |key: &str| {
             let table = registry
                 .and_then(|it| it.get(key))
@@ -84,18 +97,31 @@ impl Settings {
                 _ => !it.is_empty(),
             })
         };
-        self.legacy = match () {
-            () if has("mirrors") => Some("registry.mirrors"),
-            () if has("configs") => Some("registry.configs with tls"),
-            () => None,
-        };
+        if has("mirrors") {
+            self.legacy = Some(("registry.mirrors", file.to_owned()));
+        } else if has("configs") {
+            self.legacy = Some(("registry.configs with tls", file.to_owned()));
+        }
         let is_on = |of: Option<&Value>, key: &str| {
             of.and_then(|it| it.get(key)).and_then(Value::as_bool) == Some(true)
         };
-        self.discards = is_on(Some(section), "discard_unpacked_layers")
+        self.discards |= is_on(Some(section), "discard_unpacked_layers")
             || is_on(section.get("containerd"), "discard_unpacked_layers");
-        self.is_local = self.discards || is_on(Some(section), "use_local_image_pull");
+        self.is_local |= self.discards || is_on(Some(section), "use_local_image_pull");
         file.clone_into(&mut self.file);
+    }
+
+    fn places(&self) -> Places {
+        match (&self.folders[..], &self.stated) {
+            ([], stated) => Places {
+                folders: vec![FOLDER.to_owned()],
+                beside: stated.is_none().then_some(BESIDE),
+            },
+            (some, _) => Places {
+                folders: some.to_vec(),
+                beside: None,
+            },
+        }
     }
 
     fn section(&self) -> String {
@@ -109,27 +135,80 @@ impl Settings {
     }
 }
 
-/// The files that `imports` names and that are there, in the order in which they count.
-fn imported(found: &Found, main: &Table) -> Vec<String> {
-    let patterns = main.get("imports").and_then(Value::as_array);
-    let mut paths = Vec::new();
-    for pattern in patterns.into_iter().flatten().filter_map(Value::as_str) {
-        let (folder, pattern) = pattern_of(pattern);
-        let names = found.names(&folder).filter(|name| fits(name, &pattern));
-        paths.extend(names.map(|name| format!("{folder}/{name}")));
+/// The configuration and what it and its imports import, as far as it is there, in the order in which it counts.
+fn files(found: &Found) -> Vec<String> {
+    let (mut all, mut next) = (vec![CONFIG.to_owned()], 0);
+    while let Some(file) = all.get(next) {
+        for path in imports(found, file)
+            .into_iter()
+            .flat_map(|it| expand(found, &it))
+        {
+            if found.has(&path) && !all.contains(&path) {
+                all.push(path);
+            }
+        }
+        next += 1;
+    }
+    all
+}
+
+/// What `file` imports; relative to its folder.
+fn imports(found: &Found, file: &str) -> Vec<String> {
+    let config = found.toml(file).and_then(Result::ok).unwrap_or_default();
+    let patterns = config.get("imports").and_then(Value::as_array);
+    let patterns = patterns.into_iter().flatten().filter_map(Value::as_str);
+    let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let absolute = patterns.map(|pattern| match pattern.starts_with('/') {
+        true => pattern.to_owned(),
+        false => format!("{folder}/{pattern}"),
+    });
+    absolute.collect()
+}
+
+/// The paths that fit a pattern, whose folders may be patterns too, as far as folders were found.
+fn expand(found: &Found, pattern: &str) -> Vec<String> {
+    let mut paths = vec![String::new()];
+    for part in clean(pattern) {
+        // What has no `*` is taken as it is.
+        if !pattern.contains('*') || !part.contains(['*', '?']) {
+            paths
+                .iter_mut()
+                .for_each(|path| *path += &format!("/{part}"));
+            continue;
+        }
+        let of = |folder: &String| -> Vec<String> {
+            let names = found.names(folder).filter(|name| fits(name, part));
+            names.map(|name| format!("{folder}/{name}")).collect()
+        };
+        paths = paths.iter().flat_map(of).collect();
     }
     paths
 }
 
-/// The folder of a pattern, which is relative to that of the configuration, and the pattern of names in it.
-fn pattern_of(pattern: &str) -> (String, String) {
-    let (folder, name) = pattern.rsplit_once('/').unwrap_or((HOME, pattern));
-    let folder = if folder.starts_with('/') {
-        folder.to_owned()
-    } else {
-        format!("{HOME}/{folder}")
-    };
-    (folder, name.to_owned())
+/// The folders that must be known to expand a pattern, as far as the ones before them are.
+fn folders_of(found: &Found, pattern: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut before = String::new();
+    for part in clean(pattern) {
+        if part.contains(['*', '?']) {
+            all.extend(expand(found, &before));
+        }
+        before += &format!("/{part}");
+    }
+    all
+}
+
+/// The parts of a path, without detours.
+fn clean(path: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
 }
 
 /// Whether `name` fits a shell pattern of `*` and `?`.
@@ -152,20 +231,14 @@ fn fits(name: &str, pattern: &str) -> bool {
 
 pub(crate) fn looks(found: &Found, wanted: &Wanted, paths: &mut BTreeSet<String>) {
     paths.extend([CONFIG.to_owned(), HOME.to_owned()]);
-    if let Some(Ok(main)) = found.toml(CONFIG) {
-        let patterns = main.get("imports").and_then(Value::as_array);
-        for pattern in patterns.into_iter().flatten().filter_map(Value::as_str) {
-            paths.insert(pattern_of(pattern).0);
+    for file in files(found) {
+        for pattern in imports(found, &file) {
+            paths.extend(folders_of(found, &pattern));
+            paths.extend(expand(found, &pattern));
         }
-        paths.extend(imported(found, &main));
     }
-    if let Ok(settings) = Settings::read(found) {
-        let folders = match &settings.folders[..] {
-            [] => &[FOLDER.to_owned()][..],
-            some => some,
-        };
-        hosts::looks(found, wanted, folders, paths);
-    }
+    let settings = Settings::read(found).unwrap_or_default();
+    hosts::looks(found, wanted, &settings.places(), paths);
 }
 
 pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
@@ -182,7 +255,7 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
         false => "no config.toml".to_owned(),
     };
     let mut report = Report::new(Engine::Containerd, shown);
-    if let Some(legacy) = settings.legacy {
+    if let Some((legacy, file)) = &settings.legacy {
         report.conflicts.push(format!(
             "{file} has {legacy}, with which containerd takes no config_path"
         ));
@@ -196,33 +269,54 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
             "{file} has discard_unpacked_layers: containerd keeps no layers; the mirror keeps its own copy"
         ));
     }
-    let mut folders = settings.folders.clone();
-    if folders.is_empty() {
+    config_path(found, &settings, &mut report);
+    hosts::plan(found, wanted, &settings.places(), &mut report);
+    Some(report)
+}
+
+/// What config_path lacks.
+fn config_path(found: &Found, settings: &Settings, report: &mut Report) {
+    let (file, section) = (&settings.file, settings.section());
+    let stated = settings.stated.as_ref();
+    let verb = match settings.has_path {
+        true => "set in",
+        false => "add to",
+    };
+    if settings.folders.is_empty() {
         report.config += ", without config_path";
-        let section = settings.section();
         let version = match found.has(CONFIG) {
             true => "",
             false => "`version = 2` and ",
         };
         report.next.push(format!(
-            "add to {file}: {version}`config_path = \"{FOLDER}\"` below `{section}`, and restart containerd when it \
-             suits; until then Kubernetes does not use the mirror, `ctr --hosts-dir {FOLDER}` and nerdctl do"
+            "{verb} {file}: {version}`config_path = \"{FOLDER}\"` below `{section}`, and restart containerd when it suits; \
+             until then Kubernetes does not use the mirror, `ctr --hosts-dir {FOLDER}` and nerdctl do"
         ));
-        folders.push(FOLDER.into());
-    } else if folders.len() > 1 && settings.version < 3 {
+        return;
+    }
+    let stated = stated.unwrap_or(file);
+    if settings.version < 3 && stated != file {
+        report.next.push(format!(
+            "{verb} {file}: `config_path = \"{}\"` below `{section}`: containerd before 2.0 takes this section from the last \
+             file alone, not from {stated}",
+            settings.folders.join(":"),
+        ));
+    }
+    if settings.folders.len() < 2 {
+        return;
+    }
+    if settings.version < 3 {
         // Tried with 2.1: what keeps version 3 from it is lost on the way from version 2.
         report.notes.push(format!(
-            "config_path of {file} names several folders: containerd 2.1 and newer looks into none of them"
+            "config_path of {stated} names several folders: containerd 2.1 and newer looks into none of them"
         ));
-    } else if folders.len() > 1 && !settings.is_local {
+    } else if !settings.is_local {
         report.next.push(format!(
-            "name one folder alone in config_path of {file}, or set `use_local_image_pull = true` below \
+            "name one folder alone in config_path of {stated}, or set `use_local_image_pull = true` below \
              `[plugins.\"{}\"]`: else containerd 2.1 and newer looks into none of them",
             settings.plugin
         ));
     }
-    hosts::plan(found, wanted, &folders, &mut report);
-    Some(report)
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
             .push("its mirrors are for docker.io alone, which is not asked for".into());
         return Some(report);
     }
+    if wanted.digests_only {
+        report.notes.push(
+            "its mirrors are asked for tags too, so it is not pointed at ours: runtime.digests_only is true".into(),
+        );
+        return Some(report);
+    }
     tell(found, wanted, &config, &mut report);
     Some(report)
 }

@@ -26,9 +26,22 @@ pub struct Wanted {
     pub default: Option<String>,
     /// Registries that a path may begin with at the mirror.
     pub in_paths: Vec<String>,
+    /// Whether tags are asked of the registries themselves: whoever takes the mirror's port can then give no other image.
+    pub digests_only: bool,
 }
 
 impl Wanted {
+    /// No registry: what is looked at then is what is so anyway.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            mirror: SocketAddr::from(([127, 0, 0, 1], 0)),
+            registries: Vec::new(),
+            default: None,
+            in_paths: Vec::new(),
+            digests_only: false,
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.mirror)
     }
@@ -163,6 +176,13 @@ impl Report {
         report
     }
 
+    /// Asks the operator for it, once.
+    pub(crate) fn ask_for(&mut self, what: String) {
+        if !self.next.contains(&what) {
+            self.next.push(what);
+        }
+    }
+
     /// Plans a file of ours with `content`, unless somebody else's is there.
     pub(crate) fn own(&mut self, found: &Found, path: String, content: String) -> bool {
         let why = match found.files.get(&path) {
@@ -200,6 +220,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Leaves out a file in whose place somebody else's has come.
+    pub(crate) fn give_up(&mut self, path: &str) {
+        for report in &mut self.engines {
+            let count = report.files.len();
+            report.files.retain(|it| it.path != path);
+            if report.files.len() < count {
+                report.conflicts.push(format!(
+                    "{path} is there and not ours, so it is not touched"
+                ));
+            }
+        }
+    }
+
     /// All files.
     pub fn files(&self) -> impl Iterator<Item = &Owned> {
         self.engines.iter().flat_map(|engine| &engine.files)
@@ -209,7 +242,7 @@ impl Plan {
 /// Which paths matter, as far as `found` tells: to be called again with what was found there.
 pub fn looks(found: &Found, wanted: &Wanted) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
-    managed::looks(&mut paths);
+    managed::looks(found, &mut paths);
     containerd::looks(found, wanted, &mut paths);
     docker::looks(found, &mut paths);
     podman::looks(found, &mut paths);

@@ -9,7 +9,7 @@ use crate::plan::{ALL, Engine, Found, MARK, Report, Wanted};
 const HOME: &str = "/etc/containers";
 const CONFIG: &str = "/etc/containers/registries.conf";
 const FOLDER: &str = "/etc/containers/registries.conf.d";
-const OURS: &str = "/etc/containers/registries.conf.d/50-pantala.conf";
+pub(crate) const OURS: &str = "/etc/containers/registries.conf.d/50-pantala.conf";
 
 /// The files of others, in the order in which they count.
 fn files(found: &Found) -> impl Iterator<Item = String> {
@@ -29,6 +29,18 @@ struct Entry {
     file: String,
     prefix: String,
     mirrors: Vec<String>,
+    form: Form,
+}
+
+/// How an entry is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// As a `[[registry]]`.
+    Table,
+    /// Whatever the form: nothing is to be pulled.
+    Block,
+    /// As a name in a list of the first version, which has no mirrors.
+    Name,
 }
 
 pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
@@ -66,6 +78,9 @@ pub(crate) fn report(found: &Found, wanted: &Wanted) -> Option<Report> {
                 "\n[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n[[registry.mirror]]\nlocation = \
                  \"{location}\"\ninsecure = true\n"
             );
+            if wanted.digests_only {
+                content.push_str("pull-from-mirror = \"digest-only\"\n");
+            }
         }
     }
     if any && report.own(found, OURS.into(), content) {
@@ -119,7 +134,13 @@ fn is_free(entries: &[Entry], registry: &str, location: &str, report: &mut Repor
             entry.prefix, entry.file
         ));
     }
-    let Some(Entry { file, mirrors, .. }) = entries.iter().rfind(is_taken) else {
+    let Some(Entry {
+        file,
+        mirrors,
+        form,
+        ..
+    }) = entries.iter().rfind(is_taken)
+    else {
         return true;
     };
     if mirrors.iter().any(|it| it == location) {
@@ -129,13 +150,24 @@ fn is_free(entries: &[Entry], registry: &str, location: &str, report: &mut Repor
             .push(format!("{file} names the mirror for {registry}"));
         return false;
     }
+    if *form == Form::Block {
+        report
+            .conflicts
+            .push(format!("{file} blocks {registry}, so ours is left out"));
+        return false;
+    }
     report.conflicts.push(format!(
         "{file} has an entry for {registry}, so ours is left out"
     ));
-    report.next.push(format!(
-        "add to the entry for {registry} in {file}, before its other mirrors: `[[registry.mirror]]` with `location = \
-         \"{location}\"` and `insecure = true`"
-    ));
+    report.ask_for(match form {
+        Form::Name => format!(
+            "write {file} in version 2, with `[[registry]]` for {registry}, then try again"
+        ),
+        _ => format!(
+            "add to the entry for {registry} in {file}, before its other mirrors: `[[registry.mirror]]` with `location = \
+             \"{location}\"` and `insecure = true`"
+        ),
+    });
     false
 }
 
@@ -144,23 +176,37 @@ fn entries(found: &Found) -> Result<Vec<Entry>, String> {
     let mut all = Vec::new();
     for file in files(found) {
         let config = found.toml(&file).transpose()?.unwrap_or_default();
+        for (list, form) in [("insecure", Form::Name), ("block", Form::Block)] {
+            let names = config.get("registries").and_then(|it| it.get(list));
+            let names = names.and_then(|it| it.get("registries"));
+            let names = names.and_then(Value::as_array).into_iter().flatten();
+            all.extend(names.filter_map(Value::as_str).map(|name| Entry {
+                file: file.clone(),
+                prefix: name.to_owned(),
+                mirrors: Vec::new(),
+                form,
+            }));
+        }
         let tables = |of: &Table, key: &str| -> Vec<Table> {
             let tables = of.get(key).and_then(Value::as_array);
             let tables = tables.into_iter().flatten().filter_map(Value::as_table);
             tables.cloned().collect()
         };
         for entry in tables(&config, "registry") {
-            let text =
-                |of: &Table, key: &str| of.get(key).and_then(Value::as_str).map(str::to_owned);
+            // An empty prefix is as good as none: the location counts.
+            let text = |of: &Table, key: &str| {
+                let text = of.get(key).and_then(Value::as_str);
+                text.filter(|it| !it.is_empty()).map(str::to_owned)
+            };
             let mirrors = tables(&entry, "mirror");
+            let mirrors = mirrors.iter().filter_map(|it| text(it, "location"));
+            let is_blocked = entry.get("blocked").and_then(Value::as_bool) == Some(true);
             if let Some(prefix) = text(&entry, "prefix").or_else(|| text(&entry, "location")) {
                 all.push(Entry {
                     file: file.clone(),
                     prefix,
-                    mirrors: mirrors
-                        .iter()
-                        .filter_map(|it| text(it, "location"))
-                        .collect(),
+                    mirrors: mirrors.collect(),
+                    form: if is_blocked { Form::Block } else { Form::Table },
                 });
             }
         }

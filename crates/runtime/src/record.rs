@@ -23,6 +23,9 @@ pub enum RecordError {
     /// It is broken.
     #[error("{PATH} is not understood")]
     Broken(#[source] serde_json::Error),
+    /// It names what is not below the root.
+    #[error("{PATH} names {0:?}, which is no plain path")]
+    Path(String),
 }
 
 /// What was written.
@@ -33,6 +36,9 @@ pub(crate) struct Record {
     pub(crate) files: BTreeMap<String, Vec<String>>,
     /// Folders made for them.
     pub(crate) folders: BTreeSet<String>,
+    /// The mirror that they point at.
+    #[serde(default)]
+    pub(crate) mirror: Option<String>,
 }
 
 impl Default for Record {
@@ -41,6 +47,7 @@ impl Default for Record {
             version: VERSION,
             files: BTreeMap::new(),
             folders: BTreeSet::new(),
+            mirror: None,
         }
     }
 }
@@ -48,16 +55,18 @@ impl Default for Record {
 impl Record {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let record: Self = serde_json::from_slice(bytes).map_err(RecordError::Broken)?;
-        match record.version {
-            VERSION => Ok(record),
-            other => Err(RecordError::Version(other)),
+        if record.version != VERSION {
+            return Err(RecordError::Version(record.version));
+        }
+        let mut paths = record.files.keys().chain(&record.folders);
+        match paths.find(|path| !is_plain(path)) {
+            Some(path) => Err(RecordError::Path(path.clone())),
+            None => Ok(record),
         }
     }
 
-    pub(crate) fn bytes(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(self)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+    pub(crate) fn text(&self) -> io::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Notes that `path` may get `content`, beside what it may hold now.
@@ -79,6 +88,12 @@ impl Record {
         let digests = self.files.get(path);
         digests.is_some_and(|digests| digests.contains(&digest(content)))
     }
+}
+
+/// Absolute, and without detours.
+fn is_plain(path: &str) -> bool {
+    let parts = path.strip_prefix('/').map(|it| it.split('/'));
+    parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")))
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -1,27 +1,31 @@
-//! The files below a root: read, written and taken back. What is written is recorded before it is.
+//! A host's engines: what is so, armed and taken back. What is written is recorded before it is.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, File as Open},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::{Component, Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use crate::{
+    files::{Files, Over},
+    lock,
     plan::{File, Found, MARK, Owned, Plan, Wanted, looks, plan},
+    podman,
     record::{self, Record, RecordError},
 };
 
-/// The folder of the record, which holds nothing else.
+/// The folder of the record, which holds nothing else but the lock.
 const RECORDS: &str = "/var/lib/pantala-runtime";
-const TEMPORARY: &str = ".pantala-runtime-";
-/// Above this a file is no configuration.
-const LENGTH_MAX: u64 = 4 << 20;
-/// More than any engine's files need: imports are looked up one after the other.
-const ROUNDS_MAX: usize = 8;
+const LOCK: &str = "/var/lib/pantala-runtime/lock";
+/// Where CRI-O has its configuration.
+const CRIO: [&str; 2] = ["/etc/crio", "/etc/crio.conf"];
+/// More than any engine's files need: imports are looked up one after the other, folder by folder.
+const ROUNDS_MAX: usize = 32;
 
-/// Why files could not be changed.
+/// Why a file, or all of them, could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Somebody edited a file of ours.
@@ -30,6 +34,24 @@ pub enum ApplyError {
     /// The record names what is no file of ours.
     #[error("{0} does not begin with our mark, so it is not removed")]
     Unmarked(String),
+    /// The record was lost, or is another root's.
+    #[error("{0} has our mark and is not in our record, so it is not removed")]
+    Unrecorded(String),
+    /// A link, or a file for a folder.
+    #[error("{0} {1}, so it is not touched")]
+    Obstacle(String, String),
+    /// Not to be given up as it is.
+    #[error("{0} begins with our mark still, so it is ours")]
+    Marked(String),
+    /// Nothing of ours.
+    #[error("{0} is not in our record")]
+    Stranger(String),
+    /// They are not what was to be taken back.
+    #[error("the files point engines at {0}, which is another mirror")]
+    OtherMirror(String),
+    /// Somebody has the lock.
+    #[error("another one is changing these files ({LOCK} is locked)")]
+    Busy,
     /// No record.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -47,369 +69,436 @@ pub enum ApplyError {
 }
 
 /// How a file of ours is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
-    /// As it was written.
+    /// As it is planned.
     Armed,
+    /// As it was written, for another address.
+    Elsewhere,
+    /// As it was written, and planned otherwise by now.
+    Outdated,
+    /// As it was written, and planned no more.
+    Unplanned,
+    /// Ours by its mark; the record does not know it.
+    Unrecorded,
     /// Somebody removed it.
     Gone,
     /// Somebody edited it.
     Changed,
 }
 
+/// What was done.
+#[derive(Debug)]
+pub struct Applied {
+    /// The plan, as it was carried out.
+    pub plan: Plan,
+    /// Paths that were written or removed.
+    pub changed: Vec<String>,
+    /// Files that were left as they are.
+    pub left: Vec<ApplyError>,
+}
+
+/// What is to be taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Undo {
+    /// Removes files of ours that were edited or that the record does not know, too.
+    pub force: bool,
+    /// Only what points at that mirror.
+    pub of: Option<SocketAddr>,
+    /// Files that stay and are not ours any more.
+    pub forget: Vec<String>,
+}
+
+/// What was taken back.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// Paths that were removed.
+    pub removed: Vec<String>,
+    /// Files that stay.
+    pub left: Vec<ApplyError>,
+    /// What the operator has to do.
+    pub next: Vec<String>,
+}
+
 /// A host's files below a root.
 #[derive(Clone, Debug)]
 pub struct Host {
-    root: PathBuf,
+    files: Files,
 }
 
 impl Host {
     /// The host whose files are below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+        Self {
+            files: Files::new(root.into()),
+        }
     }
 
     /// The plan for this host.
     pub fn plan(&self, wanted: &Wanted) -> Result<Plan, ApplyError> {
-        let mut found = Found {
-            owned: self.record()?.files.into_keys().collect(),
-            ..Found::default()
-        };
-        let mut seen = BTreeSet::new();
+        Ok(self.plan_for(wanted, &self.record()?))
+    }
+
+    fn plan_for(&self, wanted: &Wanted, record: &Record) -> Plan {
+        let mut found = self.found(wanted);
+        found.owned = record.files.keys().cloned().collect();
+        // Links are followed where others' files are read, and not where ours would be written.
+        for file in plan(&found, wanted).files() {
+            if let Some(why) = self.files.obstacle(&file.path) {
+                found.files.insert(file.path.clone(), File::Foreign(why));
+            }
+        }
+        plan(&found, wanted)
+    }
+
+    fn found(&self, wanted: &Wanted) -> Found {
+        let (mut found, mut seen) = (Found::default(), BTreeSet::new());
         for _ in 0..ROUNDS_MAX {
             let new = &looks(&found, wanted) - &seen;
             if new.is_empty() {
                 break;
             }
             for path in new {
-                if let Some(file) = self.find(&path) {
+                if let Some(file) = self.files.find(&path) {
                     found.files.insert(path.clone(), file);
                 }
                 seen.insert(path);
             }
         }
-        // Links are followed where others' files are read, and not where ours would be written.
-        for file in plan(&found, wanted).files() {
-            if let Some(why) = self.obstacle(&file.path) {
-                found.files.insert(file.path.clone(), File::Foreign(why));
-            }
-        }
-        Ok(plan(&found, wanted))
-    }
-
-    fn find(&self, path: &str) -> Option<File> {
-        let read = || {
-            let at = self.resolve(&self.at(path))?;
-            let found = fs::metadata(&at)?;
-            if found.is_dir() {
-                let names = fs::read_dir(&at)?
-                    .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-                return names.collect::<io::Result<_>>().map(File::Folder);
-            }
-            if !found.is_file() || found.len() > LENGTH_MAX {
-                return Err(io::Error::other("no configuration file"));
-            }
-            fs::read(&at).map(File::Bytes)
-        };
-        match read() {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(File::Foreign(format!("cannot be read ({error})"))),
-        }
-    }
-
-    /// Follows links as the host would that has `root` for its root.
-    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let below = path.strip_prefix(&self.root).unwrap_or(path);
-        let mut left: Vec<PathBuf> = parts(below);
-        let (mut at, mut links) = (self.root.clone(), 0);
-        while let Some(part) = left.pop() {
-            if part.as_os_str() == ".." {
-                if at != self.root {
-                    at.pop();
-                }
-                continue;
-            }
-            let next = at.join(&part);
-            if !fs::symlink_metadata(&next)?.is_symlink() {
-                at = next;
-                continue;
-            }
-            links += 1;
-            if links > 16 {
-                return Err(io::Error::other("too many links"));
-            }
-            let target = fs::read_link(&next)?;
-            if target.is_absolute() {
-                at.clone_from(&self.root);
-            }
-            left.extend(parts(&target));
-        }
-        Ok(at)
-    }
-
-    /// A link, or a file for a folder, on the way to `path` below the root.
-    fn obstacle(&self, path: &str) -> Option<String> {
-        let mut at = self.root.clone();
-        let parts = parts(Path::new(path));
-        for (left, part) in parts.iter().enumerate().rev() {
-            at.push(part);
-            match fs::symlink_metadata(&at) {
-                Ok(it) if it.is_symlink() => return Some("has a link on its way".into()),
-                Ok(it) if left > 0 && !it.is_dir() => {
-                    return Some("has a file on its way".into());
-                }
-                _ => {}
-            }
-        }
-        None
+        found
     }
 
     fn record(&self) -> Result<Record, ApplyError> {
-        match fs::read(self.at(record::PATH)) {
+        match fs::read(self.files.at(record::PATH)) {
             Ok(bytes) => Ok(Record::parse(&bytes)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             Err(cause) => Err(failed("reading", record::PATH)(cause)),
         }
     }
 
-    /// The paths that the record names, and how each stands.
-    pub fn standing(&self) -> Result<Vec<(String, Standing)>, ApplyError> {
+    /// The mirror that what was written points at; none where nothing was written, or by a release that did not say.
+    pub fn mirror(&self) -> Result<Option<SocketAddr>, ApplyError> {
+        let mirror = self.record()?.mirror;
+        Ok(mirror.and_then(|it| it.parse().ok()))
+    }
+
+    /// Files that have our mark and that the record does not know.
+    fn strays(&self, record: &Record) -> Vec<String> {
+        let found = self.found(&Wanted::nothing());
+        let is_stray = |(path, file): &(&String, &File)| {
+            let is_ours = matches!(file, File::Bytes(it) if it.starts_with(MARK.as_bytes()));
+            is_ours && !record.files.contains_key(*path) && self.files.obstacle(path).is_none()
+        };
+        let strays = found.files.iter().filter(is_stray);
+        strays.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The paths of ours, planned, recorded or found, and how each stands.
+    pub fn standing(
+        &self,
+        plan: &Plan,
+        wanted: &Wanted,
+    ) -> Result<BTreeMap<String, Standing>, ApplyError> {
         let record = self.record()?;
-        let standing = record.files.keys().map(|path| {
-            let how = match self.content(path)? {
-                None => Standing::Gone,
-                Some(bytes) if record.knows(path, &bytes) => Standing::Armed,
-                Some(_) => Standing::Changed,
+        let planned: BTreeMap<&str, &Owned> =
+            plan.files().map(|it| (it.path.as_str(), it)).collect();
+        let mirror = wanted.mirror.to_string();
+        let mut all = BTreeMap::new();
+        for path in self.strays(&record) {
+            all.insert(path, Standing::Unrecorded);
+        }
+        for path in record.files.keys() {
+            let plan = planned.get(path.as_str()).map(|it| it.content.as_bytes());
+            let how = match (self.content(path)?, plan) {
+                (None, None) => continue,
+                (None, Some(_)) => Standing::Gone,
+                (Some(bytes), Some(plan)) if bytes == plan => Standing::Armed,
+                (Some(bytes), _) if !record.knows(path, &bytes) => Standing::Changed,
+                (Some(_), None) => Standing::Unplanned,
+                (Some(bytes), _) if String::from_utf8_lossy(&bytes).contains(&mirror) => {
+                    Standing::Outdated
+                }
+                _ => Standing::Elsewhere,
             };
-            Ok((path.clone(), how))
-        });
-        standing.collect()
+            all.insert(path.clone(), how);
+        }
+        Ok(all)
     }
 
-    /// The bytes of a file of ours; none if it is not there.
     fn content(&self, path: &str) -> Result<Option<Vec<u8>>, ApplyError> {
-        let at = self.at(path);
-        let read = || match fs::symlink_metadata(&at)? {
-            it if it.is_file() => fs::read(&at),
-            // A link or a folder in its place is no content that we know.
-            _ => Ok(Vec::new()),
-        };
-        match read() {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(failed("reading", path)(cause)),
-        }
+        self.files.content(path).map_err(failed("reading", path))
     }
 
-    /// Makes the planned files, and removes those of ours that are planned no more; tells which paths changed. `force`
-    /// gives up what others changed in files of ours. A crash in the middle is mended by doing it again, or by undoing.
-    pub fn apply(&self, plan: &Plan, force: bool) -> Result<Vec<String>, ApplyError> {
-        if plan.files().next().is_none() && self.record()?.files.is_empty() {
-            return Ok(Vec::new());
+    /// Makes the files that are planned once nobody else changes any, and removes those of ours that are planned no more.
+    /// What others edited is left, unless `force` gives it up. A crash in the middle is mended by doing it again, or by
+    /// undoing.
+    pub fn apply(&self, wanted: &Wanted, force: bool) -> Result<Applied, ApplyError> {
+        let plan = self.plan(wanted)?;
+        if plan.files().next().is_none() && self.record()?.files.is_empty() && !force {
+            return Ok(Applied {
+                plan,
+                changed: Vec::new(),
+                left: Vec::new(),
+            });
         }
-        // Ours, even if it is there already: a crash may have left it.
-        let mut folders = BTreeSet::from([RECORDS.to_owned()]);
-        self.missing_folders(RECORDS, &mut folders);
-        let _alone = self.alone()?;
+        let (_alone, folders) = self.alone()?;
         let mut record = self.record()?;
-        self.refuse_changed(&record, force)?;
-        let before = record.bytes().map_err(failed("writing", record::PATH))?;
         record.folders.extend(folders);
-        let mut todo: Vec<&Owned> = Vec::new();
-        for file in plan.files() {
-            if self.content(&file.path)?.as_deref() != Some(file.content.as_bytes()) {
-                todo.push(file);
+        if force {
+            for path in self.strays(&record) {
+                record.files.insert(path, Vec::new());
             }
+        }
+        let plan = self.plan_for(wanted, &record);
+        record.mirror = Some(wanted.mirror.to_string());
+        self.carry_out(plan, record, force)
+    }
+
+    fn carry_out(
+        &self,
+        mut plan: Plan,
+        mut record: Record,
+        force: bool,
+    ) -> Result<Applied, ApplyError> {
+        let (mut changed, mut left, mut todo) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut settled, mut others) = (Vec::new(), Vec::new());
+        for path in record
+            .files
+            .keys()
+            .map(String::as_str)
+            .chain([record::PATH])
+        {
+            self.sweep(path);
+        }
+        for file in plan.files() {
+            let content = self.content(&file.path)?;
+            let is_as_planned = content.as_deref() == Some(file.content.as_bytes());
+            let is_ours = |bytes: &Vec<u8>| is_as_planned || record.knows(&file.path, bytes);
+            if !content.as_ref().is_none_or(is_ours) {
+                if !record.files.contains_key(&file.path) {
+                    others.push(file.path.clone());
+                    continue;
+                } else if !force {
+                    left.push(ApplyError::Changed(file.path.clone()));
+                    continue;
+                }
+            }
+            if !is_as_planned {
+                let over = content.map_or(Over::Nothing, |_| Over::Ours);
+                todo.push((file.clone(), over));
+            }
+            settled.push(file.clone());
             record.expect(&file.path, file.content.as_bytes());
-            self.missing_folders(&file.path, &mut record.folders);
+            self.files.missing_folders(&file.path, &mut record.folders);
         }
-        let planned: BTreeSet<&str> = plan.files().map(|it| it.path.as_str()).collect();
-        let is_stale = |path: &&String| !planned.contains(path.as_str());
-        let stale: Vec<String> = record.files.keys().filter(is_stale).cloned().collect();
-        for path in record.files.keys() {
-            self.sweep(path);
-        }
-        self.sweep(record::PATH);
         // After a crash the record names files that are not there yet, never the other way round.
-        if record.bytes().ok().as_ref() != Some(&before) {
+        self.write_record(&record)?;
+        for (file, over) in todo {
+            if self.write(&file, over)? {
+                changed.push(file.path);
+            } else {
+                record.files.remove(&file.path);
+                others.push(file.path);
+            }
+        }
+        others.iter().for_each(|path| plan.give_up(path));
+        for file in settled {
+            if record.files.contains_key(&file.path) {
+                record.settle(&file.path, file.content.as_bytes());
+            }
+        }
+        let planned: BTreeSet<String> = plan.files().map(|it| it.path.clone()).collect();
+        let stale: BTreeSet<String> = record.files.keys().cloned().collect();
+        for path in &stale - &planned {
+            match self.take_back(&mut record, &path, force) {
+                Ok(true) => changed.push(path),
+                Ok(false) => {}
+                Err(error) => left.push(error),
+            }
+        }
+        self.write_record(&record)?;
+        Ok(Applied {
+            plan,
+            changed,
+            left,
+        })
+    }
+
+    /// Whether `file` is there now; not if somebody else's has come where nothing was.
+    fn write(&self, file: &Owned, over: Over) -> Result<bool, ApplyError> {
+        match self.files.write(file, over) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && over == Over::Nothing => {
+                Ok(self.content(&file.path)?.as_deref() == Some(file.content.as_bytes()))
+            }
+            Err(cause) => Err(failed("writing", &file.path)(cause)),
+        }
+    }
+
+    /// Takes back what was written, as far as it is as it was written; the rest stays in the record.
+    pub fn undo(&self, undo: &Undo) -> Result<Undone, ApplyError> {
+        let has_record = self.files.at(RECORDS).is_dir();
+        if !has_record && self.strays(&Record::default()).is_empty() {
+            return match undo.forget.first() {
+                Some(path) => Err(ApplyError::Stranger(path.clone())),
+                None => Ok(Undone::default()),
+            };
+        }
+        let (alone, folders) = self.alone()?;
+        let mut record = self.record()?;
+        record.folders.extend(folders);
+        if let (Some(of), Some(mirror)) = (undo.of, &record.mirror)
+            && of.to_string() != *mirror
+        {
+            return Err(ApplyError::OtherMirror(mirror.clone()));
+        }
+        for path in &undo.forget {
+            self.forget(&mut record, path)?;
+        }
+        let mut undone = Undone::default();
+        let recorded: Vec<String> = record.files.keys().cloned().collect();
+        for path in recorded {
+            match self.take_back(&mut record, &path, undo.force) {
+                Ok(true) => undone.removed.push(path),
+                Ok(false) => {}
+                Err(error) => undone.left.push(error),
+            }
+        }
+        for path in self.strays(&record) {
+            // What the record keeps is no stray.
+            if !undo.force {
+                undone.left.push(ApplyError::Unrecorded(path));
+                continue;
+            }
+            self.files
+                .remove(&path)
+                .map_err(failed("removing", &path))?;
+            if let Some((folder, "hosts.toml")) = path.rsplit_once('/') {
+                self.files.leave_folder(folder);
+            }
+            undone.removed.push(path);
+        }
+        self.leave_folders(&mut record, |_| true);
+        if record.files.is_empty() {
+            self.leave_record(alone, record)?;
+        } else {
             self.write_record(&record)?;
         }
-        let mut changed = Vec::new();
-        for file in todo {
-            self.write(&file.path, file.content.as_bytes(), file.mode)?;
-            changed.push(file.path.clone());
+        let has_crio = || CRIO.iter().any(|it| self.files.find(it).is_some());
+        if undone.removed.iter().any(|it| it == podman::OURS) && has_crio() {
+            undone.next.push(
+                "`systemctl reload crio`: it has read the file, and asks the mirror until then"
+                    .into(),
+            );
         }
-        for path in stale {
-            if self.remove(&path, force)? {
-                changed.push(path.clone());
-            }
-            record.files.remove(&path);
-        }
-        for file in plan.files() {
-            record.settle(&file.path, file.content.as_bytes());
-        }
-        if record.bytes().ok().as_ref() != Some(&before) {
-            self.write_record(&record)?;
-        }
-        Ok(changed)
+        Ok(undone)
     }
 
-    /// Takes back all that was written; tells which paths were removed.
-    pub fn undo(&self, force: bool) -> Result<Vec<String>, ApplyError> {
-        if !self.at(RECORDS).is_dir() {
-            return Ok(Vec::new());
+    /// Gives a file up to whoever edited it.
+    fn forget(&self, record: &mut Record, path: &str) -> Result<(), ApplyError> {
+        if !record.files.contains_key(path) {
+            return Err(ApplyError::Stranger(path.to_owned()));
         }
-        let alone = self.alone()?;
-        let record = self.record()?;
-        self.refuse_changed(&record, force)?;
-        let mut removed = Vec::new();
-        for path in record.files.keys() {
-            self.sweep(path);
-            if self.remove(path, force)? {
-                removed.push(path.clone());
-            }
+        if self
+            .content(path)?
+            .is_some_and(|it| it.starts_with(MARK.as_bytes()))
+        {
+            return Err(ApplyError::Marked(path.to_owned()));
         }
-        self.leave_folders(&record);
-        self.sweep(record::PATH);
-        match fs::remove_file(self.at(record::PATH)) {
-            // A crash was before the first record, or after the last.
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", record::PATH)(cause));
-            }
-            _ => {}
-        }
-        drop(alone);
-        let _ = fs::remove_dir(self.at(RECORDS));
-        // Those that held it.
-        self.leave_folders(&record);
-        Ok(removed)
-    }
-
-    /// Waits until nobody else changes files here; for as long as it is kept.
-    fn alone(&self) -> Result<Open, ApplyError> {
-        if let Some(why) = self.obstacle(RECORDS) {
-            let cause = io::Error::other(why);
-            return Err(failed("making", RECORDS)(cause));
-        }
-        let lock = || {
-            self.make_folder(&self.at(RECORDS))?;
-            let folder = Open::open(self.at(RECORDS))?;
-            folder.lock()?;
-            Ok(folder)
-        };
-        lock().map_err(failed("making", RECORDS))
-    }
-
-    /// Removes the folders that were made, but those that others use by now. The innermost is the longest.
-    fn leave_folders(&self, record: &Record) {
-        let mut folders: Vec<&String> = record.folders.iter().collect();
-        folders.sort_by_key(|path| std::cmp::Reverse(path.len()));
-        for folder in folders {
-            let _ = fs::remove_dir(self.at(folder));
-        }
-    }
-
-    /// Removes what a write that was broken off left beside `path`.
-    fn sweep(&self, path: &str) {
-        let entries = self.at(path).parent().map(fs::read_dir);
-        for entry in entries.into_iter().flatten().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    fn refuse_changed(&self, record: &Record, force: bool) -> Result<(), ApplyError> {
-        for path in record.files.keys().filter(|_| !force) {
-            let content = self.content(path)?;
-            if content.is_some_and(|it| !record.knows(path, &it)) {
-                return Err(ApplyError::Changed(path.clone()));
-            }
-        }
+        record.files.remove(path);
         Ok(())
     }
 
-    fn missing_folders(&self, path: &str, folders: &mut BTreeSet<String>) {
-        let parents = Path::new(path).ancestors().skip(1);
-        let parents = parents.map(|it| it.to_string_lossy().into_owned());
-        folders.extend(parents.filter(|it| !self.at(it).exists()));
+    /// Removes a recorded file, and the folders that were made for it; whether it was there. Errors leave it in the record.
+    fn take_back(&self, record: &mut Record, path: &str, force: bool) -> Result<bool, ApplyError> {
+        if let Some(why) = self.files.obstacle(path) {
+            return Err(ApplyError::Obstacle(path.to_owned(), why));
+        }
+        self.files.sweep(path);
+        let content = self.content(path)?;
+        if let Some(bytes) = &content {
+            if !force && !record.knows(path, bytes) {
+                return Err(ApplyError::Changed(path.to_owned()));
+            }
+            if !force && !bytes.starts_with(MARK.as_bytes()) {
+                return Err(ApplyError::Unmarked(path.to_owned()));
+            }
+            self.files.remove(path).map_err(failed("removing", path))?;
+        }
+        record.files.remove(path);
+        // An empty folder of one registry would hide what counts for all.
+        self.leave_folders(record, |folder| Path::new(path).starts_with(folder));
+        Ok(content.is_some())
     }
 
-    /// With all above it, each open to readers whatever the umask says.
-    fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if folder.exists() || folder == self.root {
+    /// Removes the folders that were made, but those that others use by now. The innermost is the longest.
+    fn leave_folders(&self, record: &mut Record, which: impl Fn(&str) -> bool) {
+        let mut folders: Vec<String> = record.folders.iter().cloned().collect();
+        folders.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        for folder in folders.iter().filter(|it| which(it)) {
+            if self.files.leave_folder(folder) {
+                record.folders.remove(folder);
+            }
+        }
+    }
+
+    fn leave_record(&self, alone: fs::File, mut record: Record) -> Result<(), ApplyError> {
+        self.sweep(record::PATH);
+        for path in [record::PATH, LOCK] {
+            match fs::remove_file(self.files.at(path)) {
+                // A crash was before the first record, or after the last.
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("removing", path)(cause));
+                }
+                _ => {}
+            }
+        }
+        drop(alone);
+        self.files.leave_folder(RECORDS);
+        // Those that held it.
+        self.leave_folders(&mut record, |_| true);
+        Ok(())
+    }
+
+    fn sweep(&self, path: &str) {
+        if self.files.obstacle(path).is_none() {
+            self.files.sweep(path);
+        }
+    }
+
+    /// Nobody else changes files here for as long as that is kept; with the folders that are made for it. They are ours even
+    /// if the innermost is there already: a crash may have left it.
+    fn alone(&self) -> Result<(fs::File, BTreeSet<String>), ApplyError> {
+        if let Some(why) = self.files.obstacle(LOCK) {
+            return Err(ApplyError::Obstacle(LOCK.to_owned(), why));
+        }
+        let mut folders = BTreeSet::from([RECORDS.to_owned()]);
+        self.files.missing_folders(RECORDS, &mut folders);
+        let lock = lock::take(&self.files, LOCK).map_err(failed("locking", LOCK))?;
+        Ok((lock.ok_or(ApplyError::Busy)?, folders))
+    }
+
+    /// Writes the record, unless it is so already.
+    fn write_record(&self, record: &Record) -> Result<(), ApplyError> {
+        let content = record.text().map_err(failed("writing", record::PATH))?;
+        if fs::read(self.files.at(record::PATH)).is_ok_and(|it| it == content.as_bytes()) {
             return Ok(());
         }
-        if let Some(above) = folder.parent() {
-            self.make_folder(above)?;
-        }
-        match fs::create_dir(folder) {
-            // Somebody else was quicker.
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists
-                    && fs::symlink_metadata(folder)?.is_dir() =>
-            {
-                return Ok(());
-            }
-            made => made?,
-        }
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-    }
-
-    fn write_record(&self, record: &Record) -> Result<(), ApplyError> {
-        let bytes = record.bytes().map_err(failed("writing", record::PATH))?;
-        self.write(record::PATH, &bytes, 0o644)
-    }
-
-    fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), ApplyError> {
-        let at = self.at(path);
-        let folder = at.parent().expect("a file has a folder");
-        let write = || {
-            self.make_folder(folder)?;
-            let mut file = tempfile::Builder::new()
-                .prefix(TEMPORARY)
-                .tempfile_in(folder)?;
-            file.write_all(bytes)?;
-            file.as_file()
-                .set_permissions(fs::Permissions::from_mode(mode))?;
-            file.as_file().sync_all()?;
-            file.persist(&at).map_err(|error| error.error)?;
-            Open::open(folder)?.sync_all()
+        let file = Owned {
+            path: record::PATH.to_owned(),
+            content,
+            mode: 0o644,
         };
-        write().map_err(failed("writing", path))
+        let written = self.files.write(&file, Over::Ours);
+        written.map_err(failed("writing", record::PATH))
     }
-
-    /// Removes a file that has our mark; with `force` also one of which somebody took the mark.
-    fn remove(&self, path: &str, force: bool) -> Result<bool, ApplyError> {
-        let Some(bytes) = self.content(path)? else {
-            return Ok(false);
-        };
-        if !force && !bytes.starts_with(MARK.as_bytes()) {
-            return Err(ApplyError::Unmarked(path.to_owned()));
-        }
-        let at = self.at(path);
-        let remove = || {
-            fs::remove_file(&at)?;
-            Open::open(at.parent().expect("a file has a folder"))?.sync_all()
-        };
-        remove().map_err(failed("removing", path))?;
-        Ok(true)
-    }
-}
-
-/// The parts of a path, the last one first.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().rev();
-    let parts = parts.filter(|it| !matches!(it, Component::RootDir | Component::CurDir));
-    parts.map(|it| PathBuf::from(it.as_os_str())).collect()
 }
 
 fn failed(doing: &'static str, path: &str) -> impl FnOnce(io::Error) -> ApplyError {
     let path = path.to_owned();
     move |cause| ApplyError::Io { doing, path, cause }
 }
+
+#[cfg(test)]
+mod tests;

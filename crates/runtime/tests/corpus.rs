@@ -1,17 +1,18 @@
 //! Configurations as they are in the world, by who makes them: each goes in, is pointed at the mirror, and comes back byte
 //! for byte.
 
+mod check;
 mod trees;
 
+use check::{check, check_for};
 use runtime::Host;
-use trees::{Tree, planted, tree, wanted};
+use trees::{planted, wanted};
 
 const CONFIG: &str = "etc/containerd/config.toml";
 const HUB: &str = "etc/containerd/certs.d/docker.io/hosts.toml";
 const ALL: &str = "etc/containerd/certs.d/_default/hosts.toml";
 const DAEMON: &str = "etc/docker/daemon.json";
 const PODMAN: &str = "etc/containers/registries.conf";
-const OURS: &str = "etc/containers/registries.conf.d/50-pantala.conf";
 const RKE2: &str = "etc/rancher/rke2/registries.yaml";
 const K3S: &str = "etc/rancher/k3s/registries.yaml";
 
@@ -101,59 +102,6 @@ oom_score = -999
   address = "0.0.0.0:10257"
 "#;
 
-/// The tree of `files` gets exactly the files `made` for docker.io and all others, each of `said` is told, doing it twice
-/// changes nothing, and undoing brings back the tree as it was.
-fn check(files: Tree, made: &[&str], said: &[&str]) {
-    check_for(&["docker.io", "_default"], files, made, said);
-}
-
-fn check_for(registries: &[&str], files: Tree, made: &[&str], said: &[&str]) {
-    let root = planted(files);
-    let root = root.path();
-    let before = tree(root);
-    let host = Host::new(root);
-    let wanted = wanted(registries);
-    let plan = host.plan(&wanted).expect("a plan");
-    assert_eq!(tree(root), before, "a plan changes nothing");
-    let planned = plan.files().map(|it| it.path.trim_start_matches('/'));
-    let mut planned: Vec<&str> = planned.collect();
-    planned.sort_unstable();
-    let mut made = made.to_vec();
-    made.sort_unstable();
-    assert_eq!(planned, made, "{plan:#?}");
-    let told = plan.engines.iter().flat_map(|it| {
-        let told = [&it.conflicts, &it.next, &it.notes].into_iter().flatten();
-        std::iter::once(&it.config).chain(told)
-    });
-    let told: Vec<&str> = told.map(String::as_str).collect();
-    for words in said {
-        assert!(
-            told.iter().any(|it| it.contains(words)),
-            "{words:?} is not in {told:#?}"
-        );
-    }
-    host.apply(&plan, false).expect("applied");
-    let after = tree(root);
-    for (path, file) in &before {
-        assert_eq!(after.get(path), Some(file), "{path} is somebody else's");
-    }
-    for path in &made {
-        let (mode, bytes) = &after[*path];
-        let text = std::str::from_utf8(bytes).expect("text");
-        assert!(text.parse::<toml::Table>().is_ok(), "{text}");
-        assert!(text.starts_with("# Written by `pantala runtime apply`"));
-        assert_eq!(mode & 0o777, 0o644);
-    }
-    let again = host.plan(&wanted).expect("a plan");
-    assert_eq!(again.files().count(), made.len(), "{again:#?}");
-    let changed = host.apply(&again, false).expect("applied");
-    assert!(changed.is_empty(), "twice is once: {changed:?}");
-    assert_eq!(tree(root), after);
-    host.undo(false).expect("undone");
-    assert_eq!(tree(root), before, "as before");
-    assert!(host.undo(false).expect("undone").is_empty());
-}
-
 #[test]
 fn a_host_without_engines_gets_nothing() {
     check(&[], &[], &[]);
@@ -162,7 +110,7 @@ fn a_host_without_engines_gets_nothing() {
 
 #[test]
 fn kubernetes_by_kubeadm_and_of_clouds() {
-    let line = "add to /etc/containerd/config.toml: `config_path = \"/etc/containerd/certs.d\"` below \
+    let line = "set in /etc/containerd/config.toml: `config_path = \"/etc/containerd/certs.d\"` below \
                 `[plugins.\"io.containerd.grpc.v1.cri\".registry]`";
     check(&[(CONFIG, KUBEADM)], &[HUB, ALL], &[line]);
     check(&[(CONFIG, AKS)], &[HUB, ALL], &["version 2"]);
@@ -227,17 +175,105 @@ fn what_is_imported_counts() {
         &[HUB, ALL],
         &["version 2"],
     );
-    // containerd 1 takes the whole plugin's section from the last file that has it.
+    // containerd 1 takes the whole plugin's section from the last file that has it, containerd 2 merges them.
     check(
         &[main, (&path, V2), gpu],
         &[HUB, ALL],
-        &["add to /etc/containerd/config.d/20-gpu.toml"],
+        &["add to /etc/containerd/config.d/20-gpu.toml", "before 2.0"],
+    );
+    let mirrors = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = [\"https://m\"]\n";
+    check(
+        &[main, (&path, mirrors), gpu],
+        &[],
+        &["10-registry.toml has registry.mirrors"],
+    );
+    let elsewhere = V2.replace("/etc/containerd/certs.d", "/opt/certs.d");
+    check(
+        &[main, (&path, &elsewhere), gpu],
+        &[
+            "opt/certs.d/docker.io/hosts.toml",
+            "opt/certs.d/_default/hosts.toml",
+        ],
+        &[],
     );
     check(
         &[main, (&path, "no = [")],
         &[],
         &["10-registry.toml is not TOML"],
     );
+}
+
+#[test]
+fn imports_of_imports_and_patterns_of_folders_count() {
+    let main = |imports: &str| format!("version = 2\nimports = [\"{imports}\"]\n");
+    let mirrors = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.x]\nendpoint = [\"https://m\"]\n";
+    let said = &["etc/containerd/conf.d/a/x.toml has registry.mirrors"];
+    let inner = ("etc/containerd/conf.d/a/x.toml", mirrors);
+    for pattern in [
+        "conf.d/*/x.toml",
+        "/etc/*/conf.d/?/x.toml",
+        "/etc/containerd/conf.d/*/*",
+        "/etc/containerd/./b/../conf.d/a/x.toml",
+    ] {
+        // A question mark alone is a name.
+        let pattern = pattern.replace("/*/conf.d/?/", "/*/conf.d/*/");
+        check(&[(CONFIG, &main(&pattern)), inner], &[], said);
+    }
+    // Relative to the file that imports; a circle ends.
+    let outer = (
+        "etc/containerd/conf.d/outer.toml",
+        "imports = [\"a/*.toml\", \"../config.toml\"]\n",
+    );
+    check(&[(CONFIG, &main("conf.d/*.toml")), outer, inner], &[], said);
+    check(
+        &[(CONFIG, &main("/etc/containerd/conf.d/b/*")), inner],
+        &[HUB, ALL],
+        &[],
+    );
+}
+
+#[test]
+fn without_config_path_what_the_newest_release_follows_by_itself_is_not_hidden() {
+    let docker = ("etc/docker/certs.d/docker.io/ca.crt", "PEM\n");
+    let other = ("etc/docker/certs.d/r.corp/ca.crt", "PEM\n");
+    let follows = "which containerd 2.2 and newer follows";
+    for main in [("etc/containerd/", ""), (CONFIG, "version = 3\n")] {
+        check(&[main, docker], &[], &[follows, "config_path"]);
+        check(&[main, other], &[HUB], &[follows]);
+    }
+    check(&[(CONFIG, KUBEADM), docker], &[HUB, ALL], &["set in"]);
+}
+
+#[test]
+fn tags_are_left_to_the_registries_where_that_is_wanted() {
+    let root = planted(&[
+        (CONFIG, V2),
+        (PODMAN, ""),
+        ("etc/docker/key.json", "{}"),
+        ("etc/containerd/certs.d/quay.io/hosts.toml", ""),
+    ]);
+    let mut wanted = wanted(&["docker.io", "quay.io"]);
+    wanted.digests_only = true;
+    let plan = Host::new(root.path()).plan(&wanted).expect("a plan");
+    for file in plan.files() {
+        assert!(!file.content.contains("resolve"), "{}", file.content);
+        let is_asked = file.content.contains("capabilities = [\"pull\"]")
+            || file.content.contains("pull-from-mirror = \"digest-only\"");
+        assert!(is_asked, "{}", file.content);
+    }
+    assert_eq!(plan.files().count(), 2);
+    let told = format!("{plan:?}");
+    assert!(
+        told.contains("its mirrors are asked for tags too"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("resolve") && !told.contains("registry-mirrors"),
+        "{told}"
+    );
+    let talos = planted(&[("etc/os-release", "ID=talos\n")]);
+    let plan = Host::new(talos.path()).plan(&wanted).expect("a plan");
+    assert!(plan.engines[0].next.is_empty(), "{plan:?}");
 }
 
 #[test]
@@ -342,11 +378,30 @@ fn registries_with_files_of_their_own_keep_them() {
         &[HUB, ALL],
         &["quay.io counts for that registry instead of _default"],
     );
+    // A mirror for all that somebody else named: a folder for one registry would hide it.
+    let all = (ALL, "server = \"http://m\"\n");
+    let hides = "_default is not ours and counts for docker.io";
     check(
-        &[main, (ALL, "server = \"http://m\"\n")],
-        &[HUB],
-        &["_default/hosts.toml is there and not ours"],
+        &[main, all],
+        &[],
+        &["_default/hosts.toml is there and not ours", hides],
     );
+    check_for(&["docker.io"], &[main, all], &[], &[hides]);
+    check_for(
+        &["docker.io"],
+        &[main, (ALL, named)],
+        &[],
+        &["names the mirror, for docker.io too"],
+    );
+    check_for(
+        &["docker.io"],
+        &[main, ("etc/containerd/certs.d/_default/ca.crt", "PEM\n")],
+        &[],
+        &[hides],
+    );
+    let several = (CONFIG, &*EKS.replace("/etc/docker", "/opt"));
+    let later = ("opt/certs.d/_default/hosts.toml", all.1);
+    check_for(&["docker.io"], &[several, later], &[], &[hides]);
     let with_port = "etc/containerd/certs.d/r.corp_5000_/hosts.toml";
     check_for(
         &["r.corp:5000"],
@@ -397,13 +452,16 @@ fn systems_that_make_containerds_files_are_told_in_their_own_words() {
     check(
         &[talos, (CONFIG, V2)],
         &[],
-        &["mirrors: { \"*\": { endpoints: [\"http://127.0.0.1:7472\"] } }"],
+        &[
+            "mirrors: { \"*\": { endpoints: [\"http://127.0.0.1:7472\"] } }",
+            "since Talos 1.12 a document `kind: RegistryMirrorConfig` with `name: \"*\"`",
+        ],
     );
     let bottlerocket = ("etc/os-release", "ID='bottlerocket'\n");
     check(
         &[bottlerocket, (CONFIG, V3)],
         &[],
-        &["`[[settings.container-registry.mirrors]]` with `registry = \"docker.io\"`"],
+        &["`registry = \"docker.io\"` and `endpoint = [\"http://127.0.0.1:7472\"]`"],
     );
     let template = (
         "var/lib/rancher/k3s/agent/etc/containerd/config.toml.tmpl",
@@ -431,7 +489,30 @@ fn systems_that_make_containerds_files_are_told_in_their_own_words() {
         &[],
         &[
             "names the mirror for \"docker.io\"",
-            "names https://m first for \"*\"",
+            "\"*\" in /etc/rancher/rke2/registries.yaml is not advised: before v1.31.7",
+        ],
+    );
+    for path in [
+        "etc/rancher/k3s/config.yaml",
+        "etc/rancher/k3s/config.yaml.d/x.yaml",
+    ] {
+        let alone = (path, "x: y\ndisable-default-registry-endpoint: true\n");
+        check(
+            &[alone],
+            &[],
+            &["nothing would be pulled once the mirror is gone"],
+        );
+    }
+    let all = "mirrors:\n  \"*\":\n    endpoint: [\"https://m\"]\n";
+    let line = "{ \"docker.io\": { endpoint: [\"http://127.0.0.1:7472\", \"https://m\"] } }";
+    check(&[(K3S, all)], &[], &[line]);
+    let ours = all.replace("https://m", "http://127.0.0.1:7472/");
+    check(
+        &[(K3S, &ours)],
+        &[],
+        &[
+            "k3s pulls nothing by \"*\" once the mirror is gone; name registries instead",
+            "names the mirror for \"docker.io\" by \"*\"",
         ],
     );
     check(
@@ -489,94 +570,4 @@ fn docker_is_told_and_its_file_left_alone() {
         &[],
         &["for docker.io alone, which is not asked for"],
     );
-}
-
-#[test]
-fn podman_and_cri_o_get_one_file_of_entries() {
-    let default = (PODMAN, "unqualified-search-registries = [\"docker.io\"]\n");
-    check(&[default], &[OURS], &["no mirror for all registries"]);
-    check(&[("etc/containers/policy.json", "{}")], &[OURS], &[]);
-    // The oldest form of that file.
-    check(
-        &[(PODMAN, "[registries.search]\nregistries = ['docker.io']\n")],
-        &[OURS],
-        &[],
-    );
-    let entry =
-        |prefix: &str| format!("[[registry]]\n{prefix}\n\n[[registry.mirror]]\nlocation = \"m\"\n");
-    check(
-        &[(PODMAN, &entry("prefix = \"docker.io\"\nlocation = \"m\""))],
-        &[],
-        &["has an entry for docker.io"],
-    );
-    check(
-        &[(PODMAN, &entry("location = \"docker.io\""))],
-        &[],
-        &["has an entry for docker.io"],
-    );
-    let folder = "etc/containers/registries.conf.d";
-    let aliases = (
-        format!("{folder}/000-shortnames.conf"),
-        "[aliases]\n\"alpine\" = \"docker.io/library/alpine\"\n",
-    );
-    check(&[default, (&aliases.0, aliases.1)], &[OURS], &[]);
-    let drop_in = format!("{folder}/99-own.conf");
-    check(
-        &[default, (&drop_in, &entry("location = \"docker.io\""))],
-        &[],
-        &["99-own.conf has an entry for docker.io"],
-    );
-    check(
-        &[default, (&drop_in, &entry("prefix = \"docker.io/corp\""))],
-        &[OURS],
-        &["images of docker.io/corp go by"],
-    );
-    check(
-        &[default, (&drop_in, &entry("prefix = \"*.io\""))],
-        &[],
-        &["99-own.conf has an entry for docker.io"],
-    );
-    check(
-        &[default, (&drop_in, "x = [")],
-        &[],
-        &["99-own.conf is not TOML"],
-    );
-    check(
-        &[default, (&format!("{folder}/x.conf.bak"), "x = [")],
-        &[OURS],
-        &[],
-    );
-    let ours = entry("location = \"docker.io\"").replace("\"m\"", "\"127.0.0.1:7472\"");
-    check(
-        &[default, (&drop_in, &ours)],
-        &[],
-        &["99-own.conf names the mirror"],
-    );
-    check_for(&["quay.io"], &[default], &[OURS], &[]);
-    check_for(
-        &["ghcr.io"],
-        &[default],
-        &[],
-        &["add \"ghcr.io\" to mirror.registries"],
-    );
-    check_for(
-        &["registry.corp:5000"],
-        &[default],
-        &[],
-        &["no path of an image may hold a port"],
-    );
-}
-
-/// Podman 4.3: "rewriting reference: invalid reference format", and no try at the registry itself.
-#[test]
-fn podman_is_told_no_place_that_it_does_not_understand() {
-    let root = planted(&[(PODMAN, "")]);
-    let mut wanted = wanted(&["docker.io", "quay.io"]);
-    wanted.mirror = "[::1]:7472".parse().expect("an address");
-    let plan = Host::new(root.path()).plan(&wanted).expect("a plan");
-    assert_eq!(plan.files().count(), 0, "{plan:?}");
-    assert!(format!("{plan:?}").contains("set mirror.listen to 127.0.0.1:PORT"));
-    for registry in ["registry.corp:5000", "[::1]:5000", "Quay.io"] {
-        check_for(&[registry], &[(PODMAN, "")], &[], &["is left out"]);
-    }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use gateway::local::{SettingReport, StatusReport, client::Client};
-use tokio::time::timeout;
+use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
     config::{Config, Sources},
@@ -36,6 +36,12 @@ impl Running {
             ..Sources::default()
         };
         Config::load(&sources).ok().map(|(config, _)| config)
+    }
+
+    /// The user who opened `socket`, by the kernel's word.
+    pub(super) async fn user(socket: &Path) -> Option<u32> {
+        let stream = within(PATIENCE, UnixStream::connect(socket)).await?;
+        stream.peer_cred().ok().map(|it| it.uid())
     }
 
     /// Whether the scheduler runs in the same process.

@@ -209,11 +209,13 @@ fn runtime(from: &mut Reader) -> Option<RuntimeConfig> {
             .then(|| text.to_owned())
             .ok_or("a registry is HOST, HOST:PORT or _default")
     });
+    let digests_only = from.flag("runtime.digests_only");
     let probe = from.maybe("runtime.probe", str::parse);
     Some(RuntimeConfig {
         manage: manage?,
         root: root?,
         registries: registries?,
+        digests_only: digests_only?,
         probe: probe?,
     })
 }

@@ -315,6 +315,12 @@ pub(crate) const KEYS: &[Key] = &[
         "[\"docker.io\", \"_default\"]",
         "Registries that engines are pointed at the mirror for; `_default` is all others, for engines that can say so. Empty: those that the mirror serves.",
     ),
+    key(
+        "runtime.digests_only",
+        Kind::Flag,
+        "false",
+        "Whether engines ask the mirror only for what a digest names, and the registries themselves what a tag names: while no daemon runs, any user of the host may take the mirror's port. Podman then pulls what a tag names without the mirror, and Docker, k3s, RKE2, Talos and Bottlerocket are not pointed at it.",
+    ),
     unset(
         "runtime.probe",
         Kind::Text,

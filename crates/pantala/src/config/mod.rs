@@ -144,6 +144,7 @@ pub(crate) struct RuntimeConfig {
     pub(crate) root: PathBuf,
     /// Empty: those of the mirror.
     pub(crate) registries: Vec<String>,
+    pub(crate) digests_only: bool,
     pub(crate) probe: Option<ImageName>,
 }
 

@@ -1,14 +1,16 @@
 //! Pointing the container engines of this host at the mirror: what is wanted by the configuration, the proof that the
 //! mirror serves, and the daemon's own care for it.
 
+mod listener;
 mod manage;
 mod probe;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use runtime::{ApplyError, Wanted};
+use runtime::{ApplyError, RecordError, Wanted};
 
 pub(crate) use self::{
+    listener::is_of,
     manage::EngineKeeper,
     probe::{ProbeError, prove, sign},
 };
@@ -63,6 +65,7 @@ pub(crate) fn wanted(
         registries: all,
         default,
         in_paths,
+        digests_only: config.runtime.digests_only,
     })
 }
 
@@ -83,10 +86,21 @@ pub(crate) fn local(mut address: SocketAddr) -> Option<SocketAddr> {
 /// What to do about it.
 pub(crate) fn remedy(error: &ApplyError) -> &'static str {
     match error {
-        ApplyError::Changed(_) | ApplyError::Unmarked(_) => {
+        ApplyError::Changed(_) => {
+            "look at the file; --force gives up what it holds, `undo --forget PATH` leaves it to you"
+        }
+        ApplyError::Unmarked(_) | ApplyError::Unrecorded(_) => {
             "look at the file; --force gives up what it holds"
         }
-        ApplyError::Record(_) => "use the release that wrote it",
+        ApplyError::Obstacle(..) => "see what is there, and put the folder back",
+        ApplyError::Marked(_) => "take its first line out, then try again",
+        ApplyError::Stranger(_) => "`pantala runtime status` lists ours",
+        ApplyError::OtherMirror(_) => "undo without --mirror, if that one is gone",
+        ApplyError::Busy => "try again; see who has it: `fuser -v` on that file",
+        ApplyError::Record(RecordError::Version(_)) => "use the release that wrote it",
+        ApplyError::Record(_) => {
+            "look at it; with it out of the way, `pantala runtime undo` lists the files that have our mark"
+        }
         ApplyError::Io { .. } => "run it as root; see that the folder can be written to",
     }
 }

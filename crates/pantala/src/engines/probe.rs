@@ -39,6 +39,12 @@ pub(crate) enum ProbeError {
     /// Something else is there.
     #[error("what listens at {0} is not the mirror ({1})")]
     Other(SocketAddr, String),
+    /// The port is another user's.
+    #[error("user {1} listens at {0}, and the daemon is user {2}'s")]
+    Stranger(SocketAddr, u32, u32),
+    /// The system does not tell.
+    #[error("whose socket listens at {0} cannot be seen")]
+    Hidden(SocketAddr, #[source] std::io::Error),
     /// No registry.
     #[error("the mirror reaches none of its registries: {0}")]
     Registries(String),
@@ -69,7 +75,10 @@ impl ProbeError {
     pub(crate) fn next_step(&self) -> &'static str {
         match self {
             Self::Nobody(..) => "start the daemon, or see whether mirror.listen is another address",
-            Self::Silent(_) | Self::Other(..) => {
+            Self::Hidden(..) => {
+                "run it where the daemon runs: in its network namespace, with /proc"
+            }
+            Self::Silent(_) | Self::Other(..) | Self::Stranger(..) => {
                 "see who it is (`ss -ltnp`) and stop it, or change mirror.listen; engines that were pointed there: \
                  `pantala runtime undo`"
             }
@@ -374,6 +383,7 @@ mod tests {
             registries: vec![ALL.into(), "registry.corp".into()],
             default: None,
             in_paths: Vec::new(),
+            digests_only: false,
         };
         let name = name.map(|name| name.parse().expect("an image"));
         prove(&wanted, name.as_ref()).await

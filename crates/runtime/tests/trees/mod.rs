@@ -19,6 +19,7 @@ pub(crate) fn wanted(registries: &[&str]) -> Wanted {
         registries: registries.iter().map(ToString::to_string).collect(),
         default: Some("docker.io".into()),
         in_paths: vec!["quay.io".into(), "registry.corp:5000".into()],
+        digests_only: false,
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::{Finding, Health};
 use crate::{
-    commands::runtime::standing,
+    commands::runtime::{of_file, standing, unplanned},
     config::Config,
     dial::PATIENCE,
     engines::{self, ProbeError, remedy, sign},
@@ -65,14 +65,14 @@ async fn of_engines(config: &Config) -> Result<(Vec<Finding>, bool), Finding> {
     let host = Host::new(root);
     let read = host
         .plan(&wanted)
-        .and_then(|plan| Ok((plan, host.standing()?)));
+        .and_then(|plan| host.standing(&plan, &wanted).map(|files| (plan, files)));
     let (plan, files) = read.map_err(|error| {
         let next = remedy(&error);
         let told = format!("{:#}", anyhow::Error::from(error));
         Finding::new("engines", Health::Bad, told).next(next)
     })?;
-    let is_there = |(_, how): &(String, Standing)| *how != Standing::Gone;
-    let is_used = files.iter().any(is_there) || plan.engines.iter().any(|it| it.is_named);
+    let is_used = files.values().any(|how| *how != Standing::Gone)
+        || plan.engines.iter().any(|it| it.is_named);
     let mut findings = Vec::new();
     for report in &plan.engines {
         // What the program in PATH says is of the host only where its root is ours.
@@ -87,6 +87,11 @@ async fn of_engines(config: &Config) -> Result<(Vec<Finding>, bool), Finding> {
             version,
             manages,
         ));
+    }
+    for (path, how) in unplanned(&plan, &files) {
+        let (how, next) = of_file(how);
+        let finding = Finding::new("engines", Health::Warning, format!("{path}: {how}"));
+        findings.push(finding.next(next));
     }
     if findings.is_empty() {
         let told = format!("none was found below {}", root.display());
@@ -111,6 +116,9 @@ fn of_engine(
         "armed" if report.next.is_empty() => "pointed at the mirror",
         "armed" | "in part" => "pointed at the mirror in part",
         "edited" => "has files of ours that somebody edited",
+        "other address" => "pointed at another address than the mirror's",
+        "out of date" => "pointed at the mirror by files that are out of date",
+        "unrecorded" => "pointed at the mirror by files that our record does not know",
         "by your own files" if report.next.is_empty() => "pointed at the mirror by your own files",
         _ => "does not use the mirror",
     };
@@ -123,11 +131,13 @@ fn of_engine(
         .collect();
     let mut next = report.next.clone();
     match standing {
-        "not armed" | "in part" if report.files.is_empty() => {}
-        "not armed" | "in part" if manages => {
+        "not armed" if report.files.is_empty() => {}
+        "not armed" | "in part" | "other address" | "out of date" | "unrecorded" if manages => {
             next.insert(0, "see the daemon's log: it is to do this itself".into());
         }
-        "not armed" | "in part" => next.insert(0, "`sudo pantala runtime apply`".into()),
+        "not armed" | "in part" | "other address" | "out of date" | "unrecorded" => {
+            next.insert(0, "`sudo pantala runtime apply`".into())
+        }
         "edited" => next.insert(0, "`pantala runtime apply --force`, or undo it".into()),
         _ => {}
     }
@@ -189,8 +199,7 @@ mod tests {
     fn apply(config: &Config) {
         let host = Host::new(&config.runtime.root);
         let wanted = engines::wanted(config, None, &[]).expect("wanted");
-        let plan = host.plan(&wanted).expect("a plan");
-        host.apply(&plan, false).expect("applied");
+        host.apply(&wanted, false).expect("applied");
     }
 
     async fn check(config: &Config, is_running: bool, health: &[Health], words: &[&str]) {
@@ -228,6 +237,18 @@ mod tests {
         )
         .await;
         check(&config, true, &[Health::Bad, good], &["nobody listens"]).await;
+        // The mirror moved, and the files did not.
+        let mut moved = config.clone();
+        moved.mirror.listen = Some("127.0.0.1:1".parse().expect("an address"));
+        let words = [
+            "",
+            "pointed at another address than the mirror's next: `sudo pantala runtime apply`",
+        ];
+        check(&moved, false, &[good, warn], &words).await;
+        let mut fewer = config.clone();
+        fewer.runtime.registries = vec!["docker.io".into()];
+        let words = ["", "", "_default/hosts.toml: not planned any more"];
+        check(&fewer, false, &[good, good, warn], &words).await;
         let path = "etc/containerd/certs.d/_default/hosts.toml";
         fs::write(root.path().join(path), "# mine\n").expect("written");
         check(&config, false, &[good, warn], &["", "apply --force"]).await;
