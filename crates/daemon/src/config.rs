@@ -71,6 +71,8 @@ pub struct Started {
     pub command: String,
     /// With what, beyond the defaults.
     pub settings: Vec<SettingReport>,
+    /// The last lines that the process logged, if it keeps any.
+    pub log: Option<fn() -> Vec<String>>,
 }
 
 impl Config {

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use control::Found;
 use swarm::{Class, download::ReaderNo};
 use tokio::sync::{mpsc, oneshot};
-use types::{HostId, PieceIndex, PieceRun, Source, TaskId, Visibility};
+use types::{HostId, Moment, PieceIndex, PieceRun, Source, TaskId, Visibility};
 
 use crate::{
+    account::Explained,
     reader::{Begun, TaskReader},
     task::{Task, TaskError, TaskSpec},
 };
@@ -33,6 +34,7 @@ pub(crate) enum Command {
         whole: bool,
         class: Class,
         closed: oneshot::Receiver<()>,
+        looked: Duration,
         reply: oneshot::Sender<OpenAnswer>,
     },
     /// A reader moved.
@@ -63,6 +65,10 @@ pub(crate) enum Command {
     /// What runs, for people.
     Tasks {
         reply: oneshot::Sender<Vec<TaskStatus>>,
+    },
+    /// What tasks cost this host, those that left memory lately too.
+    Explain {
+        reply: oneshot::Sender<(Moment, Vec<Explained>)>,
     },
 }
 
@@ -144,6 +150,7 @@ impl Handle {
             whole,
             class,
             own_digest,
+            looked,
         } = fetch;
         self.tell(Command::Open {
             spec,
@@ -151,6 +158,7 @@ impl Handle {
             whole,
             class,
             closed,
+            looked,
             reply,
         })
         .await;
@@ -185,6 +193,13 @@ impl Handle {
         answer.await.unwrap_or_default()
     }
 
+    /// What tasks cost this host as of now, live ones and some that left memory, the latest last.
+    pub async fn explained(&self) -> (Moment, Vec<Explained>) {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Explain { reply }).await;
+        answer.await.unwrap_or((Moment::ZERO, Vec::new()))
+    }
+
     /// Queues a command; one for a core that has stopped is dropped, its reply too.
     pub(crate) async fn tell(&self, command: Command) {
         drop(self.commands.send(command).await);
@@ -200,4 +215,6 @@ pub struct Fetch {
     pub class: Class,
     /// Whether the reader ends with the digest computed on this host, not with a seed's word.
     pub own_digest: bool,
+    /// How long it took to find out what it is.
+    pub looked: Duration,
 }

@@ -12,7 +12,7 @@
 //! * `handle`, `reader`: how local consumers start tasks and read them; `doors`: what consumers ask, turned into that.
 //! * `scrub`: held pieces hashed again, where nobody waits; `seal`: a seed's word for a whole; `unnamed`: words whose signers
 //!   nobody named yet.
-//! * `metrics`: what is counted; `speeds`: what hosts and origins were seen to give; `clock`: time that counts sleep.
+//! * `metrics`: what is counted; `account`: what a task cost this host; `speeds`: what hosts and origins were seen to give; `clock`: time that counts sleep.
 
 #![cfg_attr(
     test,
@@ -21,6 +21,7 @@
 
 mod accept;
 mod access;
+mod account;
 mod clock;
 pub mod config;
 mod core;
@@ -50,6 +51,7 @@ mod unnamed;
 mod watched;
 
 pub use access::{Access, AccessError, Accesses};
+pub use account::{Account, Doing, Explained, Given, Giver, Reason, Standing};
 pub use daemon::{Daemon, StartError};
 pub use doors::{Doors, DoorsConfig, DoorsParts, Health, ProofPolicy, Severity};
 pub use handle::{Fetch, Handle, TaskStatus, Wait, WaitOn};

@@ -381,6 +381,11 @@ impl Task {
         }
     }
 
+    /// Whether a reader needs the digest computed on this host.
+    pub(crate) fn is_digest_wanted(&self) -> bool {
+        self.news.borrow().digest_wanted
+    }
+
     /// A reader will need the digest computed on this host: hashing does not wait.
     pub(crate) fn want_digest(&self) {
         self.news

@@ -1,12 +1,14 @@
 //! The commands and their flags. Each help ends with examples; docs/cli.md is made from here.
 
 mod exits;
+mod look;
 mod runtime;
 
 use std::{num::NonZeroU32, path::PathBuf};
 
 use crate::commands::sim::SimArgs;
 
+pub(crate) use look::{DoctorFlags, ExplainArgs};
 pub(crate) use runtime::{RuntimeArgs, RuntimeCommand};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     /// Show what the daemon is distributing right now.
     #[command(after_help = "Examples:\n  pantala task\n  pantala task --json | jq '.[].state'")]
     Task(ListArgs),
+    /// Tell where a content's bytes came from, what its time went to, and why.
+    Explain(ExplainArgs),
     /// Look at, or free, what the daemon keeps on disk.
     #[command(
         subcommand,
@@ -76,9 +80,9 @@ pub(crate) enum Command {
     Bypass(BypassCommand),
     /// Check this host: folders, ports, socket, certificate, space, scheduler, mirror.
     #[command(
-        after_help = "A running daemon is asked what it was started with. Nothing is changed; it fails if anything is bad.\n\nExamples:\n  pantala doctor\n  pantala doctor --json\n  sudo -u pantala pantala doctor --config /etc/pantala/pantala.toml"
+        after_help = "A running daemon is asked what it was started with. Nothing is changed; it fails if anything is bad.\n\nExamples:\n  pantala doctor\n  pantala doctor --json\n  sudo -u pantala pantala doctor --config /etc/pantala/pantala.toml\n  sudo pantala doctor --bundle pantala-bundle.tar.gz"
     )]
-    Doctor(RoleArgs<JsonFlag>),
+    Doctor(RoleArgs<DoctorFlags>),
     /// Point the container engines of this host at the daemon's mirror, and take it back.
     #[command(
         subcommand,
@@ -435,14 +439,6 @@ pub(crate) struct RoleArgs<F: Args> {
     pub(crate) own: F,
     #[command(flatten)]
     pub(crate) common: CommonFlags,
-}
-
-/// `--json` alone.
-#[derive(Debug, Args)]
-pub(crate) struct JsonFlag {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// No flags of its own.

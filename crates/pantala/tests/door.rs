@@ -15,8 +15,9 @@ use gateway::{
     BoxFuture, ContentAsk, ContentReader, Description, HeldManifest, ManifestAsk, OpenError,
     Opened, Proof, ReadError, SourceBytes, VerifiedReader,
     local::{
-        Access, BypassChange, BypassState, Failure, FailureCode, Freed, Listed, LocalDoor,
-        LocalService, LocalSocket, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
+        Access, BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed, Listed,
+        LocalDoor, LocalService, LocalSocket, SettingReport, SourceKind, SourceReport,
+        StatusReport, StoreEntry, TaskReport, WaitReport, WaitedReport,
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -168,6 +169,36 @@ impl LocalService for Service {
                 since_ms: 1234,
                 left_ms: 500,
             }],
+        };
+        Box::pin(async { Ok(vec![row]) })
+    }
+
+    fn explained(&self, _listed: Listed) -> BoxFuture<'_, Result<Vec<ExplainReport>, Failure>> {
+        let row = ExplainReport {
+            task: "ab".repeat(32),
+            content: "https://h/f".to_owned(),
+            digest: None,
+            length: 2048,
+            held: 2048,
+            ended_seconds: Some(7),
+            failed: Vec::new(),
+            readers: 1,
+            sources: vec![SourceReport {
+                from: SourceKind::Peer,
+                host: Some("hosthosthost".to_owned()),
+                zone: Some("eu/a".to_owned()),
+                pieces: 1,
+                bytes: 2048,
+                ms: 12,
+                why: "it had it".to_owned(),
+            }],
+            waited: vec![WaitedReport {
+                on: "the scheduler".to_owned(),
+                ms: 3,
+            }],
+            waits: Vec::new(),
+            importer: "no: other hosts had it".to_owned(),
+            efficiency: None,
         };
         Box::pin(async { Ok(vec![row]) })
     }
@@ -464,6 +495,33 @@ fn a_signal_ends_a_get_in_order_unless_it_was_ignored_from_the_start() {
         assert!(fs::read(&file).expect("written") == bytes());
         fs::remove_file(&file).expect("it is there");
     }
+}
+
+#[test]
+fn what_is_explained_is_a_page_and_json() {
+    let daemon = Daemon::start();
+    for asked in ["https://h/f", "abab"] {
+        let page = out(&daemon.run(&["explain", asked]).success());
+        let words: Vec<&str> = page.split_whitespace().collect();
+        assert!(
+            words.join(" ").contains("peer eu/a 2.00 KiB 100% 12 ms"),
+            "{page}"
+        );
+        assert!(page.contains("importer: no: other hosts had it"), "{page}");
+    }
+    let told = json(&out(&daemon.run(&["explain", "abab", "--json"]).success()));
+    assert_eq!(told["by"][0]["zone"], "eu/a");
+    assert_eq!(told["waited"][0]["ms"], 3);
+    assert_eq!(told["contents"][0]["ended_seconds"], 7);
+    for unknown in ["https://h/other", "ffff"] {
+        let told = err(&daemon.run(&["explain", unknown]).code(1));
+        assert!(
+            told.contains("knows nothing of") && told.contains("next:"),
+            "{told}"
+        );
+    }
+    daemon.run(&["explain", "no name"]).code(2);
+    daemon.run(&["explain", "registry.corp/a:v1"]).code(4);
 }
 
 #[test]

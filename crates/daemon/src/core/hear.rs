@@ -10,10 +10,7 @@ use types::{Epoch, HostId, PieceIndex, PieceRun, TaskId};
 
 use super::{Core, Event, LinkNo};
 use crate::{
-    import::ImportError,
-    link::Unused,
-    metrics::PieceFailure,
-    task::{From, TaskError},
+    account::Giver, import::ImportError, link::Unused, metrics::PieceFailure, task::TaskError,
 };
 
 impl Core {
@@ -132,8 +129,12 @@ impl Core {
         if self.is_void(task, piece) {
             return;
         }
-        self.came(task, piece, From::Peer);
-        let from = self.peers.of(link).map_or(Supplier::Origin, Supplier::Host);
+        let host = self.peers.of(link);
+        let id = host
+            .and_then(|host| self.peers.get(host))
+            .map(|peer| peer.id);
+        self.came(task, piece, Giver::Host(id));
+        let from = host.map_or(Supplier::Origin, Supplier::Host);
         self.drive(task, Swarm::Verified { piece, from });
         self.yield_to_newer(task);
     }
@@ -168,7 +169,8 @@ impl Core {
             let bytes = job.task.spec.layout.length_of(piece);
             self.parts.metrics.unleased(bytes);
         }
-        self.came(task, piece, From::Origin);
+        let reason = self.reason(task, leased);
+        self.came(task, piece, Giver::Origin(reason));
         self.drive(task, Swarm::Verified { piece, from });
     }
 

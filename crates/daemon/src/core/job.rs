@@ -7,10 +7,10 @@ use swarm::{
     Class,
     download::{Download, DownloadPolicy, ReaderNo, State},
 };
-use types::{Chance, Epoch, Moment, PieceIndex};
+use types::{ByteCount, Chance, Epoch, Moment, PieceIndex};
 
 use super::{lanes::Lanes, unbelieved::Unbelieved};
-use crate::{speeds::Course, task::Task};
+use crate::{account::Account, speeds::Course, task::Task};
 
 /// A task, its brain, and what runs for it.
 pub(super) struct Job {
@@ -51,6 +51,8 @@ pub(super) struct Job {
     /// Since when all of it is wanted, and what it lacked then; none once that was measured.
     pub(super) course: Option<Course>,
     pub(super) began: Moment,
+    /// What it cost this host so far.
+    pub(super) account: Account,
     /// When anybody last had a use for it, here or elsewhere.
     pub(super) used_at: Moment,
 }
@@ -61,6 +63,7 @@ impl Job {
         policy: DownloadPolicy,
         (now, chance): (Moment, Chance),
     ) -> Self {
+        let (local, ..) = task.bytes();
         let download = Download::new(task.spec.layout, task.content.have(), policy, chance);
         Self {
             task,
@@ -83,6 +86,7 @@ impl Job {
             is_whole_wanted: false,
             course: None,
             began: now,
+            account: Account::new(now, ByteCount(local)),
             used_at: now,
         }
     }

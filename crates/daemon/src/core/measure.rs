@@ -3,7 +3,7 @@
 use types::{ByteCount, PieceIndex, TaskId};
 
 use super::{Core, job::Job, lanes::Lanes};
-use crate::{speeds::Course, task::From};
+use crate::{account::Giver, speeds::Course, task::From};
 
 impl Core {
     /// Somebody wants all of `task`: from the first time on, it is measured.
@@ -38,8 +38,13 @@ impl Core {
     }
 
     /// A verified piece of `task` is in the file: it is counted, and who waits is told.
-    pub(super) fn came(&mut self, task: TaskId, piece: PieceIndex, from: From) {
+    pub(super) fn came(&mut self, task: TaskId, piece: PieceIndex, giver: Giver) {
         let now = self.parts.clock.now();
+        let from = match giver {
+            Giver::Host(_) => From::Peer,
+            Giver::Origin(_) => From::Origin,
+        };
+        let about = self.about(task, giver);
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
         };
@@ -47,6 +52,7 @@ impl Core {
         self.speeds.came(now, (bytes, from));
         self.parts.metrics.body(from, bytes);
         job.task.counted(piece, from);
+        job.account.came(now, (giver, about), bytes);
         if from == From::Peer && job.imports.values().any(Lanes::is_leaving) {
             let have = job.task.content.have();
             (job.imports.values_mut()).for_each(|lanes| lanes.settle(&have));

@@ -17,8 +17,10 @@
 //! * `leave`: ending in order.
 //! * `io`: what runs beside the core, and what it hears of it when it panics.
 //! * `looks`: what other hosts saw of sources.
+//! * `account`: what tasks cost this host, those that left memory too; `status`: what they wait for now.
 //! * `plan`: what the scheduler says, and what it is asked; `scheduling`: what it was told and has yet to hear.
 
+mod account;
 mod act;
 mod cut_off;
 mod doubts;
@@ -78,6 +80,7 @@ type Places = wire::registry::Links<LinkNo>;
 
 use crate::{
     access::Accesses,
+    account::Ended,
     clock::Clock,
     config::Limits,
     dial::Dialler,
@@ -143,6 +146,7 @@ pub(crate) struct Core {
     chance: Chance,
     readers: u32,
     speeds: Speeds,
+    ended: Ended,
 }
 
 impl Core {
@@ -171,6 +175,7 @@ impl Core {
             chance: Chance::seeded(parts.seed),
             readers: 0,
             speeds: Speeds::default(),
+            ended: Ended::default(),
             parts,
         }
     }
@@ -319,5 +324,6 @@ impl Core {
             }
             job.timer = at;
         }
+        self.account_for(task);
     }
 }

@@ -1,6 +1,6 @@
 //! Starting and joining tasks, for local readers and for remotes that ask for what the store holds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use store::{CreateError, DiskError, NewContent, Reserve};
 use swarm::{
@@ -24,6 +24,8 @@ pub(super) struct Demand {
     pub(super) whole: bool,
     pub(super) class: Class,
     pub(super) closed: oneshot::Receiver<()>,
+    /// How long it took to find out what it is.
+    pub(super) looked: Duration,
 }
 
 impl Core {
@@ -35,6 +37,7 @@ impl Core {
                 whole,
                 class,
                 closed,
+                looked,
                 reply,
             } => {
                 let opened = self.open(
@@ -44,6 +47,7 @@ impl Core {
                         whole,
                         class,
                         closed,
+                        looked,
                     },
                 );
                 // A reader that is gone by now has dropped its end, which `closed` tells.
@@ -54,6 +58,7 @@ impl Core {
             Command::Look { source, reply } => self.look(source, reply),
             Command::Looked { source, found } => self.looked(source, found),
             Command::Tasks { reply } => drop(reply.send(self.statuses())),
+            Command::Explain { reply } => drop(reply.send(self.explained())),
             Command::Release { task, reply } => {
                 self.release(task);
                 reply.send(()).ok();
@@ -75,6 +80,7 @@ impl Core {
         let reader = ReaderNo(self.readers);
         let mut have = PieceSet::empty(task.spec.layout.piece_count());
         if let Some(job) = self.jobs.get_mut(&id) {
+            job.account.read(demand.looked);
             job.readers.insert(reader, demand.class);
             have = job.download.have().clone();
         }
@@ -179,6 +185,7 @@ impl Core {
             self.parts.limits.download,
             (now, self.chance.fork()),
         );
+        self.resume_account(&mut job);
         self.tasks.insert(Arc::clone(&task));
         job.is_held = task.content.is_complete() && task.is_for_others();
         job.keep_unvouched();
@@ -341,6 +348,9 @@ impl Core {
             return;
         };
         self.scheduling.left(task);
+        if let Some(cause) = &failed {
+            self.account_failed(task, cause);
+        }
         job.task
             .tell(|news| news.failed = failed.or(Some(Arc::new(TaskError::Stopping))));
     }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use identity::{Links, SeedCertificate, Seeds};
 use swarm::HostNo;
-use types::{HostId, TaskId};
+use types::{HostId, TaskId, Topology};
 use wire::{LinkSender, Message, TaskNo, codec::GoodbyeReason};
 
 use super::LinkNo;
@@ -82,6 +82,8 @@ pub(super) struct Peer {
     pub(super) is_dialling: bool,
     /// Whether the certificate that it showed on its link says that it is a seed.
     pub(super) is_seed: bool,
+    /// Where it stands, as the scheduler said.
+    pub(super) place: Topology,
     /// Tasks that it has open on its link, bounded by what a link may have open.
     pub(super) standing: BTreeSet<TaskId>,
     /// Those that we take part in too: only their brains know it.
@@ -115,6 +117,7 @@ impl Peers {
             link: None,
             is_dialling: false,
             is_seed: false,
+            place: Topology::default(),
             standing: BTreeSet::new(),
             joined: BTreeSet::new(),
             introduced: BTreeSet::new(),

@@ -396,7 +396,7 @@ impl Core {
             return;
         };
         peer.introduced.insert(task);
-        peer.addresses = neighbour.addresses;
+        (peer.addresses, peer.place) = (neighbour.addresses, neighbour.topology);
         if peer.link.is_some() {
             return self.open_with(task, host);
         }

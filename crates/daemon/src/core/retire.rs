@@ -97,6 +97,7 @@ impl Core {
             self.refuse(&transfer);
         }
         self.close_everywhere(task);
+        self.close_account(task);
         let mut job = self.jobs.remove(&task)?;
         if let Some(at) = job.timer.take() {
             self.timers.remove(&(at, task));

@@ -23,6 +23,7 @@ impl Core {
             return self.whole_is_wrong(task, (expected, digest));
         }
         job.is_proven = true;
+        self.account_for(task);
         self.settle_seal(task);
         self.whole_is_right(task);
         if let Some(job) = self.jobs.get(&task) {
@@ -67,6 +68,7 @@ impl Core {
         tracing::debug!(task = ?task, signer = %seal.signer, "every piece is here, and a seed vouches for the whole");
         job.is_sealed = true;
         job.task.tell(|news| news.sealed = true);
+        self.account_for(task);
         self.tell_whole(task);
     }
 

@@ -32,7 +32,7 @@ impl Core {
     }
 
     /// The live waits of `job`, the longest first.
-    fn waits(&self, job: &Job) -> Vec<Wait> {
+    pub(super) fn waits(&self, job: &Job) -> Vec<Wait> {
         let now = self.parts.clock.now();
         let download = &job.download;
         let (quiet_since, ends_at) = download.silence();

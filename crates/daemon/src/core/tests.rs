@@ -23,6 +23,7 @@ use types::{ByteCount, Digest, Epoch, HostId, Moment, PieceIndex, PieceRun, Sour
 mod bounds;
 mod doubt;
 mod doubts;
+mod explain;
 mod lone;
 mod pieces;
 mod refused;
@@ -360,7 +361,7 @@ impl Host {
         let fetch = Fetch {
             whole: true,
             class,
-            own_digest: false,
+            ..Fetch::default()
         };
         let opened = self.handle.open(spec, all, fetch).await;
         opened.expect("a task")

@@ -159,6 +159,7 @@ impl Doors {
                 Class::Ahead => swarm::Class::Background,
             },
             own_digest: ask.proof == Proof::OwnDigest && ask.range.is_none(),
+            looked: begun.elapsed(),
         };
         let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
         match self.handle.open(spec.clone(), run, fetch).await {

@@ -9,14 +9,14 @@ use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
     ContentReader, HeldManifest, ManifestAsk, OpenError, SourceBytes,
     local::{
-        BypassChange, BypassState, Failure, FailureCode, Freed, Listed, LocalService,
-        SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
+        BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed, Listed,
+        LocalService, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
     },
 };
 use store::{ContentInfo, RemoveError, Store};
 use types::{ByteCount, PieceRun, TaskId, Visibility};
 
-use super::{Doors, Severity};
+use super::{Doors, Severity, explain};
 use crate::handle::{Command, TaskStatus, Wait, WaitOn};
 
 /// A host that swept its store keeps what was used within this time: running containers may need it again.
@@ -39,6 +39,15 @@ impl LocalService for Doors {
             let tasks = self.handle.tasks().await.into_iter();
             let tasks = tasks.filter(|task| is_listed(task.visibility, listed));
             Ok(tasks.map(report).collect())
+        }
+        .boxed()
+    }
+
+    fn explained(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<ExplainReport>, Failure>> {
+        async move {
+            let (now, rows) = self.handle.explained().await;
+            let rows = rows.iter().filter(|row| is_listed(row.visibility, listed));
+            Ok(rows.map(|row| explain::report(row, now)).collect())
         }
         .boxed()
     }
@@ -128,6 +137,10 @@ impl LocalService for Doors {
 
     fn settings(&self) -> Vec<SettingReport> {
         self.config.started.settings.clone()
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.config.started.log.map_or_else(Vec::new, |log| log())
     }
 }
 
@@ -225,7 +238,7 @@ fn report(status: TaskStatus) -> TaskReport {
     }
 }
 
-fn wait(wait: &Wait) -> WaitReport {
+pub(super) fn wait(wait: &Wait) -> WaitReport {
     let pieces = |run: PieceRun| match run.count {
         1 => format!("{}", run.first),
         count => format!("{count} pieces from {} on", run.first),

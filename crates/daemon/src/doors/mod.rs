@@ -8,13 +8,14 @@
 //! * `bypass`: the operator's switch past everything.
 //! * `upstream`, `manifests`, `closure`: what the mirror needs beside blobs.
 //! * `outside`: what the proxy sends on as it is.
-//! * `local`, `vitals`: what people and their monitoring ask.
+//! * `local`, `vitals`: what people and their monitoring ask; `explain`: what tasks cost, in words.
 //! * `refusal`: what a consumer is told when it fails.
 
 mod bypass;
 mod closure;
 mod content;
 mod direct;
+mod explain;
 mod incoming;
 mod lately;
 mod local;

@@ -34,23 +34,27 @@ pub(crate) enum Request {
     Get(GetRequest),
     Manifest(ManifestRequest),
     Tasks,
+    Explain,
     StoreList,
     StoreRemove { task: String },
     StoreGc,
     Bypass(BypassChange),
     Status,
     Settings,
+    Log,
 }
 
 impl Request {
-    /// Whether it changes anything for others.
+    /// Whether it changes anything for others, or tells what is theirs.
     pub(crate) fn is_management(&self) -> bool {
         match self {
-            Self::StoreRemove { .. } | Self::StoreGc => true,
+            // What it logs may tell of content that is not for everybody.
+            Self::StoreRemove { .. } | Self::StoreGc | Self::Log => true,
             Self::Bypass(change) => *change != BypassChange::Show,
             Self::Get(_)
             | Self::Manifest(_)
             | Self::Tasks
+            | Self::Explain
             | Self::StoreList
             | Self::Status
             | Self::Settings => false,
@@ -184,11 +188,13 @@ pub(crate) enum Reply {
         length: u64,
     },
     Task(TaskReport),
+    Explained(Box<ExplainReport>),
     Entry(StoreEntry),
     Freed(Freed),
     Bypass(BypassState),
     Status(StatusReport),
     Setting(SettingReport),
+    Line(String),
     End,
     Failed(Failure),
 }
@@ -234,6 +240,79 @@ pub struct WaitReport {
     pub since_ms: u64,
     /// How many milliseconds more it may last before something else is done.
     pub left_ms: u64,
+}
+
+/// What a task cost this host, while it runs or after it left memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainReport {
+    /// Its id.
+    pub task: String,
+    /// What it distributes, without secrets.
+    pub content: String,
+    /// What its whole hashes to, if it is known by that.
+    pub digest: Option<String>,
+    /// Bytes of the whole.
+    pub length: u64,
+    /// Bytes of it that are here.
+    pub held: u64,
+    /// Seconds since it left memory; none while it is there.
+    pub ended_seconds: Option<u64>,
+    /// Why it failed, the outermost message first.
+    pub failed: Vec<String>,
+    /// Times that somebody on this host opened it.
+    pub readers: u32,
+    /// What was here at first and who gave the rest, in order of cost.
+    pub sources: Vec<SourceReport>,
+    /// What it waited for while nothing came, in order of cost.
+    pub waited: Vec<WaitedReport>,
+    /// What it waits for now, the longest wait first.
+    pub waits: Vec<WaitReport>,
+    /// Whether this host read the origin for others, and why or why not, in words.
+    pub importer: String,
+    /// How near it came to what is possible, if it took long enough to be measured.
+    pub efficiency: Option<Efficiency>,
+}
+
+/// Where bytes came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// `local`, `peer` or `origin`.
+    pub from: SourceKind,
+    /// Which host, of a peer; none for those beyond a bound.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Where it stands, as `REGION/ZONE/RACK`, of a peer that told.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Verified pieces.
+    pub pieces: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Milliseconds that ended with its pieces.
+    pub ms: u64,
+    /// Why it was this one.
+    pub why: String,
+}
+
+/// A kind of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// This host's store.
+    Local,
+    /// Another host.
+    Peer,
+    /// The origin.
+    Origin,
+}
+
+/// Time in which nothing came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitedReport {
+    /// For what, in words.
+    pub on: String,
+    /// Milliseconds.
+    pub ms: u64,
 }
 
 /// Content in the store.

@@ -22,8 +22,9 @@ mod tests;
 
 pub use frame::FrameError;
 pub use message::{
-    BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, HeaderLine,
-    ManifestRequest, SecretText, SettingReport, StatusReport, StoreEntry, TaskReport, WaitReport,
+    BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed, GetRequest, HeaderLine,
+    ManifestRequest, SecretText, SettingReport, SourceKind, SourceReport, StatusReport, StoreEntry,
+    TaskReport, WaitReport, WaitedReport,
 };
 pub use server::{Access, Allowed, Listed, LocalDoor, LocalService};
 pub use socket::{LocalSocket, SocketError};

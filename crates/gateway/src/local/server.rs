@@ -14,8 +14,8 @@ use super::{
     frame::{self, FrameError},
     get, manifest,
     message::{
-        BypassChange, BypassState, Failure, FailureCode, Freed, Hello, HelloVersion, Reply,
-        Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
+        BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed, Hello, HelloVersion,
+        Reply, Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
 use crate::{Caller, ContentReader, HeldManifest, ManifestAsk, OpenError};
@@ -34,6 +34,9 @@ pub trait LocalService: Send + Sync + 'static {
     /// The running tasks.
     fn tasks(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<TaskReport>, Failure>>;
 
+    /// What tasks cost this host: those that run, and some that ended, the latest last.
+    fn explained(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<ExplainReport>, Failure>>;
+
     /// What the store holds.
     fn store_list(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>>;
 
@@ -51,6 +54,11 @@ pub trait LocalService: Send + Sync + 'static {
 
     /// What it was started with.
     fn settings(&self) -> Vec<SettingReport>;
+
+    /// The last lines of its log, as many as it keeps.
+    fn log(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a list tells of.
@@ -233,6 +241,10 @@ impl<S: LocalService> LocalDoor<S> {
                 return manifest::answer(service, stream, (request, caller)).await;
             }
             Request::Tasks => list(service.tasks(listed).await?, Reply::Task),
+            Request::Explain => {
+                let rows = service.explained(listed).await?;
+                list(rows, |row| Reply::Explained(Box::new(row)))
+            }
             Request::StoreList => list(service.store_list(listed).await?, Reply::Entry),
             Request::StoreRemove { task } => {
                 let task = task.parse::<TaskId>();
@@ -243,6 +255,7 @@ impl<S: LocalService> LocalDoor<S> {
             Request::Bypass(change) => vec![Reply::Bypass(service.bypass(change).await?)],
             Request::Status => vec![Reply::Status(service.status().await?)],
             Request::Settings => list(service.settings(), Reply::Setting),
+            Request::Log => list(service.log(), Reply::Line),
         };
         for reply in &replies {
             frame::write(stream, reply).await?;

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use types::{Digest, TaskId};
 
 use super::{
-    Access, Allowed, BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest,
-    HeaderLine, Listed, LocalDoor, LocalService, LocalSocket, StatusReport, StoreEntry, TaskReport,
+    Access, Allowed, BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed,
+    GetRequest, HeaderLine, Listed, LocalDoor, LocalService, LocalSocket, StatusReport, StoreEntry,
+    TaskReport,
     client::{Client, ClientError, Finished, Output, TargetError},
 };
 use crate::{
@@ -74,6 +75,10 @@ impl LocalService for Daemon {
         Box::pin(async { Ok(vec![row; 1000]) })
     }
 
+    fn explained(&self, _listed: Listed) -> BoxFuture<'_, Result<Vec<ExplainReport>, Failure>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     fn store_list(&self, listed: Listed) -> BoxFuture<'_, Result<Vec<StoreEntry>, Failure>> {
         let row = StoreEntry {
             task: "t".into(),
@@ -89,21 +94,11 @@ impl LocalService for Daemon {
     }
 
     fn store_remove(&self, _task: TaskId) -> BoxFuture<'_, Result<Freed, Failure>> {
-        Box::pin(async {
-            Ok(Freed {
-                entries: 1,
-                bytes: 2,
-            })
-        })
+        Box::pin(async { Ok(freed(1, 2)) })
     }
 
     fn store_gc(&self) -> BoxFuture<'_, Result<Freed, Failure>> {
-        Box::pin(async {
-            Ok(Freed {
-                entries: 3,
-                bytes: 4,
-            })
-        })
+        Box::pin(async { Ok(freed(3, 4)) })
     }
 
     fn bypass(&self, change: BypassChange) -> BoxFuture<'_, Result<BypassState, Failure>> {
@@ -129,6 +124,10 @@ impl LocalService for Daemon {
             from: "flag --set".into(),
         }]
     }
+}
+
+fn freed(entries: u64, bytes: u64) -> Freed {
+    Freed { entries, bytes }
 }
 
 struct Harness {

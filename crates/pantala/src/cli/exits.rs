@@ -5,7 +5,7 @@ use clap::Command;
 use crate::problem::Exit::{self, *};
 
 /// By the words of a command; what is not listed fails or not.
-const BY_COMMAND: [(&str, &[Exit]); 23] = [
+const BY_COMMAND: [(&str, &[Exit]); 24] = [
     (
         "get",
         &[
@@ -21,6 +21,10 @@ const BY_COMMAND: [(&str, &[Exit]); 23] = [
         ],
     ),
     ("task", &[Usage, Configuration, Denied, NoDaemon]),
+    (
+        "explain",
+        &[Usage, Configuration, NotFound, Denied, NoDaemon],
+    ),
     ("store ls", &[Usage, Configuration, Denied, NoDaemon]),
     ("store rm", &[Usage, Configuration, Denied, NoDaemon]),
     ("store gc", &[Usage, Configuration, Denied, NoDaemon]),

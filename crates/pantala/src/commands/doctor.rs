@@ -3,7 +3,10 @@
 //!
 //! It changes nothing: ports are tried and let go, folders are looked at, nothing is created.
 
+mod bundle;
 mod engines;
+mod names;
+mod origins;
 
 use std::{
     borrow::Cow,
@@ -21,7 +24,7 @@ use types::ByteCount;
 
 use super::{block_on, load, running::Running};
 use crate::{
-    cli::{JsonFlag, RoleArgs},
+    cli::{DoctorFlags, RoleArgs},
     config::{Config, Place, Stated},
     dial::try_reach,
     problem::{Exit, Problem},
@@ -64,10 +67,15 @@ impl Finding {
     }
 }
 
-pub(super) fn run(file: Option<PathBuf>, args: RoleArgs<JsonFlag>) -> Result<(), Problem> {
+pub(super) fn run(file: Option<PathBuf>, args: RoleArgs<DoctorFlags>) -> Result<(), Problem> {
     let config = load(file, args.common.settings())?;
     let findings = block_on(async { Ok(examine(&config).await) })?;
     show::list(&findings, args.own.json, text)?;
+    if let Some(path) = &args.own.bundle {
+        // The report is of what is bad too: that is no reason to give none.
+        let written = bundle::write(path, &config, &findings);
+        eprint!("{}", block_on(written)?);
+    }
     let bad = findings
         .iter()
         .filter(|finding| finding.health == Health::Bad)
@@ -132,6 +140,7 @@ async fn examine(own: &Config) -> Vec<Finding> {
         findings.push(port(check, address, status.is_some()));
     }
     findings.extend(engines::examine(config, status.is_some()).await);
+    findings.extend(origins::examine(config).await);
     findings.push(if is_up {
         let at = config.scheduler.listen;
         let told = format!("none is needed: `pantala up` is one itself, at {at}");

@@ -1,11 +1,11 @@
 //! `pantala get`: content through the daemon into a file or a pipe; a whole image (`image`) into a folder or an archive.
 
 mod bar;
-mod image;
+pub(super) mod image;
 mod layout;
 pub(crate) mod plan;
 mod report;
-mod tar;
+pub(super) mod tar;
 
 use std::{
     os::fd::AsFd,

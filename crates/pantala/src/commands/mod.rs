@@ -3,6 +3,7 @@
 mod authority;
 mod config;
 mod doctor;
+mod explain;
 pub(crate) mod get;
 mod host;
 mod local;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Problem> {
     match cli.command {
         Command::Get(args) => get::run(file, args),
         Command::Task(args) => local::tasks(file, args),
+        Command::Explain(args) => explain::run(file, args),
         Command::Store(command) => local::store(file, command),
         Command::Bypass(command) => local::bypass(file, command),
         Command::Doctor(args) => doctor::run(file, args),

@@ -63,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// Whether users write names into it.
+    pub(crate) const fn is_free(self) -> bool {
+        matches!(self, Self::Text | Self::Path | Self::Texts | Self::Paths)
+    }
+
     /// Whether it holds several values.
     pub(crate) const fn is_list(self) -> bool {
         matches!(self, Self::Texts | Self::Paths | Self::Wholes)

@@ -30,6 +30,8 @@ use identity::ExpiryGrace;
 use origin::{AllowedOrigin, Network, TokenRealm};
 use types::{ByteCount, ClusterId, HostPattern, RegistryHost, Topology};
 
+#[cfg(test)]
+pub(crate) use self::keys::KEYS;
 pub(crate) use self::{
     fault::{Fault, Faults, Place},
     keys::find,

@@ -19,7 +19,10 @@ use scheduler::{Scheduler, SchedulerConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{parts::interception_dir, standing::identity_dir};
+pub(crate) use self::{
+    parts::{interception_dir, origin},
+    standing::identity_dir,
+};
 use self::{
     standing::{Standing, StandingError},
     vitals::{JoiningVitals, SchedulerVitals},

@@ -64,6 +64,7 @@ fn started(config: &Config) -> Started {
     Started {
         command: "daemon".into(),
         settings: settings.collect(),
+        log: Some(crate::logs::kept),
     }
 }
 
@@ -86,7 +87,8 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn origin(config: &Config) -> OriginConfig {
+/// The door to the outside, as the daemon has it.
+pub(crate) fn origin(config: &Config) -> OriginConfig {
     let limits = &config.origin;
     OriginConfig {
         origins: limits.allow.clone(),

@@ -32,8 +32,8 @@ use super::{
     descriptor,
     frame::{self, FrameError},
     message::{
-        BypassChange, BypassState, Failure, FailureCode, Freed, GetRequest, Hello, OpenedReply,
-        Reply, Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
+        BypassChange, BypassState, ExplainReport, Failure, FailureCode, Freed, GetRequest, Hello,
+        OpenedReply, Reply, Request, SettingReport, StatusReport, StoreEntry, TaskReport, VERSION,
     },
 };
 use crate::{Efficiency, SourceBytes};
@@ -194,6 +194,15 @@ impl Client {
         .await
     }
 
+    /// What tasks cost this host: those that run, and some that ended, the latest last.
+    pub async fn explained(&self) -> Result<Vec<ExplainReport>, ClientError> {
+        self.list(Request::Explain, |reply| match reply {
+            Reply::Explained(row) => Some(*row),
+            _ => None,
+        })
+        .await
+    }
+
     /// What the store holds.
     pub async fn store_list(&self) -> Result<Vec<StoreEntry>, ClientError> {
         self.list(Request::StoreList, |reply| match reply {
@@ -240,6 +249,15 @@ impl Client {
     pub async fn settings(&self) -> Result<Vec<SettingReport>, ClientError> {
         self.list(Request::Settings, |reply| match reply {
             Reply::Setting(row) => Some(row),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The last lines of the daemon's log, for who may manage it.
+    pub async fn log(&self) -> Result<Vec<String>, ClientError> {
+        self.list(Request::Log, |reply| match reply {
+            Reply::Line(line) => Some(line),
             _ => None,
         })
         .await

@@ -100,6 +100,25 @@ pub(super) async fn get(
     })
 }
 
+/// The contents of `image`, by its manifests as the daemon has them or gets them, for those platforms.
+pub(in crate::commands) async fn contents(
+    client: &Client,
+    image: &ImageName,
+    platforms: Option<Platforms>,
+) -> Result<Vec<Digest>, Problem> {
+    let ask = Ask {
+        client,
+        image,
+        platforms,
+        digest: None,
+        headers: Vec::new(),
+        background: false,
+        overwrite: false,
+    };
+    let (_, plan) = ask.plan().await?;
+    Ok(plan.blobs.into_keys().collect())
+}
+
 impl Ask<'_> {
     /// What the image consists of, by its manifests.
     async fn plan(&self) -> Result<(Root, Plan), Problem> {

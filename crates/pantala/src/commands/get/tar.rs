@@ -4,7 +4,7 @@
 const BLOCK: usize = 512;
 
 /// The header of a file of `length` bytes. The bytes follow it, then [`padding`].
-pub(super) fn file(path: &str, length: u64) -> Vec<u8> {
+pub(in crate::commands) fn file(path: &str, length: u64) -> Vec<u8> {
     header(path, length, (b'0', b"0000644\0"))
 }
 
@@ -14,13 +14,13 @@ pub(super) fn folder(path: &str) -> Vec<u8> {
 }
 
 /// What fills the last block of a file.
-pub(super) fn padding(length: u64) -> Vec<u8> {
+pub(in crate::commands) fn padding(length: u64) -> Vec<u8> {
     let over = usize::try_from(length % BLOCK as u64).expect("below 512");
     vec![0; (BLOCK - over) % BLOCK]
 }
 
 /// What ends an archive.
-pub(super) fn end() -> Vec<u8> {
+pub(in crate::commands) fn end() -> Vec<u8> {
     vec![0; 2 * BLOCK]
 }
 
