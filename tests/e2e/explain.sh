@@ -77,6 +77,15 @@ holds() {
     done
     [ "$(stat -c %a "$work/bundle.tar.gz")" = 600 ]
 }
+# Who does not manage the host gets no log and nothing private of it.
+of_nobody() {
+    mkdir -m 777 "$work/nobody"
+    on 2 setpriv --reuid 65534 --regid 65534 --clear-groups -- env PANTALA_LOCAL_SOCKET="$(socket_of 2)" \
+        "$PANTALA" doctor --config /dev/null --bundle "$work/nobody/b.tar.gz" >"$work/doctor" 2>&1 || true
+    tar -xzf "$work/nobody/b.tar.gz" -C "$work/nobody" --strip-components 1 || return 1
+    [ ! -s "$work/nobody/log.txt" ] && [ -s "$work/nobody/status.json" ] &&
+        [ "$(jq length "$work/nobody/explain.json")" -lt "$(jq length "$work/bundle/explain.json")" ]
+}
 hides() {
     local word
     for word in "${user#*:}" "$(printf %s "$user" | base64 -w0)" "$secret" kestrel falcon "$(basename "$work")" \
@@ -123,3 +132,4 @@ verdict "with what is needed" "$work/doctor" holds
 verdict "without secrets and names" "$work/bundle" hides
 verdict "another does not take its place" "$work/doctor" ends_with 1 'name a new file' \
     on 3 "$PANTALA" doctor --config "$work/3/pantala.toml" --bundle "$work/bundle.tar.gz"
+verdict "who does not manage the host has no log in his" "$work/doctor" of_nobody
