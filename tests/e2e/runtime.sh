@@ -176,21 +176,25 @@ daemon_config 1 daemon >"$work/1/pantala.toml"
 verdict "without a daemon nothing is written" "$work/said" ends_with 6 'no daemon answers' runtime apply host
 # Any user may take the mirror's port, and say what the mirror says.
 cat >"$work/stranger.py" <<'PY'
-import os, socket
+import os, socket, sys
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
-listener = socket.create_server(("127.0.0.1", 7472))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 7472), family=family)
 while True:
     taken, _ = listener.accept()
     taken.recv(4096)
     taken.sendall(b"HTTP/1.1 200 OK\r\npantala-mirror: 0\r\ncontent-length: 0\r\n\r\n")
     taken.close()
 PY
-become 1 python3 "$work/stranger.py" >"$work/stranger.log" 2>&1 &
-stranger=$!
-pids+=("$stranger")
-wait_for 10 on 1 curl -fsS http://127.0.0.1:7472/v2/ >/dev/null
+stranger() { # ADDRESS TABLE: until the kernel says that he listens
+    become 1 python3 "$work/stranger.py" "$1" >"$work/stranger.log" 2>&1 &
+    stranger=$!
+    pids+=("$stranger")
+    wait_for 10 on 1 grep -q ':1D30 .* 0A .* 65534 ' "/proc/net/$2"
+}
+stranger 127.0.0.1 tcp
 verdict "who has its port is not the mirror" "$work/said" ends_with 6 'no daemon answers' runtime apply host
 begin_daemon --set mirror.listen=127.0.0.1:7475
 verdict "nor while the daemon's is another" "$work/said" ends_with 1 'has its mirror at 127.0.0.1:7475, not at' \
@@ -199,6 +203,9 @@ swarm_kill 1 TERM
 kill "$stranger" && wait "$stranger" || true
 verdict "and the tree is as it was" "$work/host" as_before host
 begin_daemon --set "runtime.root=$work/host"
+stranger :: tcp6
+verdict "nor who listens beside it" "$work/said" ends_with 1 'user 65534 listens at 127.0.0.1:7472' runtime apply host
+kill "$stranger" && wait "$stranger" || true
 verdict "an image that is not there proves nothing" "$work/said" \
     ends_with 1 'answers 404 Not Found to /v2/test/none' runtime apply host --probe registry.corp/test/none:v1
 verdict "and the tree is as it was" "$work/host" as_before host

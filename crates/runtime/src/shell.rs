@@ -234,8 +234,9 @@ impl Host {
     /// What others edited is left, unless `force` gives it up. A crash in the middle is mended by doing it again, or by
     /// undoing.
     pub fn apply(&self, wanted: &Wanted, force: bool) -> Result<Applied, ApplyError> {
-        let plan = self.plan(wanted)?;
-        if plan.files().next().is_none() && self.record()?.files.is_empty() && !force {
+        let (plan, record) = (self.plan(wanted)?, self.record()?);
+        let has_any = plan.files().next().is_some() || !record.files.is_empty();
+        if !has_any && (!force || self.strays(&record).is_empty()) {
             return Ok(Applied {
                 plan,
                 changed: Vec::new(),

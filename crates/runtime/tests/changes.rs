@@ -271,6 +271,16 @@ fn what_a_lost_record_left_is_told_and_removed_by_force_alone() {
     assert!(!root.join("var").exists());
 }
 
+#[test]
+fn with_nothing_to_do_nothing_is_left_behind_either() {
+    for force in [false, true] {
+        let root = planted(&[("etc/hostname", "a\n")]);
+        let before = tree(root.path());
+        try_apply(&Host::new(root.path()), force).expect("applied");
+        assert_eq!(tree(root.path()), before);
+    }
+}
+
 fn record_of(files: &[&str], folders: &[&str]) -> String {
     // sha256 of "root\n".
     let digest = "sha256:53175bcc0524f37b47062fafdda28e3f8eb91d519ca0a184ca71bbebe72f969a";

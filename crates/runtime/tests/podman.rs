@@ -4,7 +4,7 @@ mod check;
 mod trees;
 
 use check::{check, check_for};
-use runtime::Host;
+use runtime::{Host, Undo};
 use trees::{planted, wanted};
 
 const PODMAN: &str = "etc/containers/registries.conf";
@@ -121,5 +121,18 @@ fn podman_is_told_no_place_that_it_does_not_understand() {
     assert!(format!("{plan:?}").contains("set mirror.listen to 127.0.0.1:PORT"));
     for registry in ["registry.corp:5000", "[::1]:5000", "Quay.io"] {
         check_for(&[registry], &[(PODMAN, "")], &[], &["is left out"]);
+    }
+}
+
+#[test]
+fn cri_o_is_to_forget_what_is_taken_back() {
+    for (crio, count) in [("etc/crio/", 1), ("etc/crio.conf", 1), ("etc/other", 0)] {
+        let root = planted(&[(PODMAN, ""), (crio, "")]);
+        let host = Host::new(root.path());
+        host.apply(&wanted(&["docker.io"]), false).expect("applied");
+        let undone = host.undo(&Undo::default()).expect("undone");
+        assert_eq!(undone.next.len(), count, "{undone:?}");
+        let again = host.undo(&Undo::default()).expect("undone");
+        assert!(again.next.is_empty(), "{again:?}");
     }
 }

@@ -121,12 +121,15 @@ impl EngineKeeper {
 
     /// A mirror that served once is this daemon's, for as long as it lives.
     async fn prove(&self, armed: &Armed) -> Result<(), ArmError> {
+        let me = rustix::process::geteuid().as_raw();
         if armed.plan.is_none() {
-            is_of(self.wanted.mirror, rustix::process::geteuid().as_raw())?;
+            is_of(self.wanted.mirror, me)?;
             prove(&self.wanted, self.image.as_ref()).await?;
         }
-        match self.host.mirror()? {
-            Some(other) if other != self.wanted.mirror && sign(other).await.is_ok() => {
+        let other = self.host.mirror()?;
+        match other.filter(|it| *it != self.wanted.mirror) {
+            // Not for a stranger on the port that a daemon had before: engines are to leave him.
+            Some(other) if is_of(other, me).is_ok() && sign(other).await.is_ok() => {
                 Err(ArmError::Another(other))
             }
             _ => Ok(()),

@@ -38,9 +38,17 @@ async fn mirror(config: &Config, is_running: bool, is_used: bool) -> Finding {
         address = local;
     }
     match sign(address).await {
-        Ok(version) => of(
+        Ok(version) if is_running => of(
             Health::Good,
             format!("{address} answers, version {version}"),
+        ),
+        // Anybody may take the port of a daemon that is gone, and say what it said.
+        Ok(_) => of(
+            Health::Bad,
+            format!("{address} answers like a mirror, and no daemon answers on its socket"),
+        )
+        .next(
+            "see who listens there (`ss -ltnp`); `pantala runtime undo` sends engines to the registries themselves",
         ),
         Err(ProbeError::Nobody(..)) if !is_running => of(
             Health::Good,
@@ -302,15 +310,19 @@ mod tests {
         check(&config, false, &[Health::Bad, Health::Good], &words).await;
         // It answers by now, and is a web server.
         let server = std::thread::spawn(move || {
-            for stream in listener.incoming().take(2) {
-                let mut stream = stream.expect("a connection");
-                let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+            let sign = "200 OK\r\npantala-mirror: 0";
+            for status in ["404 Not Found", "404 Not Found", sign] {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
                 // The first one has given up.
                 let _ = stream.read(&mut [0; 1024]);
                 let _ = stream.write_all(answer.as_bytes());
             }
         });
         let words = ["is not the mirror (it answers 404 Not Found to /v2/)", ""];
+        check(&config, false, &[Health::Bad, Health::Good], &words).await;
+        // It says what the mirror would say.
+        let words = ["answers like a mirror, and no daemon answers", ""];
         check(&config, false, &[Health::Bad, Health::Good], &words).await;
         server.join().expect("no panic");
     }
