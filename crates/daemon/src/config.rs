@@ -1,6 +1,6 @@
 //! What a daemon is told when it starts. Checked values only: nothing here is parsed again.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use gateway::{
     Names,
@@ -135,6 +135,8 @@ pub struct Proxy {
     pub admits: Admits,
     /// Ports beside 443 that tunnels may lead to.
     pub ports: Vec<u16>,
+    /// How long a tunnel may carry nothing.
+    pub tunnel_idle: Duration,
     /// Hosts whose tunnels are opened; empty: nobody's.
     pub intercepted: Vec<HostPattern>,
     /// Where the authority for them is kept.

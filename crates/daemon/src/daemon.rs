@@ -8,10 +8,9 @@ use gateway::{
     admin::Admin,
     local::{LocalDoor, LocalSocket, SocketError},
     mirror::{Backends, Mirror},
-    proxy::{self, Proxy},
+    proxy::{self, Proxy, Tally},
 };
 use identity::{Interception, InterceptionError, LinkLimits, Links};
-use listen::Untaken;
 use origin::{OriginSetupError, Origins};
 use store::{OpenError, Store};
 use tokio::{
@@ -270,9 +269,7 @@ impl Daemon {
             core: Watched::default(),
             around: Watched::default(),
         };
-        daemon
-            .open_doors(&doors, (&config, metrics.untaken()))
-            .await?;
+        daemon.open_doors(&doors, (&config, &metrics)).await?;
         let stops = (daemon.stops.core.clone(), daemon.stops.hurry.clone());
         let core = Core::new(parts, events_in).run(commands, events, stops);
         daemon.core.spawn("the core", core);
@@ -299,8 +296,9 @@ impl Daemon {
     async fn open_doors(
         &mut self,
         doors: &Arc<Doors>,
-        (config, untaken): (&Config, &Untaken),
+        (config, metrics): (&Config, &Metrics),
     ) -> Result<(), StartError> {
+        let untaken = metrics.untaken();
         let limits = HttpLimits {
             names: config.names.clone(),
             untaken: untaken.clone(),
@@ -334,10 +332,18 @@ impl Daemon {
             let limits = HttpLimits {
                 // Most of its answers are other servers' and hold no frame.
                 answers: Places::new(limits.connections_max),
+                tunnel_idle: proxy.tunnel_idle,
                 ..limits.clone()
             };
             let stop = self.stops.doors.child_token();
-            let proxy = Proxy::new(parts_of_proxy(proxy, doors, answers)?);
+            let interceptor = interceptor(proxy)?;
+            if let Some(interceptor) = interceptor.clone() {
+                let care = interceptor.care((metrics.clone(), stop.clone()));
+                self.doors.spawn("the care for the proxy's authority", care);
+            }
+            let tally = metrics.proxy().clone();
+            let parts = parts_of_proxy(proxy, (doors, interceptor), (answers, tally));
+            let proxy = Proxy::new(parts);
             let proxy = proxy.serve(listener, limits, stop);
             self.doors.spawn("the proxy", proxy);
         }
@@ -448,27 +454,30 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
         .map_err(|cause| StartError::Door { door, cause })
 }
 
+fn interceptor(config: &config::Proxy) -> Result<Option<Interceptor>, StartError> {
+    if config.intercepted.is_empty() {
+        return Ok(None);
+    }
+    let (dir, hosts) = (&config.interception_dir, &config.intercepted);
+    let opened = tokio::task::block_in_place(|| Interception::open(dir, hosts))?;
+    Ok(Some(Interceptor::new(opened)))
+}
+
 fn parts_of_proxy(
     config: &config::Proxy,
-    doors: &Arc<Doors>,
-    places: Places,
-) -> Result<proxy::Parts, StartError> {
-    let interceptor = if config.intercepted.is_empty() {
-        None
-    } else {
-        let (dir, hosts) = (&config.interception_dir, &config.intercepted);
-        let opened = tokio::task::block_in_place(|| Interception::open(dir, hosts))?;
-        Some(Arc::new(Interceptor(opened)) as _)
-    };
-    Ok(proxy::Parts {
+    (doors, interceptor): (&Arc<Doors>, Option<Interceptor>),
+    (places, tally): (Places, Tally),
+) -> proxy::Parts {
+    proxy::Parts {
         content: Arc::clone(doors) as _,
         outside: Arc::clone(doors) as _,
-        interceptor,
+        interceptor: interceptor.map(|interceptor| Arc::new(interceptor) as _),
         intercepted: config.intercepted.clone(),
         rules: config.rules.clone(),
         admits: Arc::clone(&config.admits),
         places,
-    })
+        tally,
+    }
 }
 
 /// Who looks for hosts while no scheduler is there.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gateway::{Bound, Efficiency};
+use gateway::{Bound, Efficiency, proxy::Tally};
 use listen::Untaken;
 use origin::OriginStats;
 use parking_lot::Mutex;
@@ -25,7 +25,15 @@ use types::ByteCount;
 
 use crate::task::From;
 
+mod proxy;
+
 type Label = [(&'static str, &'static str); 1];
+
+/// Seconds since 1970.
+fn seconds_of(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
 
 fn source(from: From) -> Label {
     let name = match from {
@@ -87,6 +95,7 @@ struct Inner {
     untaken: Untaken,
     tasks: Gauge,
     certificate: Gauge,
+    proxy: proxy::Counted,
 }
 
 /// Makes histograms of one family.
@@ -127,6 +136,7 @@ impl Default for Metrics {
             untaken: Untaken::default(),
             tasks: Gauge::default(),
             certificate: Gauge::default(),
+            proxy: proxy::Counted::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -203,6 +213,7 @@ impl Inner {
             "When this host's certificate ends, in seconds since 1970; it is renewed at a third of its life",
             self.certificate.clone(),
         );
+        self.proxy.register(&mut registry);
     }
 
     fn register_store(&self, registry: &mut Registry) {
@@ -300,12 +311,19 @@ impl Metrics {
         &self.0.untaken
     }
 
+    /// What the proxy counts with.
+    pub fn proxy(&self) -> &Tally {
+        self.0.proxy.tally()
+    }
+
     /// Notes when this host's certificate ends.
     pub fn certificate(&self, expires_at: SystemTime) {
-        let since = expires_at.duration_since(SystemTime::UNIX_EPOCH);
-        let seconds = since.unwrap_or_default().as_secs();
-        let gauge = &self.0.certificate;
-        gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.0.certificate.set(seconds_of(expires_at));
+    }
+
+    /// Notes when the proxy's authority ends.
+    pub(crate) fn interception(&self, expires_at: SystemTime) {
+        self.0.proxy.authority(expires_at);
     }
 
     /// Everything in the OpenMetrics text format, with what origins and the store say now.
@@ -338,6 +356,7 @@ impl Metrics {
         told("none", |stats| stats.unanswered);
         let bytes = now.origins.iter().map(|stats| stats.body_bytes).sum();
         inner.origin_body.inner().store(bytes, Ordering::Relaxed);
+        inner.proxy.refresh();
         let mut text = String::new();
         if encode(&mut text, &inner.registry.lock()).is_err() {
             // Writing to a string cannot fail; an encoder that does is no reason to end the process.
@@ -407,6 +426,10 @@ mod tests {
             "pantala_untaken_connections_total 1",
             "pantala_tasks 4",
             "pantala_certificate_expiry_timestamp_seconds 12",
+            "pantala_proxy_requests_total{rule=\"content\"} 0",
+            "pantala_proxy_refusals_total{reason=\"policy\"} 0",
+            "pantala_proxy_bytes_total{way=\"swarm\"} 0",
+            "pantala_proxy_tunnels 0",
             "# EOF",
         ] {
             assert!(

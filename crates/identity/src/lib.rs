@@ -55,7 +55,7 @@ pub use ca::{ClusterCa, IssueError, RevokeError};
 pub use certificate::CertificateFault;
 pub use enrolment::{AnswerError, EnrolAnswer, EnrolError, EnrolRequest};
 pub use host_identity::Identity;
-pub use interception::{Interception, InterceptionCertificate, InterceptionError};
+pub use interception::{Interception, InterceptionCertificate, InterceptionError, Tended};
 pub use link::{Accepted, JoinerLink, Protocol, RemoteHost, SecureLink};
 pub use link_error::LinkError;
 pub use links::{Callee, ExpiryGrace, GraceTooLong, LinkLimits, Links};

@@ -5,8 +5,11 @@
 
 mod untaken;
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, os::fd::AsFd, time::Duration};
 
+use rustix::net::sockopt::{
+    set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
+};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::net::Listener;
 use tracing::warn;
@@ -17,6 +20,17 @@ use crate::untaken::Untold;
 
 /// How long a listener rests after a failure: no event tells when a descriptor is free.
 const REST: Duration = Duration::from_millis(100);
+
+/// Has the kernel notice within two minutes that nobody is left at the other end of a TCP connection, however long nobody
+/// sends: the system's own default is two hours.
+pub fn keep_alive(stream: impl AsFd) -> io::Result<()> {
+    let stream = stream.as_fd();
+    set_socket_keepalive(stream, true)?;
+    set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+    set_tcp_keepcnt(stream, 4)?;
+    Ok(())
+}
 
 /// A listener, and its patience with the system.
 pub struct Listening<L> {

@@ -68,12 +68,18 @@ pub struct Relayed {
 
 impl Relayed {
     /// The length and the version of the content that it speaks of, if it says both, strongly, and of the bytes
-    /// themselves.
+    /// themselves. Of the whole, where it brings a part.
     pub fn version(&self) -> Option<(ByteCount, Validator)> {
-        if self.status != StatusCode::OK || header::is_encoded(&self.headers) {
+        if header::is_encoded(&self.headers) {
             return None;
         }
-        let length = header::content_length(&self.headers)?;
+        let length = match self.status {
+            StatusCode::OK => header::content_length(&self.headers),
+            StatusCode::PARTIAL_CONTENT => {
+                header::content_range(&self.headers).and_then(|told| told.total)
+            }
+            _ => None,
+        }?;
         let validator = header::validator(&self.headers, Some(length))?;
         Some((ByteCount(length), validator))
     }
@@ -280,6 +286,19 @@ mod tests {
             (seen.line("cookie"), seen.line("x-hop")),
             (Some("a=b"), None)
         );
+    }
+
+    #[tokio::test]
+    async fn a_part_tells_of_the_whole() {
+        let server = Server::start(|_| {
+            let lines = [("etag", "\"a\""), ("content-range", "bytes 0-0/7")];
+            reply(206, &lines, b"x")
+        })
+        .await;
+        let url = server.url("/");
+        let answer = door(&[&server]).relay(relay(Method::GET, &url, "")).await;
+        let told = answer.unwrap().version();
+        assert_eq!(told, Some((ByteCount(7), Validator::ETag("\"a\"".into()))));
     }
 
     #[tokio::test]

@@ -46,6 +46,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time for a client to take some bytes of an answer.
     pub stall_timeout: Duration,
+    /// Time without any byte in either direction after which a tunnel ends.
+    pub tunnel_idle: Duration,
     /// Time for running answers to end when the door closes.
     pub grace: Duration,
 }
@@ -63,6 +65,7 @@ impl Default for Limits {
             head_max: 64 << 10,
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(600),
+            tunnel_idle: Duration::from_secs(300),
             grace: Duration::from_secs(30),
         }
     }
@@ -133,6 +136,8 @@ pub(crate) async fn serve<H: Handler>(
         while connections.try_join_next().is_some() {}
         // Answers are written in large frames and flushed: waiting for more would only delay heads.
         let _ = stream.set_nodelay(true);
+        // Or a client whose machine is gone would hold its place in a tunnel until that is idle.
+        let _ = listen::keep_alive(&stream);
         let (handler, bounds) = (Arc::clone(&handler), Arc::clone(&bounds));
         let connection = serve_one((stream, peer), handler, bounds, stop.clone());
         connections.spawn(async move {

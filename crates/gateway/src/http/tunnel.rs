@@ -18,7 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -38,9 +38,6 @@ pub type BoxIo = Box<dyn Io>;
 
 /// Bytes that wait in each direction of a tunnel: a thousand tunnels take 32 MiB.
 const BUFFER: usize = 16 << 10;
-
-/// A tunnel in which nothing moves for so long is nobody's: long polls and idle sessions are shorter.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// When the door closes, a tunnel in which nothing moves for so long ends.
 const IDLE_LEAVING: Duration = Duration::from_millis(500);
@@ -76,14 +73,14 @@ impl Tunnels {
             .spawn(async move { gone.run_until_cancelled_owned(tunnel).await });
     }
 
-    /// Carries bytes between both until one of them ends, or nothing moves.
+    /// Carries bytes between both until both have ended, or nothing moves. Who ends its side alone hears the other out.
     pub(crate) async fn join(&self, client: BoxIo, origin: BoxIo) {
-        let moved = Arc::new(AtomicU64::new(0));
-        let count = |stream| Counted {
+        let moves = Arc::new(Moves::begin());
+        let watch = |stream| Watched {
             stream,
-            moved: Arc::clone(&moved),
+            moves: Arc::clone(&moves),
         };
-        let (mut client, mut origin) = (count(client), count(origin));
+        let (mut client, mut origin) = (watch(client), watch(origin));
         let copied = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
         tokio::select! {
             copied = copied => {
@@ -91,7 +88,26 @@ impl Tunnels {
                     debug!(%error, "tunnel broke");
                 }
             }
-            () = until_idle(&moved, &self.stop) => debug!("tunnel ended, nothing moved"),
+            () = self.until_idle(&moves) => debug!("tunnel ended, nothing moved"),
+        }
+    }
+
+    async fn until_idle(&self, moves: &Moves) {
+        loop {
+            let is_leaving = self.stop.is_cancelled();
+            let patience = if is_leaving {
+                IDLE_LEAVING
+            } else {
+                self.bounds.limits.tunnel_idle
+            };
+            let until = moves.last() + patience;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = self.stop.cancelled(), if !is_leaving => {}
+            }
         }
     }
 
@@ -117,27 +133,39 @@ impl Tunnels {
     }
 }
 
-async fn until_idle(moved: &AtomicU64, stop: &CancellationToken) {
-    loop {
-        let before = moved.load(Ordering::Relaxed);
-        let is_leaving = stop.is_cancelled();
-        tokio::select! {
-            () = sleep(if is_leaving { IDLE_LEAVING } else { IDLE }) => {}
-            () = stop.cancelled(), if !is_leaving => continue,
+/// When bytes last came, in either direction.
+struct Moves {
+    began: Instant,
+    /// Milliseconds since then.
+    last: AtomicU64,
+}
+
+impl Moves {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
         }
-        if moved.load(Ordering::Relaxed) == before {
-            return;
-        }
+    }
+
+    fn note(&self) {
+        let since = u64::try_from(self.began.elapsed().as_millis());
+        self.last
+            .fetch_max(since.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 }
 
-/// A stream that counts what is read from it.
-struct Counted {
+/// A stream that notes when bytes were read from it.
+struct Watched {
     stream: BoxIo,
-    moved: Arc<AtomicU64>,
+    moves: Arc<Moves>,
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -145,13 +173,14 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let count = buffer.filled().len() - before;
-        self.moved.fetch_add(count as u64, Ordering::Relaxed);
+        if buffer.filled().len() > before {
+            self.moves.note();
+        }
         read
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

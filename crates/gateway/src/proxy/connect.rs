@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Shared, refusal, target::Target};
+use super::{Shared, refusal, tally::Said, target::Target};
 use crate::http::{Answer, BoxIo, Client, Handler, Tunnels, empty};
 
 /// Answers `CONNECT`, whose form was checked.
@@ -26,8 +26,10 @@ pub(super) async fn answer(
     let (host, port) = (target.host(), target.port());
     debug!(host, port, "asked for a tunnel");
     if let Some((at, _)) = proxy.rules.refusal(host, port) {
+        proxy.tally.request(Said::Refuse);
         return refusal::by_rule(at);
     }
+    proxy.tally.request(Said::Tunnel);
     let upgrade = hyper::upgrade::on(&mut request);
     let Client { peer, tunnels, .. } = client;
     let within = proxy.interceptor(host, port).map(|_| Within {
@@ -44,6 +46,7 @@ pub(super) async fn answer(
         None => match proxy.outside.tunnel(host, port).await {
             Ok(origin) => {
                 let of_tunnel = tunnels.clone();
+                let origin = proxy.tally.tunnel(origin);
                 tunnels.begin(upgrade, move |stream| async move {
                     of_tunnel.join(stream, origin).await;
                 });
@@ -66,6 +69,7 @@ impl Within {
         let Some(interceptor) = self.proxy.interceptor(&host, self.target.port()).cloned() else {
             return;
         };
+        let _open = self.proxy.tally.open();
         let accepted = timeout(tunnels.patience(), interceptor.accept(&host, stream)).await;
         match accepted {
             Ok(Ok(stream)) => tunnels.serve(stream, peer, Arc::new(self)).await,
@@ -102,14 +106,15 @@ impl Handler for Within {
         client: Client,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            match self.as_asked(&request) {
+            let answer = match self.as_asked(&request) {
                 Some(uri) => {
                     *request.uri_mut() = uri;
                     let from = (&client.names, client.peer);
                     self.proxy.answer(request, from).await
                 }
                 None => refusal::malformed("this tunnel leads to another host"),
-            }
+            };
+            self.proxy.tally.judged(answer)
         })
     }
 }

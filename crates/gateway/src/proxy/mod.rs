@@ -2,16 +2,17 @@
 //!
 //! - [`rule`], [`path`]: what an operator wants done with which requests; [`target`], [`spelling`]: what a request is for
 //!   (pure);
-//! - [`shared`]: content through the swarm; [`judge`]: what may go through it (pure);
+//! - [`shared`]: content through the swarm; [`judge`]: what may go through it (pure); [`headless`]: who answers no `HEAD` (pure);
 //! - [`pass`]: all else, on as it is; [`connect`]: tunnels, and requests within those of listed hosts;
 //! - [`outside`]: what it needs of the daemon; [`dragonfly`]: the headers of Dragonfly's clients (pure);
-//! - [`refusal`]: our own errors.
+//! - [`refusal`]: our own errors; [`tally`]: what is counted.
 //!
 //! No open proxy: clients are listed by address, origins and ports go through the guarded dialer, and a request that two
 //! parsers could read in two ways is refused.
 
 mod connect;
 mod dragonfly;
+mod headless;
 mod judge;
 mod outside;
 mod pass;
@@ -20,6 +21,7 @@ mod refusal;
 mod rule;
 mod shared;
 mod spelling;
+mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -38,10 +40,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use types::HostPattern;
 
-use self::dragonfly::Wishes;
+use self::{dragonfly::Wishes, headless::Headless, tally::Said};
 pub use self::{
     outside::{Intercept, Outside, OutsideAnswer, OutsideError, OutsideRequest, PassedBody},
     rule::{Action, Kind, ParseRuleError, Rule, Rules, Traits},
+    tally::Tally,
     target::{ParseTargetError, Target},
 };
 use crate::{
@@ -68,6 +71,8 @@ pub struct Parts {
     pub admits: Admits,
     /// Answers with content at once; when all are taken, requests go on as they are.
     pub places: Places,
+    /// Counts what is done.
+    pub tally: Tally,
 }
 
 /// The forward proxy.
@@ -82,6 +87,8 @@ struct Shared {
     rules: Rules,
     admits: Admits,
     places: Places,
+    headless: Headless,
+    tally: Tally,
 }
 
 /// A request that may be answered.
@@ -103,6 +110,8 @@ impl Proxy {
             rules: parts.rules,
             admits: parts.admits,
             places: parts.places,
+            headless: Headless::default(),
+            tally: parts.tally,
         }))
     }
 
@@ -149,34 +158,46 @@ impl Shared {
             peer,
         };
         let body: PassedBody = body.map_err(BodyError::from).boxed_unsync();
-        let traits = match self.rules.find(&asked.target) {
+        let (said, traits) = match self.rules.find(&asked.target) {
             Some((at, rule)) => match rule.action() {
-                Action::Refuse => return refusal::by_rule(at),
-                Action::Direct => None,
-                Action::Content(traits) => Some(wishes.over(traits)),
+                Action::Refuse => {
+                    self.tally.request(Said::Refuse);
+                    return refusal::by_rule(at);
+                }
+                Action::Direct => (Said::Direct, None),
+                Action::Content(traits) => (Said::Content, Some(wishes.over(traits))),
             },
-            None => (wishes.is_content || is_registrys).then(|| wishes.over(&Traits::default())),
+            None => {
+                let is_content = wishes.is_content || is_registrys;
+                let traits = is_content.then(|| wishes.over(&Traits::default()));
+                (Said::Nothing, traits)
+            }
         };
+        self.tally.request(said);
         match traits {
             Some(traits) => shared::answer(self, (asked, body), &traits).await,
-            None => pass::answer(&*self.outside, asked, body).await,
+            None => pass::answer(self, asked, body).await,
+        }
+    }
+}
+
+impl Proxy {
+    async fn answer(&self, request: Request<Incoming>, client: Client) -> Answer {
+        if !(self.0.admits)(client.peer.ip()) {
+            return refusal::stranger();
+        }
+        if request.method() != Method::CONNECT {
+            return self.0.answer(request, (&client.names, client.peer)).await;
+        }
+        match http::check(Form::Proxy, &client.names, &request) {
+            Ok(()) => connect::answer(&self.0, request, client).await,
+            Err(error) => refusal::malformed(&error.to_string()),
         }
     }
 }
 
 impl Handler for Proxy {
     fn answer<'a>(&'a self, request: Request<Incoming>, client: Client) -> BoxFuture<'a, Answer> {
-        Box::pin(async move {
-            if !(self.0.admits)(client.peer.ip()) {
-                return refusal::stranger();
-            }
-            if request.method() != Method::CONNECT {
-                return self.0.answer(request, (&client.names, client.peer)).await;
-            }
-            match http::check(Form::Proxy, &client.names, &request) {
-                Ok(()) => connect::answer(&self.0, request, client).await,
-                Err(error) => refusal::malformed(&error.to_string()),
-            }
-        })
+        Box::pin(async move { self.0.tally.judged(self.answer(request, client).await) })
     }
 }

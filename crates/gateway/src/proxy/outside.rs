@@ -46,7 +46,7 @@ pub struct OutsideAnswer {
     pub headers: HeaderMap,
     /// As it comes: never decoded.
     pub body: PassedBody,
-    /// Which version of which content it speaks of, if it says so strongly.
+    /// Which version of which content it speaks of, if it says so strongly; of the whole, where the answer is a part.
     pub seen: Option<Seen>,
 }
 

@@ -1,25 +1,26 @@
 //! Requests that go on as they are, and answers that come back so.
 
-use ::http::{HeaderMap, Method, Response, header};
+use ::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::{
-    Asked,
+    Asked, Shared,
     dragonfly::{self, Fault},
     outside::{Outside, OutsideAnswer, OutsideError, OutsideRequest, PassedBody},
     refusal,
+    tally::{Tally, Way},
 };
 use crate::http::{Answer, empty, end_to_end};
 
 /// Answers with what the origin says.
-pub(super) async fn answer(outside: &dyn Outside, asked: Asked, body: PassedBody) -> Answer {
+pub(super) async fn answer(proxy: &Shared, asked: Asked, body: PassedBody) -> Answer {
     let request = OutsideRequest {
         method: asked.method,
         url: asked.target.url,
         headers: for_origin(&asked.headers),
         body,
     };
-    match outside.relay(request).await {
-        Ok(answer) => back(answer),
+    match proxy.outside.relay(request).await {
+        Ok(answer) => back(&proxy.tally, answer),
         Err(error) => refusal::outside(&error),
     }
 }
@@ -42,8 +43,47 @@ pub(super) async fn head(
     outside.relay(request).await
 }
 
+/// What a request for the first byte brought.
+pub(super) enum FirstByte {
+    /// What would be said of the whole.
+    Head(OutsideAnswer),
+    /// The answer to a request for the whole, as an origin gives it that knows no ranges.
+    Whole(OutsideAnswer),
+    /// Nothing of use.
+    Nothing,
+}
+
+/// Asks for the first byte, and so for what `GET` would say of the whole.
+pub(super) async fn first_byte(
+    outside: &dyn Outside,
+    asked: &Asked,
+) -> Result<FirstByte, OutsideError> {
+    let mut headers = for_origin(&asked.headers);
+    headers.remove(header::IF_RANGE);
+    headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-0"));
+    let request = OutsideRequest {
+        method: Method::GET,
+        url: asked.target.url.clone(),
+        headers,
+        body: empty(),
+    };
+    let mut answer = outside.relay(request).await?;
+    Ok(match (answer.status, &answer.seen) {
+        (StatusCode::PARTIAL_CONTENT, Some(seen)) => {
+            answer.status = StatusCode::OK;
+            answer.body = empty();
+            answer.headers.remove(header::CONTENT_RANGE);
+            let length = HeaderValue::from(seen.length.0);
+            answer.headers.insert(header::CONTENT_LENGTH, length);
+            FirstByte::Head(answer)
+        }
+        (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => FirstByte::Nothing,
+        _ => FirstByte::Whole(answer),
+    })
+}
+
 /// The origin's answer, as it comes.
-pub(super) fn back(answer: OutsideAnswer) -> Answer {
+pub(super) fn back(tally: &Tally, answer: OutsideAnswer) -> Answer {
     let is_fault = answer.status.is_client_error() || answer.status.is_server_error();
     let mut back = Response::new(answer.body);
     *back.status_mut() = answer.status;
@@ -51,7 +91,7 @@ pub(super) fn back(answer: OutsideAnswer) -> Answer {
     if is_fault {
         dragonfly::tell_fault(&mut back, Fault::Origin);
     }
-    back
+    tally.counting(Way::Passed, back)
 }
 
 fn for_origin(headers: &HeaderMap) -> HeaderMap {

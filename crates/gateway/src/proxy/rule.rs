@@ -307,10 +307,6 @@ mod tests {
             "files.test/secret/** refuse",
             "files.test/*.bin content",
             "files.test direct",
-            "npm.test/@** content",
-            "npm.test/caf%C3%A9/** refuse",
-            "10.0.0.7 refuse",
-            "[::ffff:10.0.0.8] refuse",
         ]);
         for (url, wanted) in [
             ("http://deb.test/debian/pool/a/b.deb", "0 content"),
@@ -331,36 +327,6 @@ mod tests {
             ("http://files.test/x/../secret/a", "5 refuse"),
             ("http://files.test/%73ecret/a", "5 refuse"),
             ("http://files.test/x/%2e%2e/secret/a", "5 refuse"),
-            ("http://files.test//secret/a", "5 refuse"),
-            ("http://files.test/secret//a.bin", "5 refuse"),
-            ("http://files.test/./secret/a", "5 refuse"),
-            ("http://files.test/secret%2Fa", "5 refuse"),
-            ("http://files.test/secret%2fa.bin", "5 refuse"),
-            ("http://files.test\\secret\\a", "5 refuse"),
-            ("http://files.test/secret%5Ca", "5 refuse"),
-            ("http://files.test/x%2f..%2fsecret/a", "5 refuse"),
-            ("http://files.test/x/..%2Fsecret%2fa", "5 refuse"),
-            ("http://files.test/x/%252e%252e/secret/a", "5 refuse"),
-            ("http://files.test/x/..;/secret/a", "5 refuse"),
-            ("http://files.test/secret;v=1/a", "5 refuse"),
-            ("http://files.test/%2573ecret/a", "5 refuse"),
-            ("http://FILES.test./secret/a", "5 refuse"),
-            ("http://files.test/a%00.bin", "5 refuse"),
-            ("http://files.test/%c0%afsecret/a", "5 refuse"),
-            ("http://files.test/a%2Fb.bin", "6 content"),
-            ("http://npm.test/@scope%2fname", "8 content"),
-            ("http://npm.test/caf%c3%a9/x", "9 refuse"),
-            ("http://npm.test/caf\u{e9}/x", "9 refuse"),
-            ("http://npm.test/caf%25C3%25A9/x", "9 refuse"),
-            ("http://10.0.0.7/", "10 refuse"),
-            ("http://10.0.0.7./", "10 refuse"),
-            ("http://0x0a000007/", "10 refuse"),
-            ("http://167772167/", "10 refuse"),
-            ("http://012.0.0.7/", "10 refuse"),
-            ("http://10.7/", "10 refuse"),
-            ("http://[::ffff:10.0.0.7]/", "10 refuse"),
-            ("http://[::ffff:a00:7]/", "10 refuse"),
-            ("http://[::ffff:a00:8]/", "11 refuse"),
             ("http://files.test/a.bin", "6 content"),
             ("http://files.test/x/a.bin", "7 direct"),
         ] {
@@ -377,6 +343,52 @@ mod tests {
             (traits.name().as_str(), traits.class),
             ("a\u{1f}t", Class::Ahead)
         );
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_in_every_spelling() {
+        let rules = rules(&[
+            "files.test/secret/** refuse",
+            "files.test/*.bin content",
+            "npm.test/@** content",
+            "npm.test/caf%C3%A9/** refuse",
+            "10.0.0.7 refuse",
+            "[::ffff:10.0.0.8] refuse",
+        ]);
+        for (url, wanted) in [
+            ("http://files.test//secret/a", "0 refuse"),
+            ("http://files.test/secret//a.bin", "0 refuse"),
+            ("http://files.test/./secret/a", "0 refuse"),
+            ("http://files.test/secret%2Fa", "0 refuse"),
+            ("http://files.test/secret%2fa.bin", "0 refuse"),
+            ("http://files.test\\secret\\a", "0 refuse"),
+            ("http://files.test/secret%5Ca", "0 refuse"),
+            ("http://files.test/x%2f..%2fsecret/a", "0 refuse"),
+            ("http://files.test/x/..%2Fsecret%2fa", "0 refuse"),
+            ("http://files.test/x/%252e%252e/secret/a", "0 refuse"),
+            ("http://files.test/x/..;/secret/a", "0 refuse"),
+            ("http://files.test/secret;v=1/a", "0 refuse"),
+            ("http://files.test/%2573ecret/a", "0 refuse"),
+            ("http://FILES.test./secret/a", "0 refuse"),
+            ("http://files.test/a%00.bin", "0 refuse"),
+            ("http://files.test/%c0%afsecret/a", "0 refuse"),
+            ("http://files.test/a%2Fb.bin", "1 content"),
+            ("http://npm.test/@scope%2fname", "2 content"),
+            ("http://npm.test/caf%c3%a9/x", "3 refuse"),
+            ("http://npm.test/caf\u{e9}/x", "3 refuse"),
+            ("http://npm.test/caf%25C3%25A9/x", "3 refuse"),
+            ("http://10.0.0.7/", "4 refuse"),
+            ("http://10.0.0.7./", "4 refuse"),
+            ("http://0x0a000007/", "4 refuse"),
+            ("http://167772167/", "4 refuse"),
+            ("http://012.0.0.7/", "4 refuse"),
+            ("http://10.7/", "4 refuse"),
+            ("http://[::ffff:10.0.0.7]/", "4 refuse"),
+            ("http://[::ffff:a00:7]/", "4 refuse"),
+            ("http://[::ffff:a00:8]/", "5 refuse"),
+        ] {
+            assert_eq!(found(&rules, url), wanted, "{url}");
+        }
     }
 
     #[test]

@@ -7,15 +7,17 @@
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 use types::{ByteRange, Digest, RepoName, Secret};
 
 use super::{
     Asked, Shared, dragonfly, judge,
     outside::{OutsideAnswer, OutsideError, PassedBody},
-    pass, refusal,
+    pass::{self, FirstByte},
+    refusal,
     rule::Traits,
+    tally::Way,
 };
 use crate::{
     Caller, ContentAsk, Opened, OriginHeaders, Proof, Seen, Wanted, content,
@@ -23,8 +25,21 @@ use crate::{
     mirror,
 };
 
-/// How long an origin may think about a `HEAD`: some make all of an answer for it, or never answer. The client waits.
-const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an origin may think about what it is asked first: some make all of an answer for a `HEAD`, or never answer
+/// one. The client waits.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an origin says of content before it is asked for all of it.
+enum Look {
+    /// The version of what everybody may have, and its head.
+    Everybodys(OutsideAnswer, Seen),
+    /// What the client is to be told.
+    Answer(OutsideAnswer),
+    /// Nothing: it cannot be reached. Somebody may hold it.
+    Away,
+    /// Only what the client asked for itself will do.
+    Nothing,
+}
 
 /// Answers a request for content with these traits.
 pub(super) async fn answer(
@@ -36,29 +51,82 @@ pub(super) async fn answer(
         return answer;
     }
     if !judge::may_ask(&asked.method, &asked.headers) {
-        return pass::answer(&*proxy.outside, asked, body).await;
+        return pass::answer(proxy, asked, body).await;
     }
-    let head = timeout(HEAD_PATIENCE, pass::head(&*proxy.outside, &asked)).await;
-    let Ok(head) = head else {
-        debug!("the origin gave no head in time");
-        return pass::answer(&*proxy.outside, asked, body).await;
-    };
-    let looked = match head {
-        Ok(head) if head.status == StatusCode::NOT_MODIFIED => return pass::back(head),
-        Ok(head) => match judge::everybodys(&asked.headers, &head) {
-            Some(seen) => Some((head, seen)),
-            None => return pass::answer(&*proxy.outside, asked, body).await,
-        },
-        // Somebody may hold it.
-        Err(OutsideError::Unreachable(cause)) => {
-            debug!(%cause, "the origin was not asked for a head");
-            None
-        }
+    let looked = match look(proxy, &asked).await {
+        Ok(Look::Everybodys(head, seen)) => Some((head, seen)),
+        Ok(Look::Answer(answer)) => return pass::back(&proxy.tally, answer),
+        Ok(Look::Away) => None,
+        Ok(Look::Nothing) => return pass::answer(proxy, asked, body).await,
         Err(error) => return refusal::outside(&error),
     };
     match through(proxy, &asked, (looked, traits)).await {
         Some(answer) => answer,
-        None => pass::answer(&*proxy.outside, asked, body).await,
+        None => pass::answer(proxy, asked, body).await,
+    }
+}
+
+/// Asks for the head, or for the first byte of who answers no `HEAD`. Errors: the policy refuses the origin.
+async fn look(proxy: &Shared, asked: &Asked) -> Result<Look, OutsideError> {
+    let origin = asked.target.origin();
+    if !proxy.headless.has(&origin, Instant::now()) {
+        let head = pass::head(&*proxy.outside, asked);
+        match timeout(LOOK_PATIENCE, head).await {
+            Ok(Ok(head)) if is_for_no_head(head.status) => {
+                if head.status != StatusCode::FORBIDDEN {
+                    proxy.headless.note(origin, Instant::now());
+                }
+            }
+            Ok(Ok(head)) if head.status == StatusCode::NOT_MODIFIED => {
+                return Ok(Look::Answer(head));
+            }
+            Ok(Ok(head)) => return Ok(everybodys(asked, head)),
+            Ok(Err(error)) => return away(error),
+            Err(_) => {
+                debug!(origin, "the origin gave no head in time");
+                proxy.headless.note(origin, Instant::now());
+            }
+        }
+    }
+    match timeout(LOOK_PATIENCE, pass::first_byte(&*proxy.outside, asked)).await {
+        Ok(Ok(FirstByte::Head(head))) => Ok(everybodys(asked, head)),
+        Ok(Ok(FirstByte::Whole(answer))) => {
+            let is_for_part = asked.headers.contains_key(header::RANGE);
+            Ok(match judge::everybodys(&asked.headers, &answer) {
+                // What is on its way is given up for what the swarm brings.
+                Some(seen) => Look::Everybodys(answer, seen),
+                None if is_for_part => Look::Nothing,
+                None => Look::Answer(answer),
+            })
+        }
+        Ok(Ok(FirstByte::Nothing)) => Ok(Look::Nothing),
+        Ok(Err(error)) => away(error),
+        Err(_) => Ok(Look::Nothing),
+    }
+}
+
+/// Signed URLs are often good for one method only, and some servers know no `HEAD`.
+fn is_for_no_head(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
+fn everybodys(asked: &Asked, head: OutsideAnswer) -> Look {
+    match judge::everybodys(&asked.headers, &head) {
+        Some(seen) => Look::Everybodys(head, seen),
+        None => Look::Nothing,
+    }
+}
+
+fn away(error: OutsideError) -> Result<Look, OutsideError> {
+    match error {
+        OutsideError::Unreachable(cause) => {
+            debug!(%cause, "the origin was not asked for a head");
+            Ok(Look::Away)
+        }
+        error @ OutsideError::Policy(_) => Err(error),
     }
 }
 
@@ -106,7 +174,7 @@ async fn through(
         .inspect_err(|error| debug!(error = error as &dyn std::error::Error, "not proved"))
         .ok()?;
     dragonfly::tell_task(&mut answer, task, is_here);
-    Some(hold(answer, place))
+    Some(hold(proxy.tally.counting(Way::Swarm, answer), place))
 }
 
 /// The headers of an answer: the origin's, or what is known without it.
@@ -147,7 +215,7 @@ async fn blob(proxy: &Shared, asked: &Asked) -> Option<Answer> {
     };
     let name = (registry, repository, digest);
     match mirror::blob(&*proxy.content, request, name).await {
-        Ok(answer) => Some(hold(answer, place)),
+        Ok(answer) => Some(hold(proxy.tally.counting(Way::Swarm, answer), place)),
         Err(error) => {
             debug!(%digest, error = &error as &dyn std::error::Error, "not through the swarm");
             None

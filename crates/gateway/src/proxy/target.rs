@@ -70,6 +70,11 @@ impl Target {
         self.url.scheme() == "https"
     }
 
+    /// Who is asked.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}:{}", self.url.scheme(), self.host, self.port)
+    }
+
     /// `HOST[:PORT]` as registries are named.
     pub(super) fn registry(&self) -> String {
         let host = if self.host.contains(':') {

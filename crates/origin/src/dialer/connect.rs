@@ -101,6 +101,9 @@ impl Reach {
         if let Err(cause) = stream.set_nodelay(true) {
             tracing::debug!(%origin, %cause, "a connection keeps its Nagle delay");
         }
+        if let Err(cause) = listen::keep_alive(&stream) {
+            tracing::debug!(%origin, %cause, "a connection is not watched by the kernel");
+        }
         Ok(stream)
     }
 

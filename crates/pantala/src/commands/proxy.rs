@@ -1,6 +1,6 @@
 //! `pantala proxy ca`, and `pantala config match`: what clients trust, and what is done with what they ask.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use gateway::proxy::{Kind, Rule, Rules, Target};
 use identity::{Interception, InterceptionCertificate};
@@ -33,6 +33,9 @@ pub(super) fn run(file: Option<PathBuf>, command: ProxyCommand) -> Result<(), Pr
         return show::print(&show::json(&Told::of(&found)));
     }
     show::print(&found.pem)?;
+    if let Some((_, next)) = &found.next {
+        show::print(next)?;
+    }
     eprint!("{}", how_to_trust(&found));
     Ok(())
 }
@@ -43,31 +46,40 @@ struct Told<'a> {
     hosts: &'a [String],
     expires: String,
     certificate: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'a str>,
 }
 
 impl<'a> Told<'a> {
     fn of(found: &'a InterceptionCertificate) -> Self {
         Self {
             hosts: &found.hosts,
-            expires: expires(found),
+            expires: moment(found.expires_at),
             certificate: &found.pem,
+            next: found.next.as_ref().map(|(_, pem)| pem.as_str()),
         }
     }
 }
 
-fn expires(found: &InterceptionCertificate) -> String {
-    jiff::Timestamp::try_from(found.expires_at)
-        .map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
+fn moment(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }
 
 fn how_to_trust(found: &InterceptionCertificate) -> String {
+    let next = match &found.next {
+        Some((until, _)) => format!(
+            "the second one takes over in the last week of the first, and is good until {}: trust both\n",
+            moment(*until)
+        ),
+        None => String::new(),
+    };
     format!(
-        "good for {}, until {}\n\
+        "good for {}, until {}\n{next}\
          to trust it, save it as a file and, on Debian: put that into /usr/local/share/ca-certificates/NAME.crt and run\n\
          update-ca-certificates; on Fedora: /etc/pki/ca-trust/source/anchors/ and update-ca-trust; for one program:\n\
          curl --cacert, SSL_CERT_FILE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS, GIT_SSL_CAINFO\n",
         found.hosts.join(", "),
-        expires(found)
+        moment(found.expires_at)
     )
 }
 

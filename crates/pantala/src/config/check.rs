@@ -22,6 +22,9 @@ use crate::engines;
 const LIFETIME_MIN: Duration = Duration::from_secs(10);
 const LIFETIME_MAX: Duration = Duration::from_secs(72 * 3600);
 
+/// Shorter, a client that thinks between two requests would lose its tunnel.
+const TUNNEL_IDLE_MIN: Duration = Duration::from_secs(10);
+
 /// The checked configuration.
 pub(super) fn check(mut settings: Settings) -> Result<Config, Faults> {
     let faults = std::mem::take(&mut settings.faults);
@@ -228,6 +231,12 @@ fn proxy(from: &mut Reader) -> Option<ProxyConfig> {
         Ok(0) | Err(_) => Err("a port is a number from 1 to 65535"),
         Ok(port) => Ok(port),
     });
+    let tunnel_idle = from.must("proxy.tunnel_idle_timeout", |text| {
+        match units::duration(text) {
+            Ok(time) if time < TUNNEL_IDLE_MIN => Err("10s at least"),
+            other => other,
+        }
+    });
     let intercept = from.list("proxy.intercept", |text| {
         listed(text, "nobody may speak for every host: list them")
     });
@@ -236,6 +245,7 @@ fn proxy(from: &mut Reader) -> Option<ProxyConfig> {
         rules: rules?,
         clients: clients?,
         ports: ports?,
+        tunnel_idle: tunnel_idle?,
         intercept: intercept?,
     })
 }

@@ -351,6 +351,12 @@ pub(crate) const KEYS: &[Key] = &[
         "[8443]",
         "Ports beside 443 that CONNECT may lead to. Hosts in `origin.allow` are reached at their own.",
     ),
+    key(
+        "proxy.tunnel_idle_timeout",
+        Kind::Duration,
+        "\"5min\"",
+        "A tunnel through which no byte comes in either direction for so long ends, 10s at least.",
+    ),
     list(
         "proxy.intercept",
         Kind::Texts,

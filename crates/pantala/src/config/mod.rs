@@ -157,6 +157,7 @@ pub(crate) struct ProxyConfig {
     pub(crate) rules: Vec<Rule>,
     pub(crate) clients: Vec<Network>,
     pub(crate) ports: Vec<u16>,
+    pub(crate) tunnel_idle: Duration,
     /// Each has a name or an address.
     pub(crate) intercept: Vec<HostPattern>,
 }

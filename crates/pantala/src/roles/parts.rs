@@ -143,6 +143,7 @@ fn proxy(config: &Config) -> Option<Proxy> {
         rules: Rules::new(proxy.rules.clone()),
         admits: Arc::new(move |address| clients.iter().any(|network| network.contains(address))),
         ports: proxy.ports.clone(),
+        tunnel_idle: proxy.tunnel_idle,
         intercepted: proxy.intercept.clone(),
         interception_dir: interception_dir(config),
     })

@@ -1,7 +1,10 @@
 //! The proxy over real connections, as clients see it: a real origin and real content behind scripted doors.
 
+mod heads;
 mod hostile;
 mod requests;
+mod tally;
+mod tunnels;
 
 use std::{
     net::SocketAddr,
@@ -19,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use types::{ByteCount, Validator};
 
-use super::{Outside, OutsideAnswer, OutsideError, OutsideRequest, Parts, Proxy, Rules};
+use super::{Outside, OutsideAnswer, OutsideError, OutsideRequest, Parts, Proxy, Rules, Tally};
 use crate::{
     Limits, Places, Seen, bind,
     http::{BoxIo, full},
@@ -35,12 +38,24 @@ struct Sent {
     body: Vec<u8>,
 }
 
+/// How an origin takes `HEAD`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum ToHead {
+    #[default]
+    Answer,
+    Status(u16),
+    /// It says nothing at all.
+    Silence,
+}
+
 /// An origin that answers from a script, and tells what it was asked.
 struct Origin {
     content: Vec<u8>,
     lines: Mutex<Vec<(&'static str, &'static str)>>,
     status: Mutex<u16>,
     is_away: Mutex<bool>,
+    /// What `HEAD` gets in place of an answer like that of `GET`.
+    to_head: Mutex<ToHead>,
     sent: Mutex<Vec<Sent>>,
     tunnels: Mutex<Vec<(String, u16)>>,
     echo: SocketAddr,
@@ -55,6 +70,10 @@ impl Outside for Origin {
                 .await
                 .map_err(OutsideError::Unreachable)?;
             let method = request.method.to_string();
+            let is_first_byte = request
+                .headers
+                .get("range")
+                .is_some_and(|range| range == "bytes=0-0");
             self.sent.lock().expect("a lock").push(Sent {
                 method: method.clone(),
                 url: request.url.to_string(),
@@ -64,7 +83,13 @@ impl Outside for Origin {
             if *self.is_away.lock().expect("a lock") {
                 return Err(OutsideError::Unreachable("scripted".into()));
             }
-            let status = *self.status.lock().expect("a lock");
+            let mut status = *self.status.lock().expect("a lock");
+            let to_head = *self.to_head.lock().expect("a lock");
+            match to_head {
+                ToHead::Status(other) if method == "HEAD" => status = other,
+                ToHead::Silence if method == "HEAD" => std::future::pending().await,
+                _ => {}
+            }
             let mut headers = HeaderMap::new();
             for (name, value) in self.lines.lock().expect("a lock").iter() {
                 headers.append(*name, value.parse().expect("a value"));
@@ -75,10 +100,16 @@ impl Outside for Origin {
                 length: ByteCount(self.content.len() as u64),
                 validator: Validator::ETag(etag.to_owned()),
             });
-            let body = match &*method {
+            let mut body = match &*method {
                 "HEAD" => Vec::new(),
                 _ => self.content.clone(),
             };
+            if is_first_byte && to_head != ToHead::Answer && status == 200 {
+                (status, body) = (206, body[..1].to_vec());
+                let place = format!("bytes 0-0/{}", self.content.len());
+                headers.insert("content-range", place.parse().expect("a value"));
+                headers.insert("content-length", 1.into());
+            }
             Ok(OutsideAnswer {
                 status: StatusCode::from_u16(status).expect("a status"),
                 headers,
@@ -114,6 +145,7 @@ struct Harness {
     origin: Arc<Origin>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    tally: Tally,
 }
 
 impl Harness {
@@ -123,6 +155,14 @@ impl Harness {
     }
 
     async fn with(length: usize, rules: &[&str], places: Places) -> Self {
+        let limits = Limits {
+            head_max: 16 << 10,
+            ..Limits::default()
+        };
+        Self::within(length, rules, (places, limits)).await
+    }
+
+    async fn within(length: usize, rules: &[&str], (places, limits): (Places, Limits)) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut tasks = JoinSet::new();
         let echo = tokio::net::TcpListener::bind(any).await.expect("a port");
@@ -132,6 +172,7 @@ impl Harness {
             lines: Mutex::new(vec![("etag", "\"v1\""), ("x-own", "1")]),
             status: Mutex::new(200),
             is_away: Mutex::default(),
+            to_head: Mutex::default(),
             sent: Mutex::default(),
             tunnels: Mutex::default(),
             echo: echo.local_addr().expect("an address"),
@@ -142,6 +183,7 @@ impl Harness {
                 let _ = tokio::io::copy(&mut from, &mut to).await;
             }
         });
+        let tally = Tally::default();
         let rules = rules.iter().map(|rule| rule.parse().expect("a rule"));
         let proxy = Proxy::new(Parts {
             content: Arc::new(Shared(Arc::clone(&content))),
@@ -151,14 +193,11 @@ impl Harness {
             rules: Rules::new(rules.collect()),
             admits: Arc::new(|address| address.is_loopback()),
             places,
+            tally: tally.clone(),
         });
         let listener = bind(any).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let limits = Limits {
-            head_max: 16 << 10,
-            ..Limits::default()
-        };
         tasks.spawn(proxy.serve(listener, limits, stop.clone()));
         Self {
             address,
@@ -166,6 +205,7 @@ impl Harness {
             origin,
             stop,
             tasks,
+            tally,
         }
     }
 
