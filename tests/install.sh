@@ -17,7 +17,7 @@ USAGE
 
 die() { echo "install.sh: $*" >&2; exit 1; }
 
-groups=(base registry nginx containerd podman docker net peers image trace)
+groups=(base registry nginx containerd podman docker net peers image trace proxy)
 
 packages_of() {
     case $1 in
@@ -30,6 +30,7 @@ packages_of() {
     net) echo iproute2 iputils-ping iptables nftables gcc libc6-dev util-linux ;;
     peers) echo aria2 python3-libtorrent ;;
     trace) echo strace ;;
+    proxy) echo tinyproxy git git-lfs ;;
     image) echo busybox-static python3 skopeo zstd ;;
     *) return 1 ;;
     esac

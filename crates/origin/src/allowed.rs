@@ -116,12 +116,17 @@ impl AllowedOrigin {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
+        format!("{scheme}://{}", self.authority())
+    }
+
+    /// `HOST:PORT`, whatever the port.
+    pub(crate) fn authority(&self) -> String {
         let (open, close) = if self.host.contains(':') {
             ("[", "]")
         } else {
             ("", "")
         };
-        format!("{scheme}://{open}{}{close}:{}", self.host, self.port)
+        format!("{open}{}{close}:{}", self.host, self.port)
     }
 }
 

@@ -7,7 +7,7 @@ use types::RegistryHost;
 use crate::{
     allowed::AllowedOrigin,
     budget::Budget,
-    dialer::{Names, Network},
+    dialer::{HostCa, Names, Network, UpstreamProxy},
     registry::TokenRealm,
     retry::RetryPolicy,
 };
@@ -23,6 +23,10 @@ pub struct OriginConfig {
     pub service_ranges: Vec<Network>,
     /// PEM files with further certificate authorities.
     pub ca_files: Vec<PathBuf>,
+    /// Authorities of some hosts, which alone count for them.
+    pub host_cas: Vec<HostCa>,
+    /// Somebody else's proxy, through which all else is reached.
+    pub proxy: Option<UpstreamProxy>,
     /// Whose certificates count beside `ca_files`.
     pub roots: Roots,
     /// Where names are looked up; none: as the system is configured to.

@@ -47,7 +47,9 @@ pub use budget::{Budget, Place};
 pub use canonical::canonical_url;
 pub use config::{OriginConfig, Patience, Roots};
 pub use dialer::{
-    DialPolicy, LookupError, NameTable, Names, Network, ParseNetworkError, Refused, RootsError,
+    Bypass, DialPolicy, HostCa, LookupError, NameTable, Names, Network, ParseHostCaError,
+    ParseNetworkError, ParseProxyError, ProxyCredentialsError, ProxyProblem, Refused, RootsError,
+    UpstreamProxy,
 };
 pub use origins::{OriginSetupError, Origins};
 pub use redirect::RedirectProblem;

@@ -13,7 +13,10 @@ use crate::{
     allowed::AllowedOrigin,
     budget::{Budget, Budgets, Dice},
     config::{OriginConfig, Patience, Roots},
-    dialer::{DialPolicy, Dialer, LookupError, Names, Reach, RootsError, client_config},
+    dialer::{
+        DialPolicy, Dialer, LookupError, Names, ProxyCredentialsError, Reach, RootsError, Trust,
+        Via,
+    },
     registry::{CredentialsError, RegistryClient, Uses, Vault},
     relay::RelayBody,
     retry::{RetryPolicy, Tries},
@@ -34,6 +37,9 @@ pub enum OriginSetupError {
     /// The resolver.
     #[error(transparent)]
     Names(#[from] LookupError),
+    /// The credentials for the proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyCredentialsError),
     /// The registry credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -66,13 +72,19 @@ impl Origins {
             policy: DialPolicy::new(config.origins, config.listed_only)
                 .with_service_ranges(config.service_ranges),
             names,
-            tls: client_config(&config.ca_files, config.roots == Roots::System)?,
+            trust: Arc::new(Trust::read(
+                &config.ca_files,
+                config.roots == Roots::System,
+                config.host_cas,
+            )?),
+            via: config.proxy.map(Via::open).transpose()?.map(Arc::new),
             patience: config.patience.connect,
         });
         let clients = Arc::new(Reach {
             policy: reach.policy.for_clients(),
             names: reach.names.clone(),
-            tls: Arc::clone(&reach.tls),
+            trust: Arc::clone(&reach.trust),
+            via: reach.via.clone(),
             patience: reach.patience,
         });
         let connections = Connections::default();

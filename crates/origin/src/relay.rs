@@ -19,12 +19,12 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, timeout_at},
 };
-use types::{ByteCount, Validator};
+use types::{ByteCount, Validator, end_to_end};
 use url::Url;
 
 use crate::{
     allowed::{AllowedOrigin, Scheme},
-    ask::{AskError, explain, without_hop_by_hop},
+    ask::{AskError, explain},
     header,
     origins::Origins,
     shown::ShownUrl,
@@ -50,7 +50,7 @@ pub struct Relay {
     pub method: Method,
     /// With its query, as the client wrote it.
     pub url: Url,
-    /// Those of the client's connection are left out.
+    /// Without those of the client's connection.
     pub headers: HeaderMap,
     /// As it comes.
     pub body: RelayBody,
@@ -161,9 +161,13 @@ impl Origins {
         *request.uri_mut() = url.as_str().parse().map_err(|_| AskError::Unsendable {
             url: ShownUrl::of(&url),
         })?;
-        *request.headers_mut() = without_hop_by_hop(&headers);
+        *request.headers_mut() = headers;
         // The connection makes its own.
         request.headers_mut().remove(http::header::HOST);
+        if let Some(authorization) = self.0.clients.authorization(&origin) {
+            let headers = request.headers_mut();
+            headers.insert(http::header::PROXY_AUTHORIZATION, authorization.clone());
+        }
         let answered = answer_of(self.0.relays.request(request), &moved, ANSWER_PATIENCE).await;
         let answered = answered.ok_or_else(|| AskError::Stalled {
             url: ShownUrl::of(&url),
@@ -173,7 +177,7 @@ impl Origins {
         let (parts, body) = response.into_parts();
         Ok(Relayed {
             status: parts.status,
-            headers: without_hop_by_hop(&parts.headers),
+            headers: end_to_end(&parts.headers),
             body,
         })
     }
@@ -237,12 +241,7 @@ mod tests {
 
     fn relay(method: Method, url: &str, body: &'static str) -> Relay {
         let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("host", "other"),
-            ("cookie", "a=b"),
-            ("connection", "x-hop"),
-            ("x-hop", "1"),
-        ] {
+        for (name, value) in [("host", "other"), ("cookie", "a=b")] {
             headers.append(name, value.parse().unwrap());
         }
         Relay {
@@ -261,6 +260,7 @@ mod tests {
             let location = [
                 ("location", "http://169.254.169.254/"),
                 ("set-cookie", "a=1"),
+                ("keep-alive", "x-hop"),
             ];
             reply(302, &location, seen.body.as_bytes())
         })
@@ -275,6 +275,7 @@ mod tests {
             (answer.status.as_u16(), &answer.headers["set-cookie"]),
             (302, &"a=1".parse().unwrap())
         );
+        assert!(!answer.headers.contains_key("keep-alive"));
         assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "hello");
         let seen = &server.seen()[0];
         assert_eq!(
@@ -282,10 +283,7 @@ mod tests {
             ("POST", "/a%2Fb?sig=1&x=%41")
         );
         assert_eq!(seen.line("host"), url.split('/').nth(2));
-        assert_eq!(
-            (seen.line("cookie"), seen.line("x-hop")),
-            (Some("a=b"), None)
-        );
+        assert_eq!(seen.line("cookie"), Some("a=b"));
     }
 
     #[tokio::test]

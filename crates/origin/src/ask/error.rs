@@ -1,12 +1,17 @@
 //! Why a request got no usable answer, and whether it is worth another.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::StatusCode;
 
 use crate::{
     allowed::{AllowedOrigin, ParseOriginError},
-    dialer::{DialError, LookupError, Refused},
+    dialer::{DialError, LookupError, ProxyProblem, Refused},
     redirect::RedirectProblem,
     registry::AuthError,
     shown::ShownUrl,
@@ -46,13 +51,26 @@ pub enum AskError {
         cause: Arc<io::Error>,
     },
     /// The certificate or the handshake is bad.
-    #[error("agreeing on TLS with {origin}; a private CA belongs in the configured CA files")]
+    #[error("agreeing on TLS with {origin}, {}", trusted(.own.as_deref()))]
     Tls {
         /// Who was dialled.
         origin: AllowedOrigin,
+        /// What its certificate must follow from, if that is a file of its own.
+        own: Option<PathBuf>,
         /// What the handshake met.
         #[source]
         cause: Arc<io::Error>,
+    },
+    /// The proxy that leads there does not.
+    #[error("reaching {origin} through the proxy {proxy} (origin.proxy)")]
+    Proxy {
+        /// Who was asked for.
+        origin: AllowedOrigin,
+        /// Which proxy.
+        proxy: AllowedOrigin,
+        /// What it did instead.
+        #[source]
+        cause: Arc<ProxyProblem>,
     },
     /// The connection broke, or what came over it was no HTTP.
     #[error("the exchange with {url} broke off")]
@@ -114,6 +132,18 @@ pub enum AskError {
     },
 }
 
+fn trusted(own: Option<&Path>) -> String {
+    match own {
+        Some(file) => format!(
+            "whose certificate must come from an authority in {} (origin.host_ca_files)",
+            file.display()
+        ),
+        None => "whose certificate must come from a known authority; a private one belongs in origin.ca_files, or for \
+                 these hosts alone in origin.host_ca_files"
+            .to_owned(),
+    }
+}
+
 fn later(retry_after: Option<Duration>) -> String {
     retry_after.map_or(String::new(), |wait| {
         format!(", to be asked again after {} s", wait.as_secs())
@@ -132,6 +162,7 @@ impl AskError {
             | Self::Lookup(LookupError::Configuration(_) | LookupError::Nowhere { .. }) => true,
             // A bad certificate is InvalidData; a connection that breaks in the handshake is not.
             Self::Tls { cause, .. } => cause.kind() == io::ErrorKind::InvalidData,
+            Self::Proxy { cause, .. } => cause.is_permanent(),
             Self::Status { status, .. } => !matches!(
                 status.as_u16(),
                 408 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=530
@@ -177,7 +208,16 @@ impl From<DialError> for AskError {
                 )),
             },
             DialError::Connect { origin, cause } => Self::Connect { origin, cause },
-            DialError::Tls { origin, cause } => Self::Tls { origin, cause },
+            DialError::Tls { origin, own, cause } => Self::Tls { origin, own, cause },
+            DialError::Proxy {
+                origin,
+                proxy,
+                cause,
+            } => Self::Proxy {
+                origin,
+                proxy,
+                cause,
+            },
         }
     }
 }

@@ -245,13 +245,17 @@ impl Inner {
     async fn exchange(
         &self,
         url: &Url,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Pass), AskError> {
         let origin = AllowedOrigin::of(url).map_err(|cause| AskError::Url {
             url: ShownUrl::of(url),
             cause,
         })?;
         self.reach.policy.check_origin(&origin)?;
+        if let Some(authorization) = self.reach.authorization(&origin) {
+            let headers = request.headers_mut();
+            headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
         let pass = match self.budgets.gate(&origin).enter().await {
             Ok(pass) => pass,
             Err(Closed::Paused(left)) => return Err(AskError::Paused { origin, left }),
@@ -325,34 +329,4 @@ pub(crate) fn explain(url: &Url, error: hyper_util::client::legacy::Error) -> As
         url: ShownUrl::of(url),
         cause: Arc::new(error),
     }
-}
-
-/// Lines that concern one connection, not the content, and lines that the connection makes itself.
-pub(crate) fn without_hop_by_hop(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    let is_hop_by_hop = |name: &str| {
-        matches!(
-            name,
-            "connection"
-                | "keep-alive"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "proxy-connection"
-                | "te"
-                | "trailer"
-                | "transfer-encoding"
-                | "upgrade"
-        ) || named.iter().any(|one| one == name)
-    };
-    headers
-        .iter()
-        .filter(|(name, _)| !is_hop_by_hop(name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }

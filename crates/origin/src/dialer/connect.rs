@@ -1,11 +1,19 @@
 //! Dials: policy, lookup, policy again, staggered attempts, TLS.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -16,6 +24,8 @@ use super::{
     link::Link,
     names::{LookupError, Names},
     policy::{DialPolicy, Refused},
+    tls::Trust,
+    via::{ProxyProblem, Via},
 };
 use crate::allowed::{AllowedOrigin, Scheme};
 
@@ -46,8 +56,17 @@ pub(crate) enum DialError {
     #[error("agreeing on TLS with {origin}")]
     Tls {
         origin: AllowedOrigin,
+        /// What its certificate must follow from, if that is a file of its own.
+        own: Option<PathBuf>,
         #[source]
         cause: Arc<io::Error>,
+    },
+    #[error("reaching {origin} through the proxy {proxy}")]
+    Proxy {
+        origin: AllowedOrigin,
+        proxy: AllowedOrigin,
+        #[source]
+        cause: Arc<ProxyProblem>,
     },
 }
 
@@ -55,7 +74,9 @@ pub(crate) enum DialError {
 pub(crate) struct Reach {
     pub(crate) policy: DialPolicy,
     pub(crate) names: Names,
-    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) trust: Arc<Trust>,
+    /// Somebody else's proxy, if there is one between us and the outside.
+    pub(crate) via: Option<Arc<Via>>,
     /// For the lookup, each connection attempt and the TLS handshake, each by itself.
     pub(crate) patience: Duration,
 }
@@ -82,27 +103,71 @@ impl tower::Service<Uri> for Dialer {
 impl Reach {
     async fn dial(&self, target: &Uri) -> Result<Link, DialError> {
         let origin = origin_of(target)?;
-        let stream = self.connect(&origin).await?;
         match origin.scheme() {
-            Scheme::Http => Ok(Link::Plain(stream)),
-            Scheme::Https => self.secure(&origin, stream).await,
+            Scheme::Http => {
+                let link = match self.way(&origin)? {
+                    None => Link::Plain,
+                    Some(_) => Link::Proxied,
+                };
+                Ok(link(self.begin(&origin).await?))
+            }
+            Scheme::Https => {
+                let stream = self.connect(&origin).await?;
+                self.secure(&origin, stream).await
+            }
         }
     }
 
-    /// A connection to where the policy lets `origin` be, without TLS of ours.
+    /// A connection whose other end is where the policy lets `origin` be, without TLS of ours.
     pub(crate) async fn connect(&self, origin: &AllowedOrigin) -> Result<TcpStream, DialError> {
+        let mut stream = self.begin(origin).await?;
+        if let Some(via) = self.way(origin)? {
+            // The proxy looks the name up and connects meanwhile.
+            let tunnel = timeout(self.patience * 2, via.tunnel(&mut stream, origin)).await;
+            let tunnel = tunnel.unwrap_or(Err(ProxyProblem::Silent));
+            tunnel.map_err(|cause| DialError::Proxy {
+                origin: origin.clone(),
+                proxy: via.proxy.clone(),
+                cause: Arc::new(cause),
+            })?;
+        }
+        Ok(stream)
+    }
+
+    /// What a proxy is shown by who asks it for a plain URL of `origin`; none if no proxy is asked, or it wants nothing.
+    pub(crate) fn authorization(&self, origin: &AllowedOrigin) -> Option<&HeaderValue> {
+        let via = self.via.as_ref().filter(|via| via.leads_to(origin))?;
+        via.authorization()
+            .filter(|_| origin.scheme() == Scheme::Http)
+    }
+
+    /// The proxy that leads to `origin`; none if it is dialled itself. Errors: it is not to be asked for.
+    fn way(&self, origin: &AllowedOrigin) -> Result<Option<&Via>, Refused> {
         self.policy.check_origin(origin)?;
-        let lookup = self.names.addresses(origin.host());
+        let via = self.via.as_deref().filter(|via| via.leads_to(origin));
+        if via.is_some() {
+            self.policy.check_behind(origin)?;
+        }
+        Ok(via)
+    }
+
+    /// A connection to `origin`, or to the proxy that leads there.
+    async fn begin(&self, origin: &AllowedOrigin) -> Result<TcpStream, DialError> {
+        let (policy, end) = match self.way(origin)? {
+            None => (&self.policy, origin),
+            Some(via) => (&via.policy, &via.proxy),
+        };
+        let lookup = self.names.addresses(end.host());
         let found = timeout(self.patience, lookup)
             .await
-            .map_err(|_| self.silent(origin))??;
-        let stream = self.first_to_answer(origin, &found).await?;
-        // Failing to set it costs latency, nothing else.
+            .map_err(|_| self.silent(end))??;
+        let stream = self.first_to_answer(policy, end, &found).await?;
+        // Failing to set these costs latency or a while, nothing else.
         if let Err(cause) = stream.set_nodelay(true) {
-            tracing::debug!(%origin, %cause, "a connection keeps its Nagle delay");
+            tracing::debug!(%end, %cause, "a connection keeps its Nagle delay");
         }
         if let Err(cause) = listen::keep_alive(&stream) {
-            tracing::debug!(%origin, %cause, "a connection is not watched by the kernel");
+            tracing::debug!(%end, %cause, "a connection is not watched by the kernel");
         }
         Ok(stream)
     }
@@ -111,13 +176,14 @@ impl Reach {
     /// are dropped and their sockets closed.
     async fn first_to_answer(
         &self,
+        policy: &DialPolicy,
         origin: &AllowedOrigin,
         found: &[std::net::IpAddr],
     ) -> Result<TcpStream, DialError> {
         let mut waiting: VecDeque<SocketAddr> = VecDeque::new();
         let mut refusal = None;
         for address in in_turns(found) {
-            match self.policy.check_address(origin, address) {
+            match policy.check_address(origin, address) {
                 Ok(()) => waiting.push_back(SocketAddr::new(address, origin.port())),
                 Err(refused) => refusal = refusal.or(Some(refused)),
             }
@@ -157,13 +223,15 @@ impl Reach {
     }
 
     async fn secure(&self, origin: &AllowedOrigin, stream: TcpStream) -> Result<Link, DialError> {
+        let (config, own) = self.trust.of(origin);
         let tls = |cause| DialError::Tls {
             origin: origin.clone(),
+            own: own.map(Path::to_owned),
             cause: Arc::new(cause),
         };
         let name = ServerName::try_from(origin.host().to_owned())
             .map_err(|cause| tls(io::Error::other(cause)))?;
-        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
+        let handshake = TlsConnector::from(config).connect(name, stream);
         let stream = timeout(self.patience, handshake)
             .await
             .map_err(|_| self.silent(origin))?

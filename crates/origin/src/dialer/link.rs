@@ -17,6 +17,8 @@ use tokio_rustls::client::TlsStream;
 pub(crate) enum Link {
     /// To an origin that is listed as plain http.
     Plain(TcpStream),
+    /// To a proxy, which is asked for whole URLs.
+    Proxied(TcpStream),
     /// To all others.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -27,6 +29,7 @@ impl Connection for Link {
             Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 Connected::new().negotiated_h2()
             }
+            Self::Proxied(_) => Connected::new().proxy(true),
             _ => Connected::new(),
         }
     }
@@ -35,7 +38,7 @@ impl Connection for Link {
 macro_rules! either {
     ($link:expr, $stream:ident => $body:expr) => {
         match $link.get_mut() {
-            Link::Plain(inner) => {
+            Link::Plain(inner) | Link::Proxied(inner) => {
                 let $stream = Pin::new(inner);
                 $body
             }

@@ -49,6 +49,15 @@ pub enum Refused {
         /// Who was asked for.
         origin: AllowedOrigin,
     },
+    /// Only listed origins are asked for through a proxy, and this is none of them.
+    #[error(
+        "{origin} is reached through origin.proxy, behind which nobody here sees its address; if it is meant, add it: \
+         --origin {origin}; if it is near, list it in origin.proxy_bypass"
+    )]
+    Behind {
+        /// Who was asked for.
+        origin: AllowedOrigin,
+    },
     /// An origin at a private address that is not listed.
     #[error("{origin} is at a private address; if that is meant, add it: --origin {origin}")]
     Private {
@@ -110,6 +119,15 @@ impl DialPolicy {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether `origin` may be asked for through somebody else's proxy, which looks names up itself.
+    pub(crate) fn check_behind(&self, origin: &AllowedOrigin) -> Result<(), Refused> {
+        if self.lists(origin) {
+            return Ok(());
+        }
+        let origin = origin.clone();
+        Err(Refused::Behind { origin })
     }
 
     /// Whether `origin` may be dialled at `address`: the very address of the connection that comes next.

@@ -1,5 +1,7 @@
 //! The dialer over real sockets: where names lead, what certificates say.
 
+mod via;
+
 use std::{
     net::IpAddr,
     sync::{

@@ -14,14 +14,14 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use http::{HeaderMap, Method, StatusCode, header as name};
-use types::{RepoName, Visibility};
+use types::{RepoName, Visibility, end_to_end};
 
 use super::{
     authorize::AuthError,
     client::{Identity, RegistryClient, with},
 };
 use crate::{
-    ask::{Answer, Ask, AskError, without_hop_by_hop},
+    ask::{Answer, Ask, AskError},
     shown::SecretHeaders,
 };
 
@@ -119,7 +119,7 @@ impl RegistryClient {
     }
 
     async fn pass_once(&self, request: &PassRequest) -> Result<PassAnswer, AskError> {
-        let mut headers = without_hop_by_hop(request.headers.expose());
+        let mut headers = end_to_end(request.headers.expose());
         headers.remove(name::HOST);
         headers.remove(name::CONTENT_LENGTH);
         let method = match request.method {
@@ -146,7 +146,7 @@ impl RegistryClient {
         };
         Ok(PassAnswer {
             status: answer.status,
-            headers: without_hop_by_hop(&answer.headers),
+            headers: end_to_end(&answer.headers),
             body: PassBody::new(answer),
             visibility,
         })

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::{
     allowed::{AllowedOrigin, ParseOriginError},
-    ask::{Ask, without_hop_by_hop},
+    ask::Ask,
     base64,
     canonical::{canonical_url, carries_credentials},
     shown::{SecretHeaders, SecretUrl},
@@ -92,7 +92,7 @@ impl Request {
     /// The request as it is sent: the bytes themselves, no compressed variant of them. Conditions and ranges are ours
     /// to set.
     pub(crate) fn ask(&self, method: Method) -> Ask {
-        let mut headers: HeaderMap = without_hop_by_hop(self.headers.expose());
+        let mut headers: HeaderMap = types::end_to_end(self.headers.expose());
         for ours in [
             header::HOST,
             header::CONTENT_LENGTH,

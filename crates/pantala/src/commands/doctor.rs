@@ -7,6 +7,7 @@ mod bundle;
 mod engines;
 mod names;
 mod origins;
+mod outside;
 
 use std::{
     borrow::Cow,
@@ -131,6 +132,7 @@ async fn examine(own: &Config) -> Vec<Finding> {
     let mut listeners = vec![
         ("peer port", Some(config.peer.listen)),
         ("mirror port", config.mirror.listen),
+        ("proxy port", config.proxy.listen),
         ("status port", config.status),
     ];
     if is_up {
@@ -140,6 +142,7 @@ async fn examine(own: &Config) -> Vec<Finding> {
         findings.push(port(check, address, status.is_some()));
     }
     findings.extend(engines::examine(config, status.is_some()).await);
+    findings.extend(outside::proxy(config).await);
     findings.extend(origins::examine(config).await);
     findings.push(if is_up {
         let at = config.scheduler.listen;

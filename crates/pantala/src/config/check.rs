@@ -6,6 +6,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use daemon::ProofPolicy;
 use identity::ExpiryGrace;
+use origin::UpstreamProxy;
 use types::{ByteCount, HostPattern, RegistryHost, Topology};
 
 use super::{
@@ -146,6 +147,8 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
     let listed_only = from.flag("origin.listed_only");
     let service_ranges = from.list("origin.service_ranges", str::parse);
     let ca_files = from.list("origin.ca_files", absolute);
+    let host_cas = from.list("origin.host_ca_files", str::parse);
+    let proxy = upstream_proxy(from);
     let docker_config = from.maybe("origin.docker_config", absolute);
     let lent = from.list("origin.lent_credentials", str::parse);
     let imports = from.list("origin.import_credentials", str::parse);
@@ -173,6 +176,8 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
         listed_only: listed_only?,
         service_ranges: service_ranges?,
         ca_files: ca_files?,
+        host_cas: host_cas?,
+        proxy: proxy?,
         docker_config: docker_config?,
         lent: lent?,
         imports: imports?,
@@ -185,6 +190,23 @@ fn origin(from: &mut Reader) -> Option<OriginLimits> {
         connect_timeout: connect_timeout?,
         progress_timeout: progress_timeout?,
     })
+}
+
+fn upstream_proxy(from: &mut Reader) -> Option<Option<UpstreamProxy>> {
+    let at = from.maybe("origin.proxy", UpstreamProxy::parse_place);
+    let bypass = from.list("origin.proxy_bypass", str::parse);
+    let credentials_file = from.maybe("origin.proxy_credentials_file", absolute);
+    let (at, bypass, credentials_file) = (at?, bypass?, credentials_file?);
+    if at.is_none() && credentials_file.is_some() {
+        let told = "there is no origin.proxy that they are for";
+        from.fault("origin.proxy_credentials_file", told);
+        return None;
+    }
+    Some(at.map(|at| UpstreamProxy {
+        at,
+        bypass,
+        credentials_file,
+    }))
 }
 
 fn mirror(from: &mut Reader) -> Option<MirrorConfig> {
@@ -334,6 +356,13 @@ fn together(from: &mut Reader, config: &Config) {
         from.fault(
             "runtime.manage",
             "engines are pointed only at a mirror on loopback, and mirror.listen is none",
+        );
+    }
+    let proxy = config.origin.proxy.as_ref();
+    if proxy.is_some_and(|proxy| proxy.bypass.is_empty()) && config.origin.allow.is_empty() {
+        from.fault(
+            "origin.proxy",
+            "only listed origins are asked for through it, and origin.allow is empty: nothing could ever be read",
         );
     }
     if config.origin.listed_only && config.origin.allow.is_empty() {

@@ -207,6 +207,30 @@ pub(crate) const KEYS: &[Key] = &[
         "[\"/etc/pantala/corp-ca.pem\"]",
         "PEM files with certificate authorities to trust beside the system's.",
     ),
+    list(
+        "origin.host_ca_files",
+        Kind::Texts,
+        "[\"*.corp=/etc/pantala/corp-ca.pem\"]",
+        "PEM files with the authorities of some hosts, HOST[:PORT]=FILE or *.DOMAIN[:PORT]=FILE; the first that matches counts, and for its hosts no other authority does.",
+    ),
+    unset(
+        "origin.proxy",
+        Kind::Text,
+        "\"http://proxy.corp:3128\"",
+        "Somebody else's proxy through which origins are reached: by CONNECT for https and tunnels, with whole URLs for plain text. It looks names up itself, so only what is in `origin.allow` is asked for through it. This host itself is never reached through it. HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the environment are not read.",
+    ),
+    list(
+        "origin.proxy_bypass",
+        Kind::Texts,
+        "[\"*.corp\", \"10.0.0.0/8\"]",
+        "Origins that are reached without `origin.proxy`: HOST or *.DOMAIN, with :PORT or without, or ADDRESS/BITS for those that are named by an address.",
+    ),
+    unset(
+        "origin.proxy_credentials_file",
+        Kind::Path,
+        "\"/etc/pantala/proxy-credentials\"",
+        "A file with USER:PASSWORD for `origin.proxy` (Basic).",
+    ),
     unset(
         "origin.docker_config",
         Kind::Path,
@@ -217,7 +241,7 @@ pub(crate) const KEYS: &[Key] = &[
         "origin.lent_credentials",
         Kind::Texts,
         "[\"registry.corp:5000\"]",
-        "Registries whose credentials in `origin.docker_config` everybody acts with who asks this host's mirror or socket and shows none: all of them may then have what this host may have there.",
+        "Registries whose credentials in `origin.docker_config` everybody acts with who asks this host's mirror, proxy or socket and shows none: all of them may then have what this host may have there.",
     ),
     list(
         "origin.import_credentials",
@@ -337,7 +361,7 @@ pub(crate) const KEYS: &[Key] = &[
         "proxy.rules",
         Kind::Texts,
         "[\"deb.debian.org/debian/pool/** content\", \"*.corp/private/** direct\"]",
-        "What is done with which requests, the first that matches: HOST[:PORT][/PATH] ACTION [OPTION]... HOST may be *.DOMAIN or *; in PATH * is a part of a segment, ** anything. ACTION is content (through the swarm where it can be), direct (as it is, like all that no rule matches) or refuse. Options: kind=blob|manifest|file, and for content ignore=NAME,NAME (query parameters that tell no contents apart), tag=NAME, application=NAME, priority=0 to 6, prefetch=true. `pantala config match URL` tries them.",
+        "What is done with which requests, the first that matches: HOST[:PORT][/PATH] ACTION [OPTION]... HOST may be *.DOMAIN or *; in PATH * is a part of a segment, ** anything. ACTION is content (through the swarm where it can be), registry (manifests and blobs as the mirror gives them), direct (as it is, like all that no rule matches) or refuse. Options: kind=blob|manifest|file, and for content ignore=NAME,NAME (query parameters that tell no contents apart), tag=NAME, application=NAME, priority=0 to 6, prefetch=true. `pantala config match URL` tries them.",
     ),
     key(
         "proxy.clients",

@@ -27,7 +27,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use gateway::{ImageName, proxy::Rule};
 use identity::ExpiryGrace;
-use origin::{AllowedOrigin, Network, TokenRealm};
+use origin::{AllowedOrigin, HostCa, Network, TokenRealm, UpstreamProxy};
 use types::{ByteCount, ClusterId, HostPattern, RegistryHost, Topology};
 
 #[cfg(test)]
@@ -117,6 +117,8 @@ pub(crate) struct OriginLimits {
     pub(crate) listed_only: bool,
     pub(crate) service_ranges: Vec<Network>,
     pub(crate) ca_files: Vec<PathBuf>,
+    pub(crate) host_cas: Vec<HostCa>,
+    pub(crate) proxy: Option<UpstreamProxy>,
     pub(crate) docker_config: Option<PathBuf>,
     pub(crate) lent: Vec<RegistryHost>,
     pub(crate) imports: Vec<RegistryHost>,

@@ -95,6 +95,8 @@ pub(crate) fn origin(config: &Config) -> OriginConfig {
         listed_only: limits.listed_only,
         service_ranges: limits.service_ranges.clone(),
         ca_files: limits.ca_files.clone(),
+        host_cas: limits.host_cas.clone(),
+        proxy: limits.proxy.clone(),
         patience: Patience {
             connect: limits.connect_timeout,
             progress: limits.progress_timeout,

@@ -35,7 +35,7 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         Ok(origins) => origins,
         Err(error) => {
             let told = format!("{:#}", anyhow::Error::from(error));
-            let next = "mend what origin.ca_files and origin.docker_config name; run this as the daemon's user";
+            let next = "mend what the keys of `origin` name that end in _files, _file or _config; run this as the daemon's user";
             return vec![Finding::new("origins", Health::Bad, told).next(next)];
         }
     };
@@ -88,7 +88,7 @@ async fn ask(origins: &Origins, host: &RegistryHost) -> (Finding, Option<i64>) {
 fn failed(error: AskError) -> Finding {
     let next = match &error {
         AskError::Tls { .. } => {
-            "if its certificate is of your own authority, name that authority's file in origin.ca_files and restart the daemon; \
+            "if its certificate is of your own authority, name that authority's file in origin.ca_files, or in origin.host_ca_files for that host alone, and restart the daemon; \
              if it speaks plain text, list it as http://HOST in origin.allow; if it expired or is not valid yet, check both clocks"
         }
         AskError::Refused(_) => "list it in origin.allow if it is meant",
