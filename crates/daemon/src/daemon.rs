@@ -309,14 +309,9 @@ impl Daemon {
         if let Some(mirror) = &config.mirror {
             let listener = bind("registry mirror", mirror.listen).await?;
             self.mirror = listener.local_addr().ok();
-            let backends = Backends {
-                content: Arc::clone(doors) as _,
-                upstream: Arc::clone(doors) as _,
-                manifests: Arc::clone(doors) as _,
-            };
             let registries = mirror.registries.clone();
             let stop = self.stops.doors.child_token();
-            let mirror = Mirror::new(backends, registries).serve(
+            let mirror = Mirror::new(backends(doors), registries).serve(
                 listener,
                 HttpLimits {
                     answers: answers.clone(),
@@ -454,6 +449,14 @@ async fn bind(door: &'static str, address: SocketAddr) -> Result<TcpListener, St
         .map_err(|cause| StartError::Door { door, cause })
 }
 
+fn backends(doors: &Arc<Doors>) -> Backends {
+    Backends {
+        content: Arc::clone(doors) as _,
+        upstream: Arc::clone(doors) as _,
+        manifests: Arc::clone(doors) as _,
+    }
+}
+
 fn interceptor(config: &config::Proxy) -> Result<Option<Interceptor>, StartError> {
     if config.intercepted.is_empty() {
         return Ok(None);
@@ -469,7 +472,7 @@ fn parts_of_proxy(
     (places, tally): (Places, Tally),
 ) -> proxy::Parts {
     proxy::Parts {
-        content: Arc::clone(doors) as _,
+        backends: backends(doors),
         outside: Arc::clone(doors) as _,
         interceptor: interceptor.map(|interceptor| Arc::new(interceptor) as _),
         intercepted: config.intercepted.clone(),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
-use types::{ByteCount, ByteRange, Digest, TaskId};
+use types::{ByteCount, ByteRange, Digest, RegistryHost, TaskId};
 
 use crate::{
     ContentAsk, ContentReader, Description, HeldManifest, ManifestAsk, ManifestName, Manifests,
@@ -263,6 +263,10 @@ impl Upstream for TestRegistry {
                 body: stream::iter(parts).boxed(),
             })
         })
+    }
+
+    fn is_plain(&self, registry: &RegistryHost) -> bool {
+        !registry.as_str().contains(':')
     }
 }
 

@@ -30,6 +30,9 @@ pub trait Upstream: Send + Sync {
         &self,
         request: UpstreamRequest,
     ) -> BoxFuture<'_, Result<UpstreamResponse, UpstreamError>>;
+
+    /// Whether it is spoken to in plain text.
+    fn is_plain(&self, registry: &RegistryHost) -> bool;
 }
 
 /// A request without a body.

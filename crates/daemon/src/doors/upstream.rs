@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use gateway::{Upstream, UpstreamBody, UpstreamError, UpstreamRequest, UpstreamResponse};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use origin::{AskError, PassMethod, PassRequest, Reference, RegistryClient};
+use origin::{AskError, PassMethod, PassRequest, Reference, RegistryClient, Scheme};
 use std::io;
-use types::{ByteCount, Digest, RepoName};
+use types::{ByteCount, Digest, RegistryHost, RepoName};
 
 use super::Doors;
 
@@ -46,6 +46,11 @@ impl Upstream for Doors {
             })
         }
         .boxed()
+    }
+
+    fn is_plain(&self, registry: &RegistryHost) -> bool {
+        let client = self.resolver.origins.registry(registry);
+        client.origin().scheme() == Scheme::Http
     }
 }
 

@@ -5,12 +5,10 @@
 //! - [`patience`]: deadlines for clients that neither read nor write;
 //! - [`place`]: the bound on running answers, bodies included;
 //! - [`heads`], [`strict`], [`guard`]: requests whose meaning two parsers could disagree on are refused;
-//! - [`hops`]: headers that belong to one connection;
 //! - [`tunnel`]: what a connection becomes after `CONNECT`.
 
 mod guard;
 mod heads;
-mod hops;
 mod patience;
 mod place;
 mod serve;
@@ -33,7 +31,6 @@ pub use self::{
 };
 pub(crate) use self::{
     guard::{Form, check},
-    hops::end_to_end,
     place::hold,
     serve::serve,
     tunnel::Tunnels,

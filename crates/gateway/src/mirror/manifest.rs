@@ -7,7 +7,7 @@ use ::http::{HeaderValue, Response, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tracing::{debug, warn};
-use types::{Digest, DigestAlgorithm, RegistryHost, RepoName};
+use types::{Digest, DigestAlgorithm, RegistryHost, RepoName, end_to_end};
 
 use super::{
     Asked, Backends, pass,
@@ -17,20 +17,31 @@ use super::{
 use crate::{
     HeldManifest, ManifestAsk, ManifestName, OriginHeaders, StaleManifest, UpstreamError,
     UpstreamResponse,
-    http::{Answer, end_to_end, full},
+    http::{Answer, full},
     upstream::{MANIFEST_MAX, digest_of},
 };
 
 /// A request for a manifest.
-pub(super) struct Ask<'a> {
-    pub(super) registry: RegistryHost,
-    pub(super) repository: RepoName,
-    pub(super) name: Name,
-    pub(super) query: Option<&'a str>,
+pub(crate) struct Ask<'a> {
+    pub(crate) registry: RegistryHost,
+    pub(crate) repository: RepoName,
+    pub(crate) name: Name,
+    pub(crate) query: Option<&'a str>,
 }
 
 /// Answers a request for a manifest.
-pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) -> Answer {
+pub(super) async fn answer(backends: &Backends, asked: Asked, ask: Ask<'_>) -> Answer {
+    manifest(backends, asked, ask)
+        .await
+        .unwrap_or_else(pass::refused)
+}
+
+/// The answer to a request for a manifest. Errors: the registry could not be asked, and nothing is held that may stand in.
+pub(crate) async fn manifest(
+    backends: &Backends,
+    mut asked: Asked,
+    ask: Ask<'_>,
+) -> Result<Answer, UpstreamError> {
     let is_head = asked.is_head;
     let (name, last) = match ask.name {
         Name::Tag(tag) => (ManifestName::Tag(tag.clone()), tag.to_string()),
@@ -51,7 +62,7 @@ pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) 
         && let Some(held) = backends.manifests.held(&manifest).await
     {
         if digest_of(digest.algorithm(), &held.bytes) == digest {
-            return send(&held);
+            return Ok(send(&held));
         }
         warn!(%digest, "a held manifest does not match its digest and is not served");
     }
@@ -64,17 +75,15 @@ pub(super) async fn answer(backends: &Backends, mut asked: Asked, ask: Ask<'_>) 
     let request = pass::request(asked, ask.registry, path);
     match backends.upstream.pass(request).await {
         Ok(response) if response.status == StatusCode::OK && !is_head => {
-            relay(backends, &manifest, response).await
+            Ok(relay(backends, &manifest, response).await)
         }
-        Ok(response) => pass::stream(response),
+        Ok(response) => Ok(pass::stream(response)),
         Err(error) => match (&error, &manifest.name) {
             (UpstreamError::Unreachable(_), ManifestName::Tag(_)) => {
-                match backends.manifests.stale(&manifest).await {
-                    Some(stale) => send_stale(&stale),
-                    None => pass::refused(error),
-                }
+                let stale = backends.manifests.stale(&manifest).await;
+                stale.map(|stale| send_stale(&stale)).ok_or(error)
             }
-            _ => pass::refused(error),
+            _ => Err(error),
         },
     }
 }

@@ -27,10 +27,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use types::RegistryHost;
 
-pub(crate) use self::{blob::blob, route::blob_at};
+pub(crate) use self::{
+    blob::blob,
+    manifest::{Ask as AskManifest, manifest},
+    route::{Route, blob_at, route_at},
+};
 use self::{
     refusal::{Code, refuse},
-    route::{Route, Target},
+    route::Target,
 };
 use crate::{
     Caller, ContentReader, Limits, Manifests, Upstream,

@@ -5,12 +5,12 @@ use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tracing::debug;
-use types::RegistryHost;
+use types::{RegistryHost, end_to_end};
 
 use super::{Asked, refusal};
 use crate::{
     Upstream, UpstreamError, UpstreamRequest, UpstreamResponse,
-    http::{Answer, BodyError, end_to_end},
+    http::{Answer, BodyError},
 };
 
 /// Answers with what the registry says of `path`.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::route::RouteError;
 use crate::{
     OpenError, OriginAnswer, UpstreamError,
-    http::{Answer, end_to_end, full},
+    http::{Answer, full},
 };
 
 /// Error codes of the distribution spec.
@@ -172,7 +172,7 @@ fn busy(retry_after: Option<Duration>) -> Answer {
 fn relay(origin: OriginAnswer) -> Answer {
     let mut answer = Response::new(full(origin.body));
     *answer.status_mut() = origin.status;
-    *answer.headers_mut() = end_to_end(&origin.headers);
+    *answer.headers_mut() = types::end_to_end(&origin.headers);
     // The body is here, whatever the origin said of its length (nothing, for a HEAD).
     answer.headers_mut().remove(header::CONTENT_LENGTH);
     answer

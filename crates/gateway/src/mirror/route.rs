@@ -192,12 +192,17 @@ impl Route {
     }
 }
 
-/// The blob that a path of a registry names.
-pub(crate) fn blob_at(path: &str) -> Option<(RepoName, Digest)> {
+/// What a path of a registry names.
+pub(crate) fn route_at(path: &str) -> Option<Route> {
     let rest = path
         .strip_prefix("/v2/")
         .filter(|_| path.len() <= PATH_MAX)?;
-    match Route::parse(&plain(rest).ok()?).ok()? {
+    Route::parse(&plain(rest).ok()?).ok()
+}
+
+/// The blob that a path of a registry names.
+pub(crate) fn blob_at(path: &str) -> Option<(RepoName, Digest)> {
+    match route_at(path)? {
         Route::Blob { repository, digest } => Some((repository, digest)),
         _ => None,
     }

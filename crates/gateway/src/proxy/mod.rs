@@ -3,6 +3,7 @@
 //! - [`rule`], [`path`]: what an operator wants done with which requests; [`target`], [`spelling`]: what a request is for
 //!   (pure);
 //! - [`shared`]: content through the swarm; [`judge`]: what may go through it (pure); [`headless`]: who answers no `HEAD` (pure);
+//! - [`registry`]: manifests and blobs as the mirror gives them;
 //! - [`pass`]: all else, on as it is; [`connect`]: tunnels, and requests within those of listed hosts;
 //! - [`outside`]: what it needs of the daemon; [`dragonfly`]: the headers of Dragonfly's clients (pure);
 //! - [`refusal`]: our own errors; [`tally`]: what is counted.
@@ -18,6 +19,7 @@ mod outside;
 mod pass;
 mod path;
 mod refusal;
+mod registry;
 mod rule;
 mod shared;
 mod spelling;
@@ -48,8 +50,9 @@ pub use self::{
     target::{ParseTargetError, Target},
 };
 use crate::{
-    ContentReader, Limits, Names, Places,
+    Limits, Names, Places,
     http::{self, Answer, BodyError, Client, Form, Handler},
+    mirror::Backends,
 };
 
 /// Whether an address may ask.
@@ -57,8 +60,8 @@ pub type Admits = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What a proxy stands on, and what it may do.
 pub struct Parts {
-    /// Content.
-    pub content: Arc<dyn ContentReader>,
+    /// Content, and registries.
+    pub backends: Backends,
     /// Everything else.
     pub outside: Arc<dyn Outside>,
     /// Speaks for the hosts of `intercepted`; none: nobody's TLS is opened.
@@ -80,7 +83,7 @@ pub struct Proxy(Arc<Shared>);
 
 /// What all its connections share.
 struct Shared {
-    content: Arc<dyn ContentReader>,
+    backends: Backends,
     outside: Arc<dyn Outside>,
     interceptor: Option<Arc<dyn Intercept>>,
     intercepted: Vec<HostPattern>,
@@ -103,7 +106,7 @@ impl Proxy {
     /// A proxy on `parts`.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
-            content: parts.content,
+            backends: parts.backends,
             outside: parts.outside,
             interceptor: parts.interceptor,
             intercepted: parts.intercepted,
@@ -163,6 +166,10 @@ impl Shared {
                 Action::Refuse => {
                     self.tally.request(Said::Refuse);
                     return refusal::by_rule(at);
+                }
+                Action::Registry => {
+                    self.tally.request(Said::Registry);
+                    return registry::answer(self, (asked, body)).await;
                 }
                 Action::Direct => (Said::Direct, None),
                 Action::Content(traits) => (Said::Content, Some(wishes.over(traits))),

@@ -42,7 +42,7 @@ pub struct OutsideRequest {
 pub struct OutsideAnswer {
     /// As it came.
     pub status: StatusCode,
-    /// As they came.
+    /// Line by line, without those of our connection to the origin.
     pub headers: HeaderMap,
     /// As it comes: never decoded.
     pub body: PassedBody,

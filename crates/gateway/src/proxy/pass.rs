@@ -1,6 +1,7 @@
 //! Requests that go on as they are, and answers that come back so.
 
 use ::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use types::end_to_end;
 
 use super::{
     Asked, Shared,
@@ -9,7 +10,7 @@ use super::{
     refusal,
     tally::{Tally, Way},
 };
-use crate::http::{Answer, empty, end_to_end};
+use crate::http::{Answer, empty};
 
 /// Answers with what the origin says.
 pub(super) async fn answer(proxy: &Shared, asked: Asked, body: PassedBody) -> Answer {
@@ -87,7 +88,7 @@ pub(super) fn back(tally: &Tally, answer: OutsideAnswer) -> Answer {
     let is_fault = answer.status.is_client_error() || answer.status.is_server_error();
     let mut back = Response::new(answer.body);
     *back.status_mut() = answer.status;
-    *back.headers_mut() = end_to_end(&answer.headers);
+    *back.headers_mut() = answer.headers;
     if is_fault {
         dragonfly::tell_fault(&mut back, Fault::Origin);
     }

@@ -39,6 +39,8 @@ impl Kind {
 pub enum Action {
     /// It is answered through the swarm where it can be, and goes on as it is where not.
     Content(Traits),
+    /// It is answered as the registry mirror does where it asks for a manifest or a blob, and goes on as it is where not.
+    Registry,
     /// It goes on as it is.
     Direct,
     /// It is refused.
@@ -50,6 +52,7 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Content(_) => "content",
+            Self::Registry => "registry",
             Self::Direct => "direct",
             Self::Refuse => "refuse",
         }
@@ -117,7 +120,7 @@ pub enum ParseRuleError {
     )]
     Path(String),
     /// The action.
-    #[error("{0:?} is no action: there are content, direct and refuse")]
+    #[error("{0:?} is no action: there are content, registry, direct and refuse")]
     Action(String),
     /// An option.
     #[error(
@@ -180,6 +183,7 @@ impl FromStr for Rule {
         let path = path.map(|path| path.parse().map_err(|()| ParseRuleError::Path(path.into())));
         let mut action = match action {
             "content" => Action::Content(Traits::default()),
+            "registry" => Action::Registry,
             "direct" => Action::Direct,
             "refuse" => Action::Refuse,
             other => return Err(ParseRuleError::Action(other.into())),

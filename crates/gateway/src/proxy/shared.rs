@@ -6,23 +6,22 @@
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
-use types::{ByteRange, Digest, RepoName, Secret};
+use types::{ByteRange, Secret};
 
 use super::{
     Asked, Shared, dragonfly, judge,
     outside::{OutsideAnswer, OutsideError, PassedBody},
     pass::{self, FirstByte},
-    refusal,
+    refusal, registry,
     rule::Traits,
     tally::Way,
 };
 use crate::{
     Caller, ContentAsk, Opened, OriginHeaders, Proof, Seen, Wanted, content,
-    http::{Answer, end_to_end, hold},
-    mirror,
+    http::{Answer, hold},
 };
 
 /// How long an origin may think about what it is asked first: some make all of an answer for a `HEAD`, or never answer
@@ -47,7 +46,7 @@ pub(super) async fn answer(
     (asked, body): (Asked, PassedBody),
     traits: &Traits,
 ) -> Answer {
-    if let Some(answer) = blob(proxy, &asked).await {
+    if let Some(answer) = registry::blob(proxy, &asked).await {
         return answer;
     }
     if !judge::may_ask(&asked.method, &asked.headers) {
@@ -138,7 +137,7 @@ async fn through(
 ) -> Option<Answer> {
     let place = proxy.places.take()?;
     let (headers, seen) = match looked {
-        Some((head, seen)) => (end_to_end(&head.headers), Some(seen)),
+        Some((head, seen)) => (head.headers, Some(seen)),
         None => (HeaderMap::new(), None),
     };
     let range = judge::range(&asked.headers, &headers);
@@ -157,7 +156,7 @@ async fn through(
         prefetch: traits.prefetch,
         proof: Proof::Sealed,
     };
-    let opened = match proxy.content.open(&ask).await {
+    let opened = match proxy.backends.content.open(&ask).await {
         Ok(opened) => opened,
         Err(error) => {
             debug!(
@@ -196,29 +195,4 @@ fn is_here(opened: &Opened, range: Option<crate::AskedRange>) -> bool {
         None => Some(ByteRange::whole(length)),
     };
     wanted.is_some_and(|wanted| opened.reader.sources().local >= wanted.length().0)
-}
-
-/// The answer to a request for a registry's blob, which goes by its digest; none if it is no such request, or nothing
-/// but the registry's own answer will do.
-async fn blob(proxy: &Shared, asked: &Asked) -> Option<Answer> {
-    let is_read = [Method::GET, Method::HEAD].contains(&asked.method);
-    if !is_read || asked.headers.contains_key(header::COOKIE) {
-        return None;
-    }
-    let (repository, digest): (RepoName, Digest) = mirror::blob_at(asked.target.url.path())?;
-    let registry = asked.target.registry().parse().ok()?;
-    let place = proxy.places.take()?;
-    let request = mirror::Asked {
-        is_head: asked.method == Method::HEAD,
-        headers: asked.headers.clone(),
-        caller: Caller::Tcp(asked.peer),
-    };
-    let name = (registry, repository, digest);
-    match mirror::blob(&*proxy.content, request, name).await {
-        Ok(answer) => Some(hold(proxy.tally.counting(Way::Swarm, answer), place)),
-        Err(error) => {
-            debug!(%digest, error = &error as &dyn std::error::Error, "not through the swarm");
-            None
-        }
-    }
 }

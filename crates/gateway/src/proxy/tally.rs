@@ -21,6 +21,7 @@ use crate::http::{Answer, AnswerBody, BodyError, BoxIo};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Content,
+    Registry,
     Direct,
     Refuse,
     /// No rule matches.
@@ -53,7 +54,7 @@ pub(super) enum Way {
     Tunnel,
 }
 
-const SAID: [&str; 5] = ["content", "direct", "refuse", "none", "tunnel"];
+const SAID: [&str; 6] = ["content", "registry", "direct", "refuse", "none", "tunnel"];
 const REASONS: [&str; 5] = ["rule", "policy", "malformed", "stranger", "unreachable"];
 const WAYS: [&str; 3] = ["swarm", "passed", "tunnel"];
 

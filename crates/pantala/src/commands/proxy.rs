@@ -138,7 +138,7 @@ fn verdict(config: &Config, url: &str, target: &Target) -> Verdict {
         None if is_open => "direct",
         None => "tunnel",
     };
-    if action == "content"
+    if matches!(action, "content" | "registry")
         && let Some(missing) = unlisted(config, url)
     {
         notes.push(format!(
@@ -187,7 +187,7 @@ mod tests {
     use crate::config::Sources;
 
     fn told(url: &str) -> Verdict {
-        let rules = r#"["files.corp/m/** content", "hub.test content", "evil.test refuse"]"#;
+        let rules = r#"["files.corp/m/** content", "hub.test content", "evil.test refuse", "reg.test registry"]"#;
         let flags = [
             ("proxy.rules", rules),
             ("proxy.intercept", "hub.test"),
@@ -224,6 +224,12 @@ mod tests {
             ("https://hub.test/a", "content", Some(2), ""),
             ("https://evil.test/a", "refuse", Some(3), ""),
             ("https://example.com/a", "tunnel", None, ""),
+            (
+                "http://reg.test/v2/a/manifests/v1",
+                "registry",
+                Some(4),
+                "origin.allow has http://reg.test",
+            ),
         ] {
             let told = told(url);
             assert_eq!((told.action, told.rule), (action, rule), "{url}");

@@ -2,6 +2,7 @@
 
 mod heads;
 mod hostile;
+mod registry;
 mod requests;
 mod tally;
 mod tunnels;
@@ -26,7 +27,8 @@ use super::{Outside, OutsideAnswer, OutsideError, OutsideRequest, Parts, Proxy, 
 use crate::{
     Limits, Places, Seen, bind,
     http::{BoxIo, full},
-    testing::{Shared, TestContent},
+    mirror::Backends,
+    testing::{Shared, TestContent, TestRegistry},
 };
 
 /// A request that went on.
@@ -146,6 +148,7 @@ struct Harness {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     tally: Tally,
+    registry: Arc<TestRegistry>,
 }
 
 impl Harness {
@@ -184,9 +187,14 @@ impl Harness {
             }
         });
         let tally = Tally::default();
+        let registry = Arc::new(TestRegistry::default());
         let rules = rules.iter().map(|rule| rule.parse().expect("a rule"));
         let proxy = Proxy::new(Parts {
-            content: Arc::new(Shared(Arc::clone(&content))),
+            backends: Backends {
+                content: Arc::new(Shared(Arc::clone(&content))),
+                upstream: Arc::clone(&registry) as _,
+                manifests: Arc::clone(&registry) as _,
+            },
             outside: Arc::clone(&origin) as _,
             interceptor: Some(Arc::new(Plain)),
             intercepted: vec!["open.test".parse().expect("a host")],
@@ -206,6 +214,7 @@ impl Harness {
             stop,
             tasks,
             tally,
+            registry,
         }
     }
 
