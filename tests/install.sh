@@ -30,7 +30,7 @@ packages_of() {
     net) echo iproute2 iputils-ping iptables nftables gcc libc6-dev util-linux ;;
     peers) echo aria2 python3-libtorrent ;;
     trace) echo strace ;;
-    proxy) echo tinyproxy git git-lfs ;;
+    proxy) echo tinyproxy git git-lfs dnf createrepo-c rpm ;;
     image) echo busybox-static python3 skopeo zstd ;;
     *) return 1 ;;
     esac

@@ -241,7 +241,7 @@ if command -v dnf >/dev/null && command -v createrepo_c >/dev/null; then
         local dir=$work/$1/dnf
         rm -rf "$dir" && mkdir -p "$dir"
         on "$1" dnf -q -y --setopt=reposdir=/nowhere --setopt="cachedir=$dir/cache" --setopt="proxy=$(proxy_of "$1")" --setopt=zchunk=False \
-            --repofrompath "lab,$origin/pool/rpm" --repo lab --nogpgcheck --releasever 1 --installroot "$dir/root" download --downloaddir "$dir" labrpm &&
+            --repofrompath "lab,$origin/pool/rpm" --repo lab --nogpgcheck --releasever 1 --installroot "$dir/root" install --downloadonly --downloaddir "$dir" labrpm &&
             cmp "$dir"/labrpm-*.rpm "$work"/www/pool/rpm/labrpm-*.rpm
     }
     reset

@@ -18,7 +18,7 @@ const HOUSE: &[(&str, May)] = &[
     ("listen", May::Only(&["types"])),
     ("wire", May::Only(&["types", "swarm"])),
     ("store", May::Only(&["types", "swarm"])),
-    ("origin", May::Only(&["types"])),
+    ("origin", May::Only(&["types", "listen"])),
     ("control", May::Only(&["types"])),
     (
         "scheduler",

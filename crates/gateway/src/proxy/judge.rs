@@ -39,11 +39,23 @@ fn is_nobodys(name: &HeaderName) -> bool {
         header::USER_AGENT,
         header::VIA,
     ];
+    // What npm says of itself and of the package; `npm-otp` and `npm-session` are somebody's.
+    let of_npm = [
+        "npm-auth-type",
+        "npm-command",
+        "npm-in-ci",
+        "npm-scope",
+        "pacote-integrity",
+        "pacote-pkg-id",
+        "pacote-req-type",
+        "pacote-version",
+    ];
     // What is for a proxy alone goes no further.
     let is_ours = name == header::PROXY_AUTHORIZATION || name == "proxy-connection";
     let text = name.as_str();
     known.contains(name)
         || is_ours
+        || of_npm.contains(&text)
         || text == "keep-alive"
         || ["sec-fetch-", "sec-ch-ua", "x-dragonfly-"]
             .iter()
@@ -122,7 +134,9 @@ mod tests {
             &Method::GET,
             &[
                 ("cache-control", "no-cache, max-age=0"),
-                ("range", "bytes=0-1")
+                ("range", "bytes=0-1"),
+                ("npm-command", "pack"),
+                ("pacote-req-type", "tarball"),
             ]
         ));
         for method in [Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
@@ -133,6 +147,8 @@ mod tests {
             ("cookie", "a=b"),
             ("private-token", "t"),
             ("x-jfrog-art-api", "t"),
+            ("npm-otp", "123456"),
+            ("npm-session", "1f2e"),
             ("x-amz-security-token", "t"),
             ("cache-control", "max-age=0, No-Store"),
             ("content-length", "1"),

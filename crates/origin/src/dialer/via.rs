@@ -201,7 +201,8 @@ pub enum ProxyProblem {
 
 fn step(status: u16) -> &'static str {
     match status {
-        407 => ": it wants user and password, which origin.proxy_credentials_file is to hold",
+        // Some proxies say the first where they mean the second.
+        401 | 407 => ": it wants user and password, which origin.proxy_credentials_file is to hold",
         403 | 405 => {
             ": it is for whoever runs it to allow this; what is reached without it belongs in origin.proxy_bypass"
         }

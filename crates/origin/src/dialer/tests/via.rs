@@ -194,6 +194,11 @@ async fn what_a_proxy_says_instead_is_told_with_a_next_step() {
             "origin.proxy_credentials_file",
             true,
         ),
+        (
+            "HTTP/1.1 401 x\r\n\r\n",
+            "origin.proxy_credentials_file",
+            true,
+        ),
         ("HTTP/1.1 403 x\r\n\r\n", "origin.proxy_bypass", true),
         ("HTTP/1.1 503 x\r\n\r\n", "it answered 503", false),
         ("220 mail.test ESMTP\r\n\r\n", "no HTTP", true),
