@@ -14,6 +14,8 @@ const HOME: &str = "/etc/containerd";
 /// Where people put hosts.toml, and where nerdctl looks without being told.
 const FOLDER: &str = "/etc/containerd/certs.d";
 
+/// What containerd 2.2 and newer imports without being told.
+const DROP_INS: &str = "/etc/containerd/conf.d/*.toml";
 /// Where Docker has certificates: since 2.2 a part of the default.
 const BESIDE: &str = "/etc/docker/certs.d";
 
@@ -137,6 +139,15 @@ impl Settings {
 
 /// The configuration and what it and its imports import, as far as it is there, in the order in which it counts.
 fn files(found: &Found) -> Vec<String> {
+    let mut all = told(found);
+    let drop_ins = expand(found, DROP_INS).into_iter();
+    let drop_ins: Vec<String> = drop_ins.filter(|it| !all.contains(it)).collect();
+    all.extend(drop_ins);
+    all
+}
+
+/// Those that every release reads.
+fn told(found: &Found) -> Vec<String> {
     let (mut all, mut next) = (vec![CONFIG.to_owned()], 0);
     while let Some(file) = all.get(next) {
         for path in imports(found, file)
@@ -231,11 +242,10 @@ fn fits(name: &str, pattern: &str) -> bool {
 
 pub(crate) fn looks(found: &Found, wanted: &Wanted, paths: &mut BTreeSet<String>) {
     paths.extend([CONFIG.to_owned(), HOME.to_owned()]);
-    for file in files(found) {
-        for pattern in imports(found, &file) {
-            paths.extend(folders_of(found, &pattern));
-            paths.extend(expand(found, &pattern));
-        }
+    let patterns = files(found).into_iter().flat_map(|it| imports(found, &it));
+    for pattern in patterns.chain([DROP_INS.to_owned()]) {
+        paths.extend(folders_of(found, &pattern));
+        paths.extend(expand(found, &pattern));
     }
     let settings = Settings::read(found).unwrap_or_default();
     hosts::looks(found, wanted, &settings.places(), paths);
@@ -295,6 +305,11 @@ fn config_path(found: &Found, settings: &Settings, report: &mut Report) {
         return;
     }
     let stated = stated.unwrap_or(file);
+    if !told(found).contains(stated) {
+        report.next.push(format!(
+            "add to {CONFIG}: `imports = [\"{DROP_INS}\"]`: containerd before 2.2 does not read {stated} by itself"
+        ));
+    }
     if settings.version < 3 && stated != file {
         report.next.push(format!(
             "{verb} {file}: `config_path = \"{}\"` below `{section}`: containerd before 2.0 takes this section from the last \

@@ -232,6 +232,23 @@ fn imports_of_imports_and_patterns_of_folders_count() {
     );
 }
 
+/// containerd 2.2 imports them without being told.
+#[test]
+fn drop_ins_count_where_nobody_imports_them() {
+    let at = "etc/containerd/conf.d/x.toml";
+    let mirrors = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.x]\nendpoint = [\"https://m\"]\n";
+    for main in [("etc/containerd/", ""), (CONFIG, "version = 2\n")] {
+        check(
+            &[main, (at, mirrors)],
+            &[],
+            &["conf.d/x.toml has registry.mirrors"],
+        );
+        let line = "imports = [\"/etc/containerd/conf.d/*.toml\"]";
+        check(&[main, (at, V2)], &[HUB, ALL], &[line]);
+        check(&[main, (at, V3)], &[HUB, ALL], &[line]);
+    }
+}
+
 #[test]
 fn without_config_path_what_the_newest_release_follows_by_itself_is_not_hidden() {
     let docker = ("etc/docker/certs.d/docker.io/ca.crt", "PEM\n");
