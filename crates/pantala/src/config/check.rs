@@ -197,11 +197,6 @@ fn upstream_proxy(from: &mut Reader) -> Option<Option<UpstreamProxy>> {
     let bypass = from.list("origin.proxy_bypass", str::parse);
     let credentials_file = from.maybe("origin.proxy_credentials_file", absolute);
     let (at, bypass, credentials_file) = (at?, bypass?, credentials_file?);
-    if at.is_none() && credentials_file.is_some() {
-        let told = "there is no origin.proxy that they are for";
-        from.fault("origin.proxy_credentials_file", told);
-        return None;
-    }
     Some(at.map(|at| UpstreamProxy {
         at,
         bypass,
@@ -356,13 +351,6 @@ fn together(from: &mut Reader, config: &Config) {
         from.fault(
             "runtime.manage",
             "engines are pointed only at a mirror on loopback, and mirror.listen is none",
-        );
-    }
-    let proxy = config.origin.proxy.as_ref();
-    if proxy.is_some_and(|proxy| proxy.bypass.is_empty()) && config.origin.allow.is_empty() {
-        from.fault(
-            "origin.proxy",
-            "only listed origins are asked for through it, and origin.allow is empty: nothing could ever be read",
         );
     }
     if config.origin.listed_only && config.origin.allow.is_empty() {
