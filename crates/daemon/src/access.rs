@@ -1,9 +1,11 @@
 //! How this host reads the content of tasks at their origins.
 //!
-//! What is private is read with the credentials of whoever last proved his right to it here, or with this host's own where
+//! What is private is read with the credentials of callers who proved their right to it here (`ways`), or with this host's own where
 //! an operator lets it import with them. They stay in here: neither the source of a task nor any message holds them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+mod ways;
+
+use std::{sync::Arc, time::SystemTime};
 
 use origin::{
     AskError, Body, BodyStream, Origins, ReadError, RegistryClient, Request, ResolveError,
@@ -11,11 +13,12 @@ use origin::{
 };
 use parking_lot::Mutex;
 use types::{
-    ByteCount, ByteRange, ContentKey, Digest, Layout, LayoutError, RepoName, Source, TaskId,
-    Visibility,
+    ByteCount, ByteRange, CallerId, ContentKey, Digest, Layout, LayoutError, Moment, RepoName,
+    Source, TaskId, Visibility,
 };
 
-use crate::task::TaskSpec;
+use self::ways::{Recent, Way};
+use crate::{clock::Clock, task::TaskSpec};
 
 /// A way to the bytes of one content at its origin.
 #[derive(Clone)]
@@ -80,6 +83,35 @@ impl Access {
     }
 }
 
+/// An access without what a caller shows, its names included.
+const WEIGHT: usize = 1 << 10;
+
+impl Access {
+    fn way(self: Arc<Self>) -> Way<Self> {
+        let shown = match &*self {
+            Self::Web { .. } => None,
+            Self::Blob { client, .. } => Some(client),
+        };
+        let is_ours = shown.is_some_and(|client| client.is_for_somebody());
+        let (by, lines) = match shown.and_then(|client| client.caller()) {
+            Some((lines, by)) => (by, Some(lines)),
+            None if is_ours => (CallerId::Host, None),
+            None => (CallerId::Anonymous, None),
+        };
+        let weight = lines.map_or(0, |lines| {
+            let lines = lines.expose().iter();
+            let weights = lines.map(|(name, value)| name.as_str().len() + value.len());
+            weights.sum()
+        });
+        Way {
+            by,
+            until: lines.and_then(|lines| lines.token_end()),
+            weight: WEIGHT + weight,
+            access: self,
+        }
+    }
+}
+
 /// Why a source can't be read by this host.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -122,61 +154,23 @@ impl AccessError {
     }
 }
 
+/// Whether the registry gives it, but not for what it was shown.
+fn is_denied(error: &ReadError) -> bool {
+    match error {
+        ReadError::Ask(AskError::Auth(_)) => true,
+        ReadError::Ask(error) => {
+            matches!(error.status().map(|s| s.as_u16()), Some(401 | 403 | 404))
+        }
+        _ => false,
+    }
+}
+
 /// The accesses of recent tasks, by where each was read. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Accesses {
     origins: Origins,
-    recent: Arc<Mutex<Recent>>,
-}
-
-/// Accesses that are remembered; an older one is resolved again from its source.
-const RECENT_MAX: usize = 4096;
-
-/// What is read, and where: how one URL of a content was read says nothing of another.
-type Place = (TaskId, Source);
-
-#[derive(Default)]
-struct Recent {
-    by_place: BTreeMap<Place, (Arc<Access>, u64)>,
-    by_use: BTreeMap<u64, Place>,
-    uses: u64,
-    /// When an origin refused last what it had given before. Bounded; what is forgotten is only asked for once more.
-    denied: BTreeMap<Place, Instant>,
-}
-
-impl Recent {
-    fn insert(&mut self, place: Place, access: Arc<Access>) {
-        self.uses += 1;
-        let known = self.by_place.insert(place.clone(), (access, self.uses));
-        if let Some((_, old)) = known {
-            self.by_use.remove(&old);
-        }
-        self.by_use.insert(self.uses, place);
-        while self.by_place.len() > RECENT_MAX
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            self.by_place.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, place: &Place, access: &Arc<Access>) {
-        let is_same = |(known, _): &(Arc<Access>, u64)| Arc::ptr_eq(known, access);
-        if self.by_place.get(place).is_some_and(is_same)
-            && let Some((_, used)) = self.by_place.remove(place)
-        {
-            self.by_use.remove(&used);
-            if self.denied.len() >= RECENT_MAX {
-                self.denied.clear();
-            }
-            self.denied.insert(place.clone(), Instant::now());
-        }
-    }
-
-    fn get(&mut self, place: &Place) -> Option<Arc<Access>> {
-        let access = Arc::clone(&self.by_place.get(place)?.0);
-        self.insert(place.clone(), Arc::clone(&access));
-        Some(access)
-    }
+    recent: Arc<Mutex<Recent<Access>>>,
+    clock: Clock,
 }
 
 impl Accesses {
@@ -185,7 +179,13 @@ impl Accesses {
         Self {
             origins,
             recent: Arc::default(),
+            clock: Clock::start(),
         }
+    }
+
+    /// The clock by which refusals are told.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// How the content of `spec` is read at its source: as it was before, or after a look there.
@@ -197,19 +197,41 @@ impl Accesses {
         Ok(found.await?.1)
     }
 
-    /// How `spec` is read at its source, if that is remembered.
-    pub(crate) fn known(&self, spec: &TaskSpec) -> Option<Arc<Access>> {
-        self.recent.lock().get(&(spec.task, spec.source.clone()))
+    /// Opens `range` of `spec` at its source. Who showed what is worth nothing any more is forgotten, and the next one's is
+    /// tried. Dropped early, the request is cancelled.
+    pub(crate) async fn read(
+        &self,
+        spec: &TaskSpec,
+        range: ByteRange,
+    ) -> Result<Result<Body, ReadError>, AccessError> {
+        loop {
+            let access = self.of(spec).await?;
+            let read = access.read(range).await;
+            if spec.visibility == Visibility::Public || !read.as_ref().is_err_and(is_denied) {
+                return Ok(read);
+            }
+            self.forget(spec, &access);
+            if self.known(spec).is_none() {
+                return Ok(read);
+            }
+        }
     }
 
-    /// The origin refused `access`: it is not tried again. Another's, which took its place meanwhile, stays.
+    /// How `spec` is read at its source, if that is remembered.
+    pub(crate) fn known(&self, spec: &TaskSpec) -> Option<Arc<Access>> {
+        let place = (spec.task, spec.source.clone());
+        self.recent.lock().get(&place, SystemTime::now())
+    }
+
+    /// The origin refused `access`: it is not tried again. Other callers' stay.
     pub(crate) fn forget(&self, spec: &TaskSpec, access: &Arc<Access>) {
-        (self.recent.lock()).remove(&(spec.task, spec.source.clone()), access);
+        let place = (spec.task, spec.source.clone());
+        (self.recent.lock()).deny(&place, access, self.clock.now());
     }
 
     /// When the origin last refused credentials for `task` at `source` that it had accepted before.
-    pub(crate) fn denied_at(&self, task: TaskId, source: Source) -> Option<Instant> {
-        self.recent.lock().denied.get(&(task, source)).copied()
+    pub(crate) fn denied_at(&self, task: TaskId, source: Source) -> Option<Moment> {
+        self.recent.lock().denied_at(&(task, source))
     }
 
     /// Whether this host can read `spec` at its origin, as far as it knows.
@@ -225,14 +247,15 @@ impl Accesses {
 
     /// Remembers how `task` is read at `source`.
     pub fn insert(&self, task: TaskId, source: Source, access: Arc<Access>) {
-        self.recent.lock().insert((task, source), access);
+        let way = access.way();
+        self.recent.lock().insert((task, source), way);
     }
 
     /// Whether it is remembered how `task` is read anywhere.
     #[cfg(test)]
     pub(crate) fn knows(&self, task: &TaskId) -> bool {
         let recent = self.recent.lock();
-        recent.by_place.keys().any(|(known, _)| known == task)
+        recent.places().any(|(known, _)| known == task)
     }
 
     /// Looks at `source` itself, for a host that was told of `asked` by others: nobody's word but the origin's decides

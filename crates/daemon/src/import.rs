@@ -14,9 +14,7 @@ use store::{PieceWriter, WriteError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
-use types::{
-    ByteCount, ClusterId, Epoch, Layout, PieceDigest, PieceIndex, PieceRun, Segment, Visibility,
-};
+use types::{ByteCount, ClusterId, Epoch, Layout, PieceDigest, PieceIndex, PieceRun, Segment};
 
 use crate::{
     access::{AccessError, Accesses},
@@ -343,19 +341,7 @@ impl Import {
         let range = layout.range_of_run(run);
         debug!(task = ?self.task.spec.task, %run, %range, epoch = ?self.epoch, "the origin is read");
         // Looked up anew for a task that an earlier process began.
-        let access = self.accesses.of(&self.task.spec).await?;
-        let read = access.read(range).await;
-        let is_denied = |error: &origin::ReadError| match error {
-            origin::ReadError::Ask(AskError::Auth(_)) => true,
-            origin::ReadError::Ask(error) => {
-                matches!(error.status().map(|s| s.as_u16()), Some(401 | 403 | 404))
-            }
-            _ => false,
-        };
-        if self.task.spec.visibility == Visibility::Private && read.as_ref().is_err_and(is_denied) {
-            // Credentials that are worth nothing any more: who comes with others is read for again.
-            self.accesses.forget(&self.task.spec, &access);
-        }
+        let read = self.accesses.read(&self.task.spec, range).await?;
         let (body, brings, is_whole) = match read? {
             Body::Range(body) => (body, run, false),
             // The origin ignores ranges: what comes before the run is taken too, once, instead of being thrown away.

@@ -14,7 +14,7 @@ use gateway::{
     ReadError, SourceBytes, VerifiedReader,
 };
 use tokio::time::timeout;
-use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun, Visibility};
+use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
 
 use super::{
     Doors,
@@ -203,9 +203,8 @@ impl Doors {
         match ask.caller {
             Caller::Tcp(_) => {
                 let accesses = &self.resolver.accesses;
-                let is_private = spec.visibility == Visibility::Private;
                 let past = PastStore {
-                    own: is_private.then(|| accesses.known(&spec)).flatten(),
+                    own: self.resolver.own_access(ask, &spec),
                     accesses: accesses.clone(),
                     spec,
                     range,

@@ -6,10 +6,10 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use gateway::{OpenError, OriginAnswer};
+use gateway::{ContentAsk, OpenError, OriginAnswer, Wanted};
 use origin::{AskError, BlobHead, RegistryClient, SecretHeaders};
 use parking_lot::Mutex;
 use types::{ByteCount, CallerId, CallerKey, ContentKey, RegistryHost, Visibility};
@@ -19,7 +19,7 @@ use super::{
     refusal,
     resolve::{BlobName, Found, Holding, Resolver, layout_of},
 };
-use crate::task::TaskSpec;
+use crate::{access::Access, task::TaskSpec};
 
 /// The most that a refusal may take to be remembered.
 const REFUSAL_MAX: usize = 1 << 10;
@@ -141,7 +141,7 @@ impl Resolver {
             if let Some(denied) = self.accesses.denied_at(task, name.source()) {
                 proofs.doubt(&claim, denied);
             }
-            proofs.verdict(&claim, Instant::now())?
+            proofs.verdict(&claim, self.accesses.clock().now())?
         };
         Some(match verdict {
             Verdict::Granted(length) => {
@@ -162,7 +162,7 @@ impl Resolver {
             return Err(self.refused(name, caller, refused).await);
         }
         let claim = name.claim(caller.id);
-        let asked = (Instant::now(), caller.lasts());
+        let asked = (self.accesses.clock().now(), caller.lasts());
         let client = caller.at(self.origins.registry(name.registry));
         match client.blob_head(name.repository, &name.digest).await {
             Ok(BlobHead {
@@ -225,6 +225,29 @@ impl Resolver {
             content_type: None,
             is_sure: true,
         })
+    }
+
+    /// How this very caller reads `spec` at its registry, if it is private.
+    pub(super) fn own_access(&self, ask: &ContentAsk, spec: &TaskSpec) -> Option<Arc<Access>> {
+        let Wanted::Blob {
+            registry,
+            repository,
+            digest,
+        } = &ask.wanted
+        else {
+            return None;
+        };
+        if spec.visibility == Visibility::Public {
+            return None;
+        }
+        let caller = self.caller(registry, SecretHeaders::new(ask.headers.to_map()));
+        let name = BlobName {
+            registry,
+            repository,
+            digest: *digest,
+        };
+        let client = caller.at(self.origins.registry(registry));
+        Some(Arc::new(name.access(client, Some(spec.layout.length()))))
     }
 
     /// The registry has just given `name`, so long, to nobody in particular: all of it that is held as private is public from

@@ -5,10 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use types::{ByteCount, CallerId, Digest, RegistryHost, RepoName};
+use types::{ByteCount, CallerId, Digest, Moment, RegistryHost, RepoName};
 
 /// How long the origin's word counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,8 @@ pub(super) enum Verdict<R> {
 #[derive(Debug)]
 struct Proof<R> {
     verdict: Verdict<R>,
-    asked: Instant,
-    end: Instant,
+    asked: Moment,
+    end: Moment,
 }
 
 /// The proofs.
@@ -76,7 +76,7 @@ struct Proof<R> {
 pub(super) struct Proofs<R> {
     policy: ProofPolicy,
     by_claim: BTreeMap<Claim, Proof<R>>,
-    by_end: BTreeSet<(Instant, Claim)>,
+    by_end: BTreeSet<(Moment, Claim)>,
 }
 
 impl<R: Clone> Proofs<R> {
@@ -89,13 +89,13 @@ impl<R: Clone> Proofs<R> {
     }
 
     /// What counts of `claim` at `now`.
-    pub(super) fn verdict(&self, claim: &Claim, now: Instant) -> Option<Verdict<R>> {
+    pub(super) fn verdict(&self, claim: &Claim, now: Moment) -> Option<Verdict<R>> {
         let proof = self.by_claim.get(claim)?;
         (now < proof.end).then(|| proof.verdict.clone())
     }
 
     /// The origin gave nobody's credentials the content since `denied`: what it said of `claim` before counts no more.
-    pub(super) fn doubt(&mut self, claim: &Claim, denied: Instant) {
+    pub(super) fn doubt(&mut self, claim: &Claim, denied: Moment) {
         if self
             .by_claim
             .get(claim)
@@ -111,7 +111,7 @@ impl<R: Clone> Proofs<R> {
         &mut self,
         claim: Claim,
         verdict: Verdict<R>,
-        (asked, lasts): (Instant, Option<Duration>),
+        (asked, lasts): (Moment, Option<Duration>),
     ) {
         let counts_for = match verdict {
             Verdict::Granted(_) => self.policy.granted,
@@ -149,6 +149,7 @@ mod tests {
 
     const YES: Verdict<&str> = Verdict::Granted(ByteCount(7));
     const NO: Verdict<&str> = Verdict::Refused("no");
+    const START: Moment = Moment::ZERO;
 
     fn claim(caller: &str, registry: &str, repository: &str, digest: u8) -> Claim {
         let key = CallerKey::new([1; 32]);
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_proof_is_one_callers_for_one_blob_of_one_repository_of_one_registry() {
-        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), START);
         proofs.note(ann(), YES, (now, None));
         assert_eq!(proofs.verdict(&ann(), now), Some(YES));
         for other in [
@@ -183,7 +184,7 @@ mod tests {
     fn a_grant_counts_for_five_minutes_at_most_and_a_refusal_for_less() {
         for (asked_for, granted, refused) in [(3600, 300, 10), (300, 300, 10), (4, 4, 4)] {
             let policy = ProofPolicy::of(Duration::from_secs(asked_for));
-            let (mut proofs, now) = (Proofs::new(policy), Instant::now());
+            let (mut proofs, now) = (Proofs::new(policy), START);
             for (verdict, lasts) in [(YES, granted), (NO, refused)] {
                 proofs.note(ann(), verdict.clone(), (now, None));
                 let at = |millis| now + Duration::from_millis(millis);
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn no_grant_outlives_what_was_shown_for_it() {
-        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), START);
         for (lasts, is_known) in [(0, false), (7, true), (3600, true)] {
             proofs.note(ann(), YES, (now, Some(Duration::from_secs(lasts))));
             assert_eq!(proofs.verdict(&ann(), now).is_some(), is_known);
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_last_word_counts() {
-        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), START);
         proofs.note(ann(), YES, (now, None));
         proofs.note(ann(), NO, (now, None));
         assert_eq!(proofs.verdict(&ann(), now), Some(NO));
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_word_from_before_a_denial_counts_no_more_and_one_from_after_does() {
-        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), Instant::now());
+        let (mut proofs, now) = (Proofs::new(ProofPolicy::default()), START);
         let denied = now + Duration::from_secs(30);
         proofs.note(ann(), YES, (now, None));
         proofs.doubt(&ann(), denied);
@@ -234,7 +235,7 @@ mod tests {
             most: 4,
             ..ProofPolicy::default()
         };
-        let (mut proofs, now) = (Proofs::new(policy), Instant::now());
+        let (mut proofs, now) = (Proofs::new(policy), START);
         proofs.note(ann(), YES, (now, None));
         for one in 0..50 {
             let stranger = claim(&format!("bob {one}"), "r.example", "team/app", 1);

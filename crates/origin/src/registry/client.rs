@@ -112,12 +112,20 @@ impl RegistryClient {
         }
     }
 
+    /// Whose lines it shows, and which; none where they are nobody's or this host's own.
+    pub fn caller(&self) -> Option<(&SecretHeaders, CallerId)> {
+        match &self.identity {
+            Identity::Caller(headers, caller) => Some((headers, *caller)),
+            Identity::Anonymous | Identity::Host => None,
+        }
+    }
+
     /// Where it is reached.
     pub fn origin(&self) -> &AllowedOrigin {
         &self.origin
     }
 
-    /// Whether the last request to it got no answer at all. What was never asked is not away.
+    /// Whether the last request to it got no answer, or an error of its own (5xx). What was never asked is not away.
     pub fn is_away(&self) -> bool {
         self.inner.budgets.gate(&self.origin).counters.is_away()
     }

@@ -315,6 +315,40 @@ async fn who_is_known_to_have_a_right_proves_it_anew_once_the_registry_refused_w
     is_open.store(true, Ordering::SeqCst);
 }
 
+/// A token that is good for a minute, say, must not take the place of one that is good for a day.
+#[tokio::test]
+async fn what_is_read_for_one_caller_goes_on_when_another_comes_and_goes() {
+    let (bytes, digest) = content(LENGTH);
+    const CAROL: Option<&str> = Some("Bearer carol");
+    let anns = Arc::new(AtomicBool::new(true));
+    let (body, is_open) = (bytes.clone(), Arc::clone(&anns));
+    let world = World::new(move |seen| match seen.line("authorization") {
+        ANN if is_open.load(Ordering::SeqCst) => (200, Vec::new(), body.clone()),
+        CAROL => (200, Vec::new(), body.clone()),
+        _ => denied(),
+    })
+    .await;
+    let (anns_ask, carols_ask) = (world.blob(digest, ANN), world.blob(digest, CAROL));
+    let spec = find(&world, &anns_ask).await.expect("ann may");
+    find(&world, &carols_ask).await.expect("carol may");
+    let whole = types::ByteRange::whole(ByteCount(LENGTH as u64));
+    let read_for = async |who: Option<&str>| {
+        let read = world.accesses.read(&spec, whole).await;
+        read.expect("an access").expect("the registry gives it");
+        let asked = seen(&world.server).pop().expect("a request");
+        assert_eq!((asked.0.as_str(), asked.2.as_deref()), ("GET", who));
+    };
+    read_for(ANN).await;
+    anns.store(false, Ordering::SeqCst);
+    read_for(CAROL).await;
+    anns.store(true, Ordering::SeqCst);
+    // Ann's way past the store is her own, whoever is first.
+    let own = (world.doors.resolver.own_access(&anns_ask, &spec)).expect("it is private");
+    own.read(whole).await.expect("the registry gives it");
+    let asked = seen(&world.server).pop().expect("a request");
+    assert_eq!(asked.2.as_deref(), ANN);
+}
+
 #[tokio::test]
 async fn a_seed_reads_what_is_private_only_as_an_operator_lets_it() {
     let (bytes, digest) = content(LENGTH);
