@@ -200,6 +200,13 @@ impl Handle {
         answer.await.unwrap_or((Moment::ZERO, Vec::new()))
     }
 
+    /// Waits until the core takes a question and answers it; false if it has stopped.
+    pub async fn answers(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Tasks { reply }).await;
+        answer.await.is_ok()
+    }
+
     /// Queues a command; one for a core that has stopped is dropped, its reply too.
     pub(crate) async fn tell(&self, command: Command) {
         drop(self.commands.send(command).await);

@@ -5,7 +5,8 @@
 //! - `roles`: from the configuration to running parts;
 //! - `engines`: pointing container engines at the mirror, once it proved itself;
 //! - `problem`: how a command fails: message, causes, next step, exit code;
-//! - `logs`, `signals`, `show`, `dial`: log lines, leaving, tables, what the doctor tries.
+//! - `logs`, `signals`, `watchdog`, `show`, `dial`: log lines, leaving, telling systemd that it lives, tables, what the doctor
+//!   tries.
 
 mod cli;
 mod commands;
@@ -17,6 +18,7 @@ mod problem;
 mod roles;
 mod show;
 mod signals;
+mod watchdog;
 
 use std::process::ExitCode;
 

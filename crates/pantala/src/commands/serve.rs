@@ -1,6 +1,7 @@
 //! `pantala daemon`, `scheduler` and `up`: logs, runtime, signals around the parts that `roles` starts.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::select;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -10,6 +11,7 @@ use crate::{
     problem::{Exit, Problem},
     roles::{self, reach},
     signals::{Ended, run_until_stopped},
+    watchdog::{Pulse, Watchdog},
 };
 
 /// What a process is.
@@ -54,11 +56,21 @@ pub(super) fn run(role: Role, config: &Config) -> Result<(), Problem> {
         }
     }
     let stop = CancellationToken::new();
+    let pulse = Pulse::default();
     let work = async {
-        match role {
-            Role::Daemon => roles::daemon(config, stop.clone()).await,
-            Role::Scheduler => roles::scheduler(config, stop.clone()).await,
-            Role::Up => roles::up(config, stop.clone()).await,
+        let role = async {
+            match role {
+                Role::Daemon => roles::daemon(config, &pulse, stop.clone()).await,
+                Role::Scheduler => roles::scheduler(config, stop.clone()).await,
+                Role::Up => roles::up(config, &pulse, stop.clone()).await,
+            }
+        };
+        match Watchdog::of_process() {
+            None => role.await,
+            Some(watchdog) => select! {
+                ended = role => ended,
+                () = watchdog.run(pulse.clone()) => unreachable!("it never ends"),
+            },
         }
     };
     let limit = config.host.stop_timeout;

@@ -31,10 +31,15 @@ use crate::{
     config::Config,
     engines::EngineKeeper,
     problem::{Exit, Problem},
+    watchdog::Pulse,
 };
 
 /// Runs a daemon until `stop`.
-pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
+pub(crate) async fn daemon(
+    config: &Config,
+    pulse: &Pulse,
+    stop: CancellationToken,
+) -> Result<(), Problem> {
     let identity = match standing::of_daemon(config).map_err(nobody)? {
         Standing::Member(identity) => identity,
         Standing::Joining(token) => match join(config, token, &stop).await? {
@@ -42,7 +47,7 @@ pub(crate) async fn daemon(config: &Config, stop: CancellationToken) -> Result<(
             None => return Ok(()),
         },
     };
-    run(config, parts::daemon(config, identity), stop).await
+    run(config, (parts::daemon(config, identity), pulse), stop).await
 }
 
 /// Asks the configured schedulers for a certificate until one gives it or says no; none if stopped before. Meanwhile the
@@ -97,7 +102,7 @@ fn since_1970() -> u64 {
 
 async fn run(
     config: &Config,
-    parts: daemon::config::Config,
+    (parts, pulse): (daemon::config::Config, &Pulse),
     stop: CancellationToken,
 ) -> Result<(), Problem> {
     let engines = EngineKeeper::of(config)?;
@@ -105,6 +110,7 @@ async fn run(
         Problem::of(Exit::Failed, "starting the daemon failed", error)
             .next("`pantala doctor` looks at folders and ports")
     })?;
+    pulse.is_of(daemon.handle().clone());
     // Engines leave the mirror before its door closes.
     let (stop, leave) = (stop.child_token(), CancellationToken::new());
     let manage = async {
@@ -177,7 +183,11 @@ fn gone(error: scheduler::EndedEarly) -> Problem {
 }
 
 /// Runs both until `stop`: a scheduler, and a daemon that is a seed of its cluster.
-pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
+pub(crate) async fn up(
+    config: &Config,
+    pulse: &Pulse,
+    stop: CancellationToken,
+) -> Result<(), Problem> {
     let mut scheduler = begin(config).await?;
     let roles = Roles::default().with(Role::Daemon).with(Role::Seed);
     let identity = standing::of_member(config, (scheduler.authority(), roles)).map_err(nobody)?;
@@ -186,7 +196,7 @@ pub(crate) async fn up(config: &Config, stop: CancellationToken) -> Result<(), P
     parts.started.command = "up".into();
     parts.schedulers =
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), scheduler.address().port()).to_string()];
-    let ran = run(config, parts, stop.clone());
+    let ran = run(config, (parts, pulse), stop.clone());
     tokio::pin!(ran);
     let (ran, early) = tokio::select! {
         ran = &mut ran => (ran, None),
