@@ -101,8 +101,12 @@ impl Config {
     pub(crate) fn doors(&self) -> DoorsConfig {
         DoorsConfig {
             data_dir: self.store.dir.clone(),
-            ranges_whole: false,
+            fill: self.mirror.as_ref().is_some_and(|mirror| mirror.fill),
             manifests_max: self.limits.memory.manifests,
+            stale_if_error: self
+                .mirror
+                .as_ref()
+                .and_then(|mirror| mirror.stale_if_error),
             proofs: self.limits.proofs,
             tunnel_ports: self
                 .proxy
@@ -123,6 +127,10 @@ pub struct Mirror {
     pub listen: SocketAddr,
     /// Which registries a request may mean.
     pub registries: Registries,
+    /// Whether a request for a part of a blob has the rest fetched behind it.
+    pub fill: bool,
+    /// How old a tag's meaning may be that is served while its registry fails; none: it never is.
+    pub stale_if_error: Option<Duration>,
 }
 
 /// The forward proxy.

@@ -80,6 +80,7 @@ struct Inner {
     registry: Mutex<Registry>,
     body: Family<Label, Counter>,
     unleased: Counter,
+    stale: Counter,
     wasted: Counter,
     piece_failures: Family<Label, Counter>,
     first_byte: Family<Label, Histogram, Buckets>,
@@ -114,6 +115,7 @@ impl Default for Metrics {
             registry: Mutex::new(Registry::default()),
             body: Family::default(),
             unleased: Counter::default(),
+            stale: Counter::default(),
             wasted: Counter::default(),
             piece_failures: Family::default(),
             // 0.5 ms to 16 s; 64 KiB/s to 32 GiB/s.
@@ -155,6 +157,11 @@ impl Inner {
             "pantala_origin_unleased_bytes",
             "Bytes read from origins without a scheduler's lease, unless this host knows neither scheduler nor peers",
             self.unleased.clone(),
+        );
+        registry.register(
+            "pantala_stale_manifests",
+            "Answers with what a tag meant before, while its registry failed",
+            self.stale.clone(),
         );
         registry.register(
             "pantala_import_wasted_bytes",
@@ -252,6 +259,11 @@ impl Metrics {
     /// Counts bytes that were read from an origin without a lease.
     pub fn unleased(&self, bytes: ByteCount) {
         self.0.unleased.inc_by(bytes.0);
+    }
+
+    /// Counts an answer with an old meaning of a tag.
+    pub fn stale(&self) {
+        self.0.stale.inc();
     }
 
     /// Counts bytes that were imported and are of no use.

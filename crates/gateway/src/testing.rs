@@ -227,6 +227,7 @@ pub(crate) struct TestRegistry {
     pub(crate) seen: Mutex<Vec<UpstreamRequest>>,
     pub(crate) held: Mutex<Vec<HeldManifest>>,
     pub(crate) stale: Mutex<Option<StaleManifest>>,
+    pub(crate) said: Mutex<Vec<(String, Option<Digest>)>>,
 }
 
 impl TestRegistry {
@@ -282,6 +283,13 @@ impl Manifests for TestRegistry {
 
     fn stale<'a>(&'a self, _ask: &'a ManifestAsk) -> BoxFuture<'a, Option<StaleManifest>> {
         Box::pin(async move { self.stale.lock().expect("a lock").clone() })
+    }
+
+    fn said(&self, ask: &ManifestAsk, meaning: Option<Digest>) {
+        if let ManifestName::Tag(tag) = &ask.name {
+            let said = (tag.to_string(), meaning);
+            self.said.lock().expect("a lock").push(said);
+        }
     }
 
     fn keep(&self, _ask: &ManifestAsk, manifest: &HeldManifest) {

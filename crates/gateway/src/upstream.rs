@@ -83,7 +83,12 @@ pub enum UpstreamError {
     Busy {
         /// When to come again.
         retry_after: Option<Duration>,
+        /// Whether its last answer was none, or an error of its own.
+        is_failing: bool,
     },
+    /// What this host has to show for it is not taken.
+    #[error("the registry is not to be asked with what this host shows it")]
+    Unauthorized(#[source] Box<dyn Error + Send + Sync>),
     /// A rule that an operator set forbids it.
     #[error("refused by policy: {0}")]
     Policy(String),
@@ -96,9 +101,12 @@ pub trait Manifests: Send + Sync {
     /// one whose whole closure for a platform is held.
     fn held<'a>(&'a self, ask: &'a ManifestAsk) -> BoxFuture<'a, Option<HeldManifest>>;
 
-    /// What a tag meant when the origin was last heard. Called only while the origin cannot be reached; `None` unless an
-    /// operator chose to serve stale tags.
+    /// What a tag meant when the origin was last heard. Called only while the origin cannot be reached or fails; `None` unless
+    /// an operator chose to serve stale tags.
     fn stale<'a>(&'a self, ask: &'a ManifestAsk) -> BoxFuture<'a, Option<StaleManifest>>;
+
+    /// The registry just said what the tag that is asked for means, or that there is none.
+    fn said(&self, ask: &ManifestAsk, meaning: Option<Digest>);
 
     /// Offers a manifest that the registry just gave to this caller and whose digest was checked. Returns at once: the
     /// caller's answer waits for it.

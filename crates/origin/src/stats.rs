@@ -52,7 +52,8 @@ impl Counters {
 
     /// One answer, or none.
     pub(crate) fn answered(&self, status: Option<StatusCode>) {
-        self.is_away.store(status.is_none(), Ordering::Relaxed);
+        let is_away = status.is_none_or(|status| status.is_server_error());
+        self.is_away.store(is_away, Ordering::Relaxed);
         let counter = match status.map(|status| status.as_u16()) {
             None => &self.unanswered,
             Some(401 | 403) => &self.denied,
@@ -65,7 +66,7 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the last request got no answer.
+    /// Whether the last request got no answer, or an error of the origin's own.
     pub(crate) fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
     }

@@ -20,6 +20,26 @@ struct Leads {
 #[derive(Deserialize)]
 struct Entry {
     digest: String,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    os: String,
+    architecture: String,
+}
+
+impl Platform {
+    /// Whether it is this host's, in Go's words.
+    fn is_ours(&self) -> bool {
+        let ours = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            other => other,
+        };
+        self.os == std::env::consts::OS && self.architecture == ours
+    }
 }
 
 /// What is held, as the check asks it.
@@ -30,7 +50,8 @@ pub(super) trait Holds {
     fn blob(&self, digest: Digest) -> bool;
 }
 
-/// Whether `manifest` can be served with all that it leads to; of an index, for one platform at least.
+/// Whether `manifest` can be served with all that it leads to; of an index, for this host's platform, or for one at least if that
+/// is not in it.
 pub(super) fn is_held(manifest: &[u8], held: &impl Holds) -> bool {
     let mut left = LOOKS_MAX;
     is_held_within(manifest, held, (DEPTH_MAX, &mut left))
@@ -45,8 +66,11 @@ fn is_held_within(manifest: &[u8], held: &impl Holds, (depth, left): (u8, &mut u
             manifests: Some(entries),
             ..
         } => {
+            let is_ours = |entry: &&Entry| entry.platform.as_ref().is_some_and(Platform::is_ours);
+            let has_ours = entries.iter().any(|entry| is_ours(&entry));
+            let mut looked_at = entries.iter().filter(|entry| !has_ours || is_ours(entry));
             depth > 0
-                && entries.iter().any(|entry| {
+                && looked_at.any(|entry| {
                     let child = look(entry, left).and_then(|digest| held.manifest(digest));
                     child.is_some_and(|child| is_held_within(&child, held, (depth - 1, left)))
                 })
@@ -149,6 +173,29 @@ mod tests {
         shelf
             .manifests
             .insert(Digest::sha256([11; 32]), image(1, &[2]));
+        assert!(is_held(index.as_bytes(), &shelf));
+    }
+
+    #[test]
+    fn an_index_with_this_hosts_platform_needs_that_one() {
+        let of = |n: u8, architecture: &str| {
+            let platform =
+                format!(r#","platform":{{"os":"linux","architecture":"{architecture}"}}}}"#);
+            entry(n).replace('}', &platform)
+        };
+        let ours = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let index = format!(r#"{{"manifests":[{},{}]}}"#, of(10, "s390x"), of(11, ours));
+        let mut shelf = Shelf {
+            blobs: vec![1, 2],
+            ..Shelf::default()
+        };
+        (shelf.manifests).insert(Digest::sha256([10; 32]), image(1, &[2]));
+        assert!(!is_held(index.as_bytes(), &shelf));
+        (shelf.manifests).insert(Digest::sha256([11; 32]), image(1, &[2]));
         assert!(is_held(index.as_bytes(), &shelf));
     }
 

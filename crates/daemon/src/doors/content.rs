@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::{
     Caller, Class, ContentAsk, ContentReader, Description, Efficiency, OpenError, Opened, Proof,
-    ReadError, SourceBytes, VerifiedReader,
+    ReadError, SourceBytes, VerifiedReader, Wanted,
 };
 use tokio::time::timeout;
 use types::{ByteCount, ByteRange, Digest, PieceIndex, PieceRun};
@@ -153,7 +153,7 @@ impl Doors {
             (None, None) => Some(spec.layout.all()),
         };
         let fetch = Fetch {
-            whole: ask.range.is_none() || ask.prefetch || self.config.ranges_whole,
+            whole: ask.range.is_none() || ask.prefetch,
             class: match ask.class {
                 Class::Waiting => swarm::Class::Foreground,
                 Class::Ahead => swarm::Class::Background,
@@ -164,6 +164,10 @@ impl Doors {
         let run = run.unwrap_or(PieceRun::one(PieceIndex(0)));
         match self.handle.open(spec.clone(), run, fetch).await {
             Ok(reader) => {
+                let is_part = !fetch.whole && !reader.task().content.have().is_full();
+                if is_part && self.config.fill && matches!(ask.wanted, Wanted::Blob { .. }) {
+                    self.fills.begin(&self.handle, spec.clone());
+                }
                 let wanted = asked.map_or(length, |range| range.length());
                 let local = ByteCount(reader.bytes().0).min(wanted);
                 self.metrics.body(From::Store, local);

@@ -21,6 +21,7 @@ use super::{
     closure::{self, Holds},
     refusal,
     resolve::may_be_private,
+    tags,
 };
 
 /// What a manifest takes beside its bytes: names, nodes of two trees.
@@ -165,29 +166,41 @@ impl Manifests for Doors {
             }
             let manifest = self.manifests.get(&key(ask, digest))?;
             let registry = self.resolver.origins.registry(&ask.registry);
-            if !registry.is_away() {
-                return Some(manifest);
-            }
-            let repository = Repository {
-                recent: Arc::clone(&self.manifests.recent),
-                store: self.resolver.store.clone(),
-                name: (ask.registry.clone(), ask.repository.clone()),
-            };
-            let bytes = manifest.bytes.clone();
-            let is_held = move || closure::is_held(&bytes, &repository);
-            // A check that fails is a no: the registry is asked once more.
-            let is_held = tokio::task::spawn_blocking(is_held).await.unwrap_or(false);
-            is_held.then_some(manifest)
+            let is_sure = !registry.is_away() || self.leads_here(ask, &manifest).await;
+            is_sure.then_some(manifest)
         }
         .boxed()
     }
 
-    /// Nothing: an old meaning of a tag is never served.
-    fn stale<'a>(&'a self, _ask: &'a ManifestAsk) -> BoxFuture<'a, Option<StaleManifest>> {
-        async { None }.boxed()
+    /// Only with all that it leads to: a client must not be led half way.
+    fn stale<'a>(&'a self, ask: &'a ManifestAsk) -> BoxFuture<'a, Option<StaleManifest>> {
+        async move {
+            if self.bypass.is_on() {
+                return None;
+            }
+            let (name, now) = (tag(ask)?, self.resolver.accesses.clock().now());
+            let (digest, age) = self.tags.lock().meaning(&name, now)?;
+            let manifest = self.manifests.get(&key(ask, digest))?;
+            if !self.leads_here(ask, &manifest).await {
+                return None;
+            }
+            let (registry, repository, tag) = name;
+            self.metrics.stale();
+            tracing::warn!(%registry, %repository, %tag, %digest, ?age, "the registry fails: an old meaning of a tag is given");
+            Some(StaleManifest { manifest, age })
+        }
+        .boxed()
+    }
+
+    fn said(&self, ask: &ManifestAsk, meaning: Option<Digest>) {
+        if let Some(name) = tag(ask) {
+            let now = self.resolver.accesses.clock().now();
+            self.tags.lock().note(name, meaning, now);
+        }
     }
 
     fn keep(&self, ask: &ManifestAsk, manifest: &HeldManifest) {
+        self.said(ask, Some(manifest.digest));
         let key = key(ask, manifest.digest);
         let Ok(accept) = HeaderValue::try_from(manifest.media_type.as_str()) else {
             return;
@@ -205,6 +218,14 @@ impl Manifests for Doors {
             head.await.is_ok_and(|head| is_told_of(&kept, &head))
         };
         self.manifests.keep_after((key, manifest.clone()), look);
+    }
+}
+
+/// The tag that is asked for.
+fn tag(ask: &ManifestAsk) -> Option<tags::Name> {
+    match &ask.name {
+        ManifestName::Tag(tag) => Some((ask.registry.clone(), ask.repository.clone(), tag.clone())),
+        ManifestName::Digest(_) => None,
     }
 }
 
@@ -228,6 +249,19 @@ const KINDS: [HeaderValue; 4] = [
 ];
 
 impl Doors {
+    /// Whether all that `manifest` leads to is held.
+    async fn leads_here(&self, ask: &ManifestAsk, manifest: &HeldManifest) -> bool {
+        let repository = Repository {
+            recent: Arc::clone(&self.manifests.recent),
+            store: self.resolver.store.clone(),
+            name: (ask.registry.clone(), ask.repository.clone()),
+        };
+        let bytes = manifest.bytes.clone();
+        let is_held = move || closure::is_held(&bytes, &repository);
+        // A check that fails is a no: the registry is asked once more.
+        tokio::task::spawn_blocking(is_held).await.unwrap_or(false)
+    }
+
     /// A manifest for a command of this host. Who gets private ones: docs/decisions.md.
     pub(super) async fn manifest_of(&self, ask: &ManifestAsk) -> Result<HeldManifest, OpenError> {
         if let Some(held) = self.held(ask).await {

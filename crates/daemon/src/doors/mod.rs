@@ -4,9 +4,10 @@
 //!   the cluster before the origin; `told`: going on with its word.
 //! * `private`: who may have what needs credentials; `proofs`: what callers have shown lately.
 //! * `content`: readers for what was found; `direct`, `stream_through`: for what is not shared, without and with a file;
-//!   `incoming`: what both have in common; `sturdy`: from a task to them when the disk fails.
+//!   `incoming`: what both have in common; `sturdy`: from a task to them when the disk fails; `fill`: the rest of what is read in
+//!   parts.
 //! * `bypass`: the operator's switch past everything.
-//! * `upstream`, `manifests`, `closure`: what the mirror needs beside blobs.
+//! * `upstream`, `manifests`, `closure`, `tags`: what the mirror needs beside blobs.
 //! * `outside`: what the proxy sends on as it is.
 //! * `local`, `vitals`: what people and their monitoring ask; `explain`: what tasks cost, in words.
 //! * `refusal`: what a consumer is told when it fails.
@@ -16,6 +17,7 @@ mod closure;
 mod content;
 mod direct;
 mod explain;
+mod fill;
 mod incoming;
 mod lately;
 mod local;
@@ -28,6 +30,7 @@ pub(crate) mod refusal;
 mod resolve;
 mod stream_through;
 mod sturdy;
+mod tags;
 mod told;
 mod upstream;
 mod vitals;
@@ -37,17 +40,20 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bypass::Bypass;
+use fill::Fills;
 use look::Cluster;
 use manifests::Held;
 use origin::Origins;
 pub(crate) use outside::Interceptor;
+use parking_lot::Mutex;
 use private::Rights;
 pub use proofs::ProofPolicy;
 use resolve::Resolver;
 use store::Store;
+use tags::Tags;
 use types::ByteCount;
 pub use vitals::{Health, Severity};
 
@@ -74,10 +80,12 @@ pub struct DoorsParts {
 pub struct DoorsConfig {
     /// The store's directory: the bypass is kept in it, and what is streamed goes through it.
     pub data_dir: PathBuf,
-    /// Whether a request for a part fetches the whole.
-    pub ranges_whole: bool,
+    /// Whether a request for a part of a blob has the rest fetched behind it.
+    pub fill: bool,
     /// What the mirror's manifests may take of the memory.
     pub manifests_max: ByteCount,
+    /// How old a tag's meaning may be that is served while its registry fails; none: it never is.
+    pub stale_if_error: Option<Duration>,
     /// How long what callers have shown counts.
     pub proofs: ProofPolicy,
     /// Ports beside 443 that clients of the proxy may have tunnels to.
@@ -100,6 +108,8 @@ pub struct Doors {
     resolver: Resolver,
     bypass: Arc<Bypass>,
     manifests: Held,
+    tags: Mutex<Tags>,
+    fills: Fills,
     metrics: Metrics,
     health: Health,
     config: DoorsConfig,
@@ -111,6 +121,8 @@ impl Doors {
         Ok(Self {
             bypass: Arc::new(Bypass::load(&config.data_dir)?),
             manifests: Held::new(config.manifests_max),
+            fills: Fills::default(),
+            tags: Mutex::new(Tags::new(config.stale_if_error)),
             resolver: Resolver {
                 origins: parts.origins,
                 store: parts.store,

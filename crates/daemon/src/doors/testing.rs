@@ -205,8 +205,9 @@ impl World {
         };
         let config = DoorsConfig {
             data_dir,
-            ranges_whole: false,
+            fill: false,
             manifests_max: ByteCount::mib(8),
+            stale_if_error: Some(std::time::Duration::from_secs(60)),
             proofs: super::ProofPolicy::default(),
             tunnel_ports: Vec::new(),
             is_scheduled,

@@ -1,3 +1,5 @@
+mod stale;
+
 use std::{fs::File, io::Read, sync::Arc};
 
 use futures_util::TryStreamExt;

@@ -30,7 +30,8 @@ impl Upstream for Doors {
             let shows_nothing = !request.headers.contains_key(header::AUTHORIZATION);
             let pass = PassRequest::new(method, &request.path_and_query, request.headers.clone())
                 .map_err(|error| UpstreamError::Policy(error.to_string()))?;
-            let answer = client.pass(&pass).await.map_err(refused)?;
+            let answer = client.pass(&pass).await;
+            let answer = answer.map_err(|error| refused(error, client.is_away()))?;
             if answer.status == StatusCode::UNAUTHORIZED && shows_nothing {
                 if is_base(&request.path_and_query) && client.is_for_somebody() {
                     return Ok(welcome());
@@ -77,12 +78,14 @@ fn welcome() -> UpstreamResponse {
     }
 }
 
-fn refused(error: AskError) -> UpstreamError {
+fn refused(error: AskError, is_failing: bool) -> UpstreamError {
     match &error {
         AskError::Refused(refused) => UpstreamError::Policy(refused.to_string()),
         AskError::Paused { .. } | AskError::Crowded { .. } => UpstreamError::Busy {
             retry_after: error.retry_after(),
+            is_failing,
         },
+        AskError::Auth(_) => UpstreamError::Unauthorized(error.into()),
         _ => UpstreamError::Unreachable(error.into()),
     }
 }

@@ -1,9 +1,9 @@
 //! Answers for manifests: held ones by digest, the registry's otherwise, checked against the digest before a byte is sent.
 //!
 //! A tag is always asked of the registry, with the client's own conditions. What was meant by a tag some time ago is only
-//! served while the registry cannot be reached, if an operator chose that, and says how old it is.
+//! served while the registry fails (no answer, or a 5xx), if an operator chose that, and says how old it is.
 
-use ::http::{HeaderValue, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tracing::{debug, warn};
@@ -72,20 +72,80 @@ pub(crate) async fn manifest(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     );
+    let accepted: Vec<_> = asked
+        .headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .cloned()
+        .collect();
     let request = pass::request(asked, ask.registry, path);
-    match backends.upstream.pass(request).await {
+    let answered = backends.upstream.pass(request).await;
+    note(backends, &manifest, &answered);
+    let is_failing = fails(&answered);
+    if is_failing
+        && let ManifestName::Tag(_) = manifest.name
+        && let Some(stale) = backends.manifests.stale(&manifest).await
+        && takes(&accepted, &stale.manifest.media_type)
+    {
+        return Ok(send_stale(&stale));
+    }
+    match answered {
         Ok(response) if response.status == StatusCode::OK && !is_head => {
             Ok(relay(backends, &manifest, response).await)
         }
         Ok(response) => Ok(pass::stream(response)),
-        Err(error) => match (&error, &manifest.name) {
-            (UpstreamError::Unreachable(_), ManifestName::Tag(_)) => {
-                let stale = backends.manifests.stale(&manifest).await;
-                stale.map(|stale| send_stale(&stale)).ok_or(error)
-            }
-            _ => Err(error),
-        },
+        Err(error) => Err(error),
     }
+}
+
+type Answered = Result<UpstreamResponse, UpstreamError>;
+
+/// Notes what the registry says that a tag means.
+fn note(backends: &Backends, ask: &ManifestAsk, answered: &Answered) {
+    let Ok(response) = answered else { return };
+    match response.status {
+        StatusCode::OK => {
+            if let Some(digest) = said(&response.headers) {
+                backends.manifests.said(ask, Some(digest));
+            }
+        }
+        StatusCode::NOT_FOUND => backends.manifests.said(ask, None),
+        _ => {}
+    }
+}
+
+/// Whether the registry is at fault, and not the request (RFC 5861, 4).
+fn fails(answered: &Answered) -> bool {
+    match answered {
+        Ok(response) => response.status.is_server_error(),
+        Err(UpstreamError::Unreachable(_)) => true,
+        Err(UpstreamError::Busy { is_failing, .. }) => *is_failing,
+        Err(UpstreamError::Policy(_) | UpstreamError::Unauthorized(_)) => false,
+    }
+}
+
+/// Whether a client that sent these `Accept` lines takes this media type; one that sent none takes anything.
+fn takes(accepted: &[HeaderValue], media_type: &str) -> bool {
+    let lines = accepted.iter().filter_map(|line| line.to_str().ok());
+    let mut types = lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|one| one.split(';').next())
+        .map(str::trim);
+    accepted.is_empty()
+        || types.any(|one| {
+            let major = one.strip_suffix("/*");
+            one == "*/*" || one == media_type || media_type.split('/').next() == major
+        })
+}
+
+/// The digest that a registry gives for its answer.
+fn said(headers: &HeaderMap) -> Option<Digest> {
+    headers
+        .get("docker-content-digest")?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Why a registry's manifest is not passed on.
@@ -142,10 +202,7 @@ async fn relay(backends: &Backends, ask: &ManifestAsk, response: UpstreamRespons
 /// The whole body, and the digest the registry gave for it.
 async fn collect(response: UpstreamResponse) -> Result<(Bytes, Option<Digest>), ManifestError> {
     let length = response.headers.get(header::CONTENT_LENGTH).cloned();
-    let said = response
-        .headers
-        .get("docker-content-digest")
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let said = said(&response.headers);
     let mut body = response.body;
     let mut bytes = BytesMut::new();
     while let Some(part) = body.try_next().await.map_err(ManifestError::Broken)? {
@@ -199,7 +256,7 @@ fn send_stale(stale: &StaleManifest) -> Answer {
     headers.insert(header::AGE, HeaderValue::from(stale.age.as_secs()));
     headers.insert(
         header::WARNING,
-        HeaderValue::from_static("111 pantala \"the registry cannot be reached\""),
+        HeaderValue::from_static("111 pantala \"the registry fails\""),
     );
     answer
 }

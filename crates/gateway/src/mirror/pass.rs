@@ -32,7 +32,7 @@ pub(super) async fn base(upstream: &dyn Upstream, asked: Asked, registry: Regist
     let request = request(asked, registry, "/v2/".into());
     match upstream.pass(request).await {
         Ok(response) => stream(response),
-        Err(UpstreamError::Unreachable(_)) => refusal::base(),
+        Err(UpstreamError::Unreachable(_) | UpstreamError::Unauthorized(_)) => refusal::base(),
         Err(error) => refused(error),
     }
 }

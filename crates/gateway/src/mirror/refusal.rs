@@ -143,12 +143,12 @@ pub(crate) fn open(error: OpenError) -> Answer {
 /// A registry that gave no answer.
 pub(crate) fn upstream(error: UpstreamError) -> Answer {
     match error {
-        UpstreamError::Unreachable(_) => refuse(
+        UpstreamError::Unreachable(_) | UpstreamError::Unauthorized(_) => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             Code::Unavailable,
             "the registry cannot be reached",
         ),
-        UpstreamError::Busy { retry_after } => busy(retry_after),
+        UpstreamError::Busy { retry_after, .. } => busy(retry_after),
         UpstreamError::Policy(reason) => refuse(StatusCode::FORBIDDEN, Code::Denied, &reason),
     }
 }

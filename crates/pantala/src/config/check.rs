@@ -212,11 +212,15 @@ fn mirror(from: &mut Reader) -> Option<MirrorConfig> {
         text => text.parse::<RegistryHost>().map(Some),
     });
     let any_registry = from.flag("mirror.any_registry");
+    let fill = from.flag("mirror.fill");
+    let stale_if_error = from.maybe("mirror.stale_if_error", units::duration);
     Some(MirrorConfig {
         listen: listen?,
         registries: registries?,
         default_registry: default_registry?,
         any_registry: any_registry?,
+        fill: fill?,
+        stale_if_error: stale_if_error?,
     })
 }
 

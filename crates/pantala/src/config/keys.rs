@@ -322,6 +322,18 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether `?ns=` may name a registry that is not in `mirror.registries`. The rules of `origin` hold anyway.",
     ),
     key(
+        "mirror.fill",
+        Kind::Flag,
+        "false",
+        "Whether who reads parts of a blob, as lazy snapshotters do, has the rest of it fetched behind them. Without it only the pieces that are read come.",
+    ),
+    unset(
+        "mirror.stale_if_error",
+        Kind::Duration,
+        "\"24h\"",
+        "How old what a tag meant may be that is served while its registry fails (no answer, or a 5xx; never after 401, 403 or 404), and only with all that it leads to. The answer says its `Age`. Unset: a tag is the registry's own word, or an error.",
+    ),
+    key(
         "runtime.manage",
         Kind::Flag,
         "false",

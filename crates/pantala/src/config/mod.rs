@@ -139,6 +139,8 @@ pub(crate) struct MirrorConfig {
     pub(crate) registries: Vec<RegistryHost>,
     pub(crate) default_registry: Option<RegistryHost>,
     pub(crate) any_registry: bool,
+    pub(crate) fill: bool,
+    pub(crate) stale_if_error: Option<Duration>,
 }
 
 /// Container engines.

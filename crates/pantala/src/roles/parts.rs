@@ -134,6 +134,8 @@ fn mirror(config: &Config) -> Option<Mirror> {
             default: mirror.default_registry.clone(),
             any: mirror.any_registry,
         },
+        fill: mirror.fill,
+        stale_if_error: mirror.stale_if_error,
     })
 }
 

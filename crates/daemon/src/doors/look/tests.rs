@@ -169,8 +169,9 @@ impl Misled {
         };
         let config = DoorsConfig {
             data_dir: dir.path().to_owned(),
-            ranges_whole: false,
+            fill: false,
             manifests_max: ByteCount::mib(8),
+            stale_if_error: Some(std::time::Duration::from_secs(60)),
             proofs: super::super::ProofPolicy::default(),
             tunnel_ports: Vec::new(),
             is_scheduled: true,

@@ -114,14 +114,50 @@ async fn a_tag_is_stale_only_while_the_registry_is_away_and_says_its_age() {
     let reply = mirror.ask("GET", tag, &[]).await;
     assert_eq!((reply.status, reply.header("age").as_str()), (200, "90"));
     assert!(reply.header("warning").starts_with("111 "));
-    mirror.registry.script(
-        tag,
-        Scripted {
-            status: 404,
+    for (status, is_stale) in [
+        (500, true),
+        (503, true),
+        (504, true),
+        (401, false),
+        (403, false),
+        (404, false),
+        (429, false),
+    ] {
+        let answer = Scripted {
+            status,
             ..Scripted::default()
-        },
-    );
-    assert_eq!(mirror.ask("GET", tag, &[]).await.status, 404);
+        };
+        mirror.registry.script(tag, answer);
+        for method in ["GET", "HEAD"] {
+            let reply = mirror.ask(method, tag, &[]).await;
+            assert_eq!(reply.status == 200, is_stale, "{method} {status}");
+            assert_eq!(reply.header("age").is_empty(), !is_stale);
+        }
+        let picky = mirror.ask("GET", tag, &["Accept: application/y"]).await;
+        assert_eq!(picky.status, status);
+        let easy = ["Accept: application/y, application/x;q=0.5"];
+        let easy = mirror.ask("GET", tag, &easy).await;
+        assert_eq!(easy.status == 200, is_stale);
+    }
+}
+
+#[tokio::test]
+async fn what_a_tag_means_is_noted_from_every_answer_that_tells() {
+    let mirror = Harness::of(10).await;
+    let tag = "/v2/a/manifests/latest";
+    let told = vec![("docker-content-digest", sha(b"m").to_string())];
+    for (status, headers) in [(200, told), (401, vec![]), (404, vec![])] {
+        let answer = Scripted {
+            status,
+            headers,
+            ..Scripted::default()
+        };
+        mirror.registry.script(tag, answer);
+        assert_eq!(mirror.ask("HEAD", tag, &[]).await.status, status);
+    }
+    let said = mirror.registry.said.lock().expect("a lock");
+    let latest = |meaning| ("latest".to_owned(), meaning);
+    assert_eq!(*said, [latest(Some(sha(b"m"))), latest(None)]);
 }
 
 #[tokio::test]
