@@ -235,7 +235,7 @@ impl Core {
             if *host == me {
                 tracing::warn!(task = ?task, count, ?first, "what this host had read from the origin was wrong");
             } else {
-                tracing::warn!(%host, task = ?task, count, ?first, ?pieces, "an importer vouched for wrong pieces");
+                tracing::warn!(%host, task = ?task, count, ?first, "an importer vouched for wrong pieces");
                 self.scheduling.blame(*host);
             }
         }

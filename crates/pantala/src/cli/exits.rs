@@ -5,7 +5,7 @@ use clap::Command;
 use crate::problem::Exit::{self, *};
 
 /// By the words of a command; what is not listed fails or not.
-const BY_COMMAND: [(&str, &[Exit]); 24] = [
+const BY_COMMAND: &[(&str, &[Exit])] = &[
     (
         "get",
         &[
@@ -42,7 +42,9 @@ const BY_COMMAND: [(&str, &[Exit]); 24] = [
     ("host list", &[Usage, Configuration]),
     ("host revoke", &[Usage, Configuration]),
     ("config check", &[Usage, Configuration]),
+    ("config match", &[Usage, Configuration]),
     ("config explain", &[Usage, Configuration]),
+    ("proxy ca", &[Usage, Configuration]),
     ("daemon", &[Usage, Configuration]),
     ("scheduler", &[Usage, Configuration]),
     ("up", &[Usage, Configuration]),
@@ -104,5 +106,30 @@ mod tests {
                 at = at.find_subcommand(word).expect(words);
             }
         }
+    }
+
+    #[test]
+    fn whoever_reads_the_configuration_says_so() {
+        // A key is set, or a default is taken from it.
+        let reads = |command: &Command| {
+            let ids = command.get_arguments().map(|arg| arg.get_id().as_str());
+            ids.into_iter()
+                .any(|id| ["set", "socket", "ca_dir"].contains(&id))
+        };
+        let (root, mut seen) = (crate::cli::commands(), 0);
+        let mut commands: Vec<&Command> = root.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            if reads(command) {
+                seen += 1;
+                let help = command.get_after_help().expect("codes").to_string();
+                assert!(
+                    help.contains("3 configuration"),
+                    "{}: {help}",
+                    command.get_name()
+                );
+            }
+        }
+        assert!(seen > 15, "{seen}");
     }
 }
