@@ -2,10 +2,7 @@
 
 use identity::{Accepted, Role};
 use listen::{Listening, Untaken};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use wire::settle::Direction;
@@ -30,17 +27,9 @@ const HANDSHAKES_MAX: usize = 256;
 impl Acceptor {
     /// Takes connections from `listener`. A stranger costs one bounded handshake and nothing else.
     pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
-        let mut listening = Listening::new("peer port", listener, &self.untaken);
-        let mut handshakes = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(_) = handshakes.join_next() => {}
-                (tcp, _) = listening.accept(), if handshakes.len() < HANDSHAKES_MAX => {
-                    handshakes.spawn(self.clone().greet(tcp));
-                }
-            }
-        }
+        let listening = Listening::new("peer port", listener, &self.untaken);
+        let greet = |tcp, _| self.clone().greet(tcp);
+        drop(listening.each(HANDSHAKES_MAX, &stop, greet).await);
     }
 
     async fn greet(self, tcp: TcpStream) {

@@ -5,13 +5,16 @@
 
 mod untaken;
 
-use std::{error::Error, io, os::fd::AsFd, time::Duration};
+use std::{error::Error, future::Future, io, os::fd::AsFd, time::Duration};
 
 use rustix::net::sockopt::{
     set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
 };
-use tokio::time::{Instant, sleep_until};
-use tokio_util::net::Listener;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::{net::Listener, sync::CancellationToken};
 use tracing::warn;
 use types::Moment;
 
@@ -69,6 +72,29 @@ impl<L: Listener> Listening<L> {
         }
     }
 
+    /// Takes connections until `stop`, `most` of them at once, and has each served by a task of its own; more wait in the
+    /// kernel's queue. Gives those that still run then, with the listener closed. Dropped early, all end.
+    pub async fn each<F>(
+        mut self,
+        most: usize,
+        stop: &CancellationToken,
+        mut serve: impl FnMut(L::Io, L::Addr) -> F,
+    ) -> JoinSet<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut served = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return served,
+                Some(_) = served.join_next() => {}
+                (io, from) = self.accept(), if served.len() < most => {
+                    served.spawn(serve(io, from));
+                }
+            }
+        }
+    }
+
     /// The client left at once, or the process is out of descriptors.
     fn failed(&mut self, cause: &io::Error) {
         self.untaken.add();
@@ -90,10 +116,11 @@ mod tests {
     use std::{
         future::poll_fn,
         pin::pin,
+        sync::Arc,
         task::{Context, Poll},
     };
 
-    use tokio::io::DuplexStream;
+    use tokio::{io::DuplexStream, sync::Semaphore};
 
     use super::*;
 
@@ -141,5 +168,36 @@ mod tests {
         let mut other = Listening::new("other", Poor(1), &untaken);
         other.accept().await;
         assert_eq!(untaken.count(), 4, "they count together");
+    }
+
+    #[tokio::test]
+    async fn no_more_are_served_at_once_than_may_be_and_the_rest_come_when_those_end() {
+        let listening = Listening::new("test", Poor(0), &Untaken::default());
+        let stop = CancellationToken::new();
+        let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let places = Arc::new(Semaphore::new(0));
+        let serve = |_, ()| {
+            let (began, places) = (began.clone(), Arc::clone(&places));
+            async move {
+                began.send(()).expect("heard");
+                places.acquire().await.expect("open").forget();
+            }
+        };
+        let mut each = pin!(listening.each(2, &stop, serve));
+        let counted = async {
+            for _ in 0..2 {
+                begun.recv().await;
+            }
+            // Whoever is ready runs, many times over.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(begun.try_recv().is_err(), "a third is served");
+            places.add_permits(1);
+            begun.recv().await;
+            stop.cancel();
+        };
+        let (served, ()) = tokio::join!(each.as_mut(), counted);
+        assert_eq!(served.len(), 2);
     }
 }

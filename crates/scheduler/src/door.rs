@@ -8,7 +8,6 @@ use listen::Listening;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
-    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use types::{Chance, HostId};
@@ -34,26 +33,18 @@ pub(crate) struct Door {
 
 /// Accepts until `stop`, then waits for the links to end.
 pub(crate) async fn accept(door: Door, listener: TcpListener, stop: CancellationToken) {
-    let mut links = JoinSet::new();
-    let mut listening = Listening::new("scheduler's port", listener, &door.metrics.untaken);
-    loop {
-        let is_full = links.len() >= door.links_max;
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = links.join_next() => {}
-            (tcp, _) = listening.accept(), if !is_full => {
-                let door = door.clone();
-                links.spawn(async move {
-                    let cut = door.cut.child_token();
-                    tokio::select! {
-                        () = door.cut.cancelled() => {}
-                        () = serve(&door, tcp, cut) => {}
-                    }
-                });
+    let listening = Listening::new("scheduler's port", listener, &door.metrics.untaken);
+    let serve = |tcp, _| {
+        let door = door.clone();
+        async move {
+            let cut = door.cut.child_token();
+            tokio::select! {
+                () = door.cut.cancelled() => {}
+                () = serve(&door, tcp, cut) => {}
             }
         }
-    }
-    drop(listening);
+    };
+    let mut links = listening.each(door.links_max, &stop, serve).await;
     while links.join_next().await.is_some() {}
 }
 

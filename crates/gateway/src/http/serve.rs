@@ -11,9 +11,7 @@ use hyper_util::{
 use listen::{Listening, Untaken};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    sync::Semaphore,
-    task::JoinSet,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -120,32 +118,18 @@ pub(crate) async fn serve<H: Handler>(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
-    let mut listening = Listening::new(name, listener, &limits.untaken);
+    let most = limits.connections_max;
+    let listening = Listening::new(name, listener, &limits.untaken);
     let bounds = Arc::new(Bounds { limits });
-    let mut connections = JoinSet::new();
-    loop {
-        let place = tokio::select! {
-            () = stop.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
-        };
-        let (stream, peer) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listening.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
+    let serve = |stream: TcpStream, peer| {
         // Answers are written in large frames and flushed: waiting for more would only delay heads.
         let _ = stream.set_nodelay(true);
         // Or a client whose machine is gone would hold its place in a tunnel until that is idle.
         let _ = listen::keep_alive(&stream);
         let (handler, bounds) = (Arc::clone(&handler), Arc::clone(&bounds));
-        let connection = serve_one((stream, peer), handler, bounds, stop.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(place);
-        });
-    }
-    drop(listening);
+        serve_one((stream, peer), handler, bounds, stop.clone())
+    };
+    let mut connections = listening.each(most, &stop, serve).await;
     let _ = timeout(bounds.limits.grace, async {
         while connections.join_next().await.is_some() {}
     })

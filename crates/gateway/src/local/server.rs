@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use listen::{Listening, Untaken};
-use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{net::UnixStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use types::TaskId;
@@ -138,32 +138,20 @@ impl<S: LocalService> LocalDoor<S> {
 
     /// Answers requests until `stop`; running ones then end with their connections.
     pub async fn serve(self, socket: LocalSocket, stop: CancellationToken) {
-        let mut listening = Listening::new("local socket", socket, &self.untaken);
+        let listening = Listening::new("local socket", socket, &self.untaken);
         let door = Arc::new(self);
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            let place = tokio::select! {
-                () = stop.cancelled() => break,
-                place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
-            };
-            let (stream, _) = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listening.accept() => accepted,
-            };
-            while connections.try_join_next().is_some() {}
+        let serve = |stream, _| {
             let (door, stop) = (Arc::clone(&door), stop.clone());
-            connections.spawn(async move {
+            async move {
                 if let Err(error) = door.serve_one(stream, stop).await {
                     debug!(
                         error = &error as &dyn std::error::Error,
                         "local connection broke"
                     );
                 }
-                drop(place);
-            });
-        }
-        drop(listening);
+            }
+        };
+        let mut connections = listening.each(CONNECTIONS_MAX, &stop, serve).await;
         while connections.join_next().await.is_some() {}
     }
 
