@@ -1,6 +1,8 @@
 //! From what content is to what it is called: the key scheme.
 
-use crate::{Digest, RegistryHost, Source, TaskId};
+use std::fmt;
+
+use crate::{Digest, RegistryHost, Source, TaskId, source::shown};
 
 /// Version of the rule that turns a [`ContentKey`] into a [`TaskId`] and a length into a [`crate::Layout`]. Both are
 /// frozen per version; a new rule gets a new number.
@@ -20,8 +22,8 @@ pub enum Validator {
     },
 }
 
-/// What makes two requests ask for the same content.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What makes two requests ask for the same content. `Debug` shows no query of a URL.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum ContentKey {
     /// Content that is named by its digest is the same whatever registry or URL it comes from.
     Digest(Digest),
@@ -42,6 +44,20 @@ pub enum ContentKey {
         /// The version the origin told.
         validator: Validator,
     },
+}
+
+impl fmt::Debug for ContentKey {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest(digest) => write!(to, "{digest}"),
+            Self::Private { registry, digest } => write!(to, "{registry}@{digest}"),
+            Self::Url {
+                url,
+                tag,
+                validator,
+            } => write!(to, "{} {tag:?} {validator:?}", shown(url)),
+        }
+    }
 }
 
 impl Digest {

@@ -44,6 +44,6 @@ pub use piece::{Epoch, PieceIndex, PieceRun};
 pub use piece_set::PieceSet;
 pub use piece_table::{PieceDigest, PieceHasher, PieceTable, PieceTableError};
 pub use secret::Secret;
-pub use source::{ContentName, ParseNameError, RegistryHost, RepoName, Source, Tag, Visibility};
+pub use source::{ParseNameError, RegistryHost, RepoName, Source, Tag, Visibility};
 pub use statement::{Seal, Segment, Signature};
 pub use topology::{Nearness, ParseTopologyError, Topology};

@@ -1,11 +1,13 @@
 //! Where content can be read: a reference without secrets, fit to travel between hosts.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use crate::{Digest, TaskId};
+use crate::Digest;
 
-/// Where an importer reads content. Holds no credential and no signed query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Where an importer reads content. Holds no credential and no query parameter that is known for one.
+///
+/// `Display` and `Debug` are for people: nobody can list all the names that tokens travel under, so a query is not shown.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// One URL, canonical: lower-case scheme and host, no user, no fragment, signature parameters dropped.
     Url(String),
@@ -28,18 +30,40 @@ impl Source {
             Self::Url(_) => None,
         }
     }
+
+    /// All of it, to tell it from others: not for people.
+    pub fn canonical(&self) -> String {
+        match self {
+            Self::Url(url) => url.clone(),
+            Self::Blob { .. } => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => to.write_str(url),
+            Self::Url(url) => to.write_str(&shown(url)),
             Self::Blob {
                 registry,
                 repository,
                 digest,
             } => write!(to, "{registry}/{repository}@{digest}"),
         }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{self}")
+    }
+}
+
+/// What people may see of a canonical URL.
+pub(crate) fn shown(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((bare, _)) => format!("{bare}?...").into(),
+        None => url.into(),
     }
 }
 
@@ -50,15 +74,6 @@ pub enum Visibility {
     Public,
     /// The origin asked for credentials: only who proves access there may have it.
     Private,
-}
-
-/// Content as a store and the swarm know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentName {
-    /// The task that distributes it.
-    pub task: TaskId,
-    /// The digest it was asked by, or that was learnt at the end.
-    pub digest: Option<Digest>,
 }
 
 /// A registry's name: a host name or address with an optional port, as in an image's name.
@@ -181,6 +196,7 @@ fn is_repository_part(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ContentKey, Validator};
 
     fn check<T: FromStr>(good: &[&str], bad: &[&str]) {
         for text in good {
@@ -189,6 +205,25 @@ mod tests {
         for text in bad {
             assert!(text.parse::<T>().is_err(), "{text:?} was taken");
         }
+    }
+
+    #[test]
+    fn no_query_is_shown() {
+        let url = "https://files.test/a%20b?token=canary&v=1";
+        let source = Source::Url(url.to_owned());
+        assert_eq!(source.to_string(), "https://files.test/a%20b?...");
+        assert_eq!(source.canonical(), url);
+        let key = ContentKey::Url {
+            url: url.to_owned(),
+            tag: "t".to_owned(),
+            validator: Validator::ETag("\"e\"".to_owned()),
+        };
+        for shown in [format!("{source:?}"), format!("{key:?}")] {
+            assert!(shown.starts_with("https://files.test/a%20b?..."), "{shown}");
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        let bare = Source::Url("https://files.test/a".to_owned());
+        assert_eq!(bare.to_string(), bare.canonical());
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn entry(info: ContentInfo) -> StoreEntry {
         held: info.held.0,
         is_pinned: info.pinned,
         unused_seconds: unused(&info, SystemTime::now()).as_secs(),
-        name: info.name,
+        name: info.source.map(|source| source.to_string()).or(info.name),
     }
 }
 

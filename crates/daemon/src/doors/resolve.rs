@@ -299,7 +299,7 @@ impl Resolver {
             return Ok(found);
         }
         let key = key.unwrap_or_else(|| ContentKey::Url {
-            url: source.to_string(),
+            url: source.canonical(),
             tag: tag.to_owned(),
             validator: Validator::ETag(String::new()),
         });

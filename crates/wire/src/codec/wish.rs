@@ -28,7 +28,7 @@ impl Wish {
         layout: Layout,
         (digest, source): (Option<Digest>, Source),
     ) -> Option<Self> {
-        (source.to_string().len() <= TEXT_MAX).then_some(Self {
+        (source.canonical().len() <= TEXT_MAX).then_some(Self {
             task,
             layout,
             digest,
