@@ -18,7 +18,10 @@ use swarm::{
 use types::{ByteCount, HostPattern, Moment, Topology};
 use wire::link::{BufferPool, Intake, ReceiveRoom};
 
-use crate::doors::{DoorsConfig, ProofPolicy};
+use crate::{
+    doors::{DoorsConfig, ProofPolicy},
+    metrics::Metrics,
+};
 
 /// One daemon.
 pub struct Config {
@@ -56,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// Addresses that peers find it at; empty: the one that the scheduler sees.
     pub advertise: Vec<SocketAddr>,
+    /// What counts it.
+    pub metrics: Metrics,
     /// What people call it.
     pub name: String,
     /// What clients of its HTTP doors may call it, beside its addresses and `localhost`.

@@ -103,7 +103,7 @@ impl Ground {
             store,
             accesses: Accesses::new(origins.clone()),
             origins,
-            metrics: Metrics::default(),
+            metrics: config.metrics.clone(),
             health: Health::default(),
         })
     }

@@ -35,6 +35,20 @@ fn seconds_of(time: SystemTime) -> i64 {
     i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
+const SOURCES: [From; 3] = [From::Store, From::Peer, From::Origin];
+/// Of the store's bytes.
+const STORE_KINDS: [&str; 4] = ["used", "reserved", "free", "quota"];
+const BOUNDS: [Bound; 3] = [Bound::Link, Bound::Limit, Bound::Origin];
+
+fn bound(bound: Bound) -> Label {
+    let name = match bound {
+        Bound::Link => "link",
+        Bound::Limit => "limit",
+        Bound::Origin => "origin",
+    };
+    [("bound", name)]
+}
+
 fn source(from: From) -> Label {
     let name = match from {
         From::Store => "local",
@@ -60,6 +74,14 @@ pub enum PieceFailure {
 }
 
 impl PieceFailure {
+    const ALL: [Self; 5] = [
+        Self::Corrupt,
+        Self::Late,
+        Self::Refused,
+        Self::Broken,
+        Self::Store,
+    ];
+
     const fn label(self) -> Label {
         let name = match self {
             Self::Corrupt => "corrupt",
@@ -141,6 +163,7 @@ impl Default for Metrics {
             proxy: proxy::Counted::default(),
         };
         inner.register();
+        inner.begin();
         Self(Arc::new(inner))
     }
 }
@@ -242,7 +265,37 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Every label is shown from the start: a rate needs the zero that it began at, and the reference page its values.
+    fn begin(&self) {
+        for from in SOURCES {
+            drop(self.body.get_or_create(&source(from)));
+            drop(self.first_byte.get_or_create(&source(from)));
+            drop(self.throughput.get_or_create(&source(from)));
+        }
+        for why in PieceFailure::ALL {
+            drop(self.piece_failures.get_or_create(&why.label()));
+        }
+        for one in BOUNDS {
+            drop(self.efficiency.get_or_create(&bound(one)));
+        }
+        for kind in STORE_KINDS {
+            drop(self.store.get_or_create(&[("kind", kind)]));
+        }
+    }
+}
+
 impl Metrics {
+    /// Shows beside these what another part of the process counts, by whatever `register` puts there.
+    pub fn beside(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.0.registry.lock());
+    }
+
+    /// Everything as a daemon shows it that has done nothing yet.
+    pub fn shown(&self) -> String {
+        self.text(&Now::default())
+    }
+
     /// Counts verified bytes.
     pub fn body(&self, from: From, bytes: ByteCount) {
         self.0.body.get_or_create(&source(from)).inc_by(bytes.0);
@@ -289,15 +342,8 @@ impl Metrics {
 
     /// Notes how near a task came to its bound.
     pub fn efficiency(&self, told: Efficiency) {
-        let bound = match told.bound {
-            Bound::Link => "link",
-            Bound::Limit => "limit",
-            Bound::Origin => "origin",
-        };
         let family = &self.0.efficiency;
-        family
-            .get_or_create(&[("bound", bound)])
-            .observe(told.share);
+        family.get_or_create(&bound(told.bound)).observe(told.share);
     }
 
     /// Counts stored bytes that were checked again, and the pieces that failed.
@@ -344,13 +390,10 @@ impl Metrics {
         let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         inner.tasks.set(clamp(now.tasks));
         if let Some(usage) = &now.usage {
-            for (name, bytes) in [
-                ("used", usage.used),
-                ("reserved", usage.reserved),
-                ("free", usage.free),
-                ("quota", usage.quota.unwrap_or_default()),
-            ] {
-                let gauge = inner.store.get_or_create(&[("kind", name)]);
+            let quota = usage.quota.unwrap_or_default();
+            let bytes = [usage.used, usage.reserved, usage.free, quota];
+            for (kind, bytes) in STORE_KINDS.into_iter().zip(bytes) {
+                let gauge = inner.store.get_or_create(&[("kind", kind)]);
                 gauge.set(clamp(bytes.0));
             }
         }
@@ -397,6 +440,9 @@ mod tests {
     #[test]
     fn what_was_counted_is_shown() {
         let metrics = Metrics::default();
+        let other = Gauge::<i64>::default();
+        other.set(6);
+        metrics.beside(|registry| registry.register("other", "Of another part", other));
         metrics.body(From::Peer, ByteCount(7));
         metrics.pieces_failed(PieceFailure::Corrupt, 1);
         metrics.unleased(ByteCount(3));
@@ -425,6 +471,8 @@ mod tests {
         for line in [
             "pantala_body_bytes_total{source=\"peer\"} 7",
             "pantala_piece_failures_total{reason=\"corrupt\"} 1",
+            "pantala_piece_failures_total{reason=\"late\"} 0",
+            "other 6",
             "pantala_origin_unleased_bytes_total 3",
             "pantala_import_wasted_bytes_total 8",
             "pantala_first_byte_seconds_count{source=\"local\"} 1",

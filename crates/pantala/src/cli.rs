@@ -162,6 +162,8 @@ pub(crate) enum Page {
     Cli,
     /// docs/configuration.md.
     Config,
+    /// docs/metrics.md.
+    Metrics,
 }
 
 /// Which daemon is asked.

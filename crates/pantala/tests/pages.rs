@@ -34,6 +34,11 @@ fn the_page_of_configuration_is_in_step() {
     check("config", "configuration.md");
 }
 
+#[test]
+fn the_page_of_metrics_is_in_step() {
+    check("metrics", "metrics.md");
+}
+
 /// The files within a Kubernetes manifest: each `NAME.toml: |` with what is indented below it.
 fn embedded(manifest: &str) -> Vec<String> {
     let mut files: Vec<String> = Vec::new();

@@ -1,7 +1,8 @@
 //! A real `pantala up`: what it says of itself, and commands that learn from it what it was started with.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread::JoinHandle,
@@ -26,7 +27,8 @@ impl Up {
             .env_clear()
             .args(["up", "--listen", "127.0.0.1:0"])
             .args(["--set", "scheduler.listen=127.0.0.1:0"])
-            .args(["--set", "mirror.listen=off", "--set", "status.listen=off"])
+            .args(["--set", "mirror.listen=off"])
+            .args(["--set", "status.listen=127.0.0.1:0"])
             .args(["--set", "control.schedulers=a:1"])
             .args(["--set", "scheduler.cluster=garden", "--set"])
             .args([set("scheduler.ca_dir", "ca"), "--set".into()])
@@ -56,6 +58,19 @@ impl Up {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// What its status page answers.
+    fn metrics(&self) -> String {
+        let ready = self.lines.last().expect("a line");
+        let (_, address) = ready.rsplit_once("status=").expect("an address");
+        let address = address.split(' ').next().expect("an address");
+        let mut page = TcpStream::connect(address).expect("a page");
+        page.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("asked");
+        let mut told = String::new();
+        page.read_to_string(&mut told).expect("an answer");
+        told
     }
 
     /// A command that knows of it only its socket; what it said, and whether it ended well.
@@ -105,6 +120,11 @@ fn up_says_who_reaches_it_and_commands_learn_how_it_was_started() {
         &format!("{} is ours alone", up.path("data").display()),
     ] {
         assert!(told.contains(words), "{words}\n{told}");
+    }
+
+    let told = up.metrics();
+    for name in ["pantala_tasks ", "pantala_scheduler_hosts "] {
+        assert!(told.lines().any(|line| line.starts_with(name)), "{told}");
     }
 
     let (is_well, told) = up.ask(&["token", "create"]);

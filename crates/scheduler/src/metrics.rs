@@ -43,20 +43,32 @@ impl Default for Metrics {
 impl Metrics {
     /// Shows them in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("scheduler_hosts", "Hosts with a stream", self.hosts.clone());
-        registry.register("scheduler_asks", "Asks received", self.asks.clone());
+        registry.register(
+            "pantala_scheduler_hosts",
+            "Hosts with a stream",
+            self.hosts.clone(),
+        );
+        registry.register("pantala_scheduler_asks", "Asks received", self.asks.clone());
         let messages = self.messages.clone();
-        registry.register("scheduler_messages", "Messages received", messages);
+        registry.register("pantala_scheduler_messages", "Messages received", messages);
         let help = "Words of hosts on others that sent or vouched for something wrong";
-        registry.register("scheduler_blames", help, self.blames.clone());
+        registry.register("pantala_scheduler_blames", help, self.blames.clone());
         let help = "Hosts dropped because they did not read";
-        registry.register("scheduler_slow_hosts", help, self.dropped.clone());
+        registry.register("pantala_scheduler_slow_hosts", help, self.dropped.clone());
         let help = "Links that could not be taken, mostly for want of file descriptors";
-        registry.register("scheduler_untaken_links", help, self.untaken.clone());
+        registry.register(
+            "pantala_scheduler_untaken_links",
+            help,
+            self.untaken.clone(),
+        );
         let help = "Time the brain took for one message, in seconds";
-        registry.register("scheduler_decision_seconds", help, self.decisions.clone());
+        registry.register(
+            "pantala_scheduler_decision_seconds",
+            help,
+            self.decisions.clone(),
+        );
         let help = "When the scheduler's own certificate ends, in seconds since 1970";
-        let name = "scheduler_certificate_expiry_timestamp_seconds";
+        let name = "pantala_scheduler_certificate_expiry_timestamp_seconds";
         registry.register(name, help, self.certificate.clone());
     }
 

@@ -2,6 +2,7 @@
 
 mod authority;
 mod config;
+mod counted;
 mod doctor;
 mod explain;
 pub(crate) mod get;

@@ -4,6 +4,7 @@ use std::{fmt::Write, io, path::Path};
 
 use clap::Command;
 
+use super::counted;
 use crate::{
     cli::{Page, commands},
     config::reference,
@@ -84,6 +85,7 @@ fn name_of(command: &Command) -> &str {
 pub(super) fn markdown(page: Page) -> String {
     match page {
         Page::Config => reference::markdown(),
+        Page::Metrics => counted::markdown(),
         Page::Cli => {
             let mut page = String::from(
                 "<!-- Made from crates/pantala/src/cli.rs: UPDATE_DOCS=1 cargo nextest run -p pantala -->\n\

@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     parts::{interception_dir, origin},
     standing::identity_dir,
+    vitals::SchedulerVitals,
 };
 use self::{
     standing::{Standing, StandingError},
-    vitals::{JoiningVitals, SchedulerVitals},
+    vitals::JoiningVitals,
 };
 use crate::{
     config::Config,
@@ -164,7 +165,7 @@ pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Resul
             )
             .next("choose another scheduler.status, or \"off\"")
         })?;
-        let vitals = Arc::new(SchedulerVitals::new(&scheduler));
+        let vitals = Arc::new(SchedulerVitals::new(scheduler.metrics()));
         doors.spawn(Admin::new(vitals).serve(listener, page_limits(config), stop.child_token()));
     }
     let early = tokio::select! {
@@ -193,6 +194,7 @@ pub(crate) async fn up(
     let identity = standing::of_member(config, (scheduler.authority(), roles)).map_err(nobody)?;
     let mut parts = parts::daemon(config, identity);
     parts.is_seed = true;
+    (parts.metrics).beside(|registry| scheduler.metrics().register(registry));
     parts.started.command = "up".into();
     parts.schedulers =
         vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), scheduler.address().port()).to_string()];

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use daemon::{
-    ProofPolicy,
+    Metrics, ProofPolicy,
     config::{Config as DaemonConfig, Limits, Local, Memory, Mirror, Proxy, Started},
 };
 use gateway::{
@@ -49,6 +49,7 @@ pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
         local: Some(local(config)),
         limits: limits(config),
         advertise: config.peer.advertise.into_iter().collect(),
+        metrics: Metrics::default(),
         name: name(),
         names: config.host.names.iter().cloned().collect(),
         started: started(config),

@@ -4,29 +4,31 @@ use daemon::{Health, Severity};
 use futures_util::{FutureExt, future::BoxFuture};
 use gateway::admin::Vitals;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use scheduler::Scheduler;
+use scheduler::Metrics;
 
 /// What the scheduler counts. It lives as long as the process: a scheduler whose task ended ends the process.
-pub(super) struct SchedulerVitals(Registry);
+pub(crate) struct SchedulerVitals(Registry);
 
 impl SchedulerVitals {
-    pub(super) fn new(scheduler: &Scheduler) -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         let mut registry = Registry::default();
-        scheduler.metrics().register(&mut registry);
+        metrics.register(&mut registry);
         Self(registry)
+    }
+
+    /// In the OpenMetrics text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.0) {
+            Ok(()) => text,
+            Err(error) => format!("# encoding failed: {error}\n"),
+        }
     }
 }
 
 impl Vitals for SchedulerVitals {
     fn metrics(&self) -> BoxFuture<'_, String> {
-        async {
-            let mut text = String::new();
-            match encode(&mut text, &self.0) {
-                Ok(()) => text,
-                Err(error) => format!("# encoding failed: {error}\n"),
-            }
-        }
-        .boxed()
+        async { self.text() }.boxed()
     }
 
     fn ailments(&self) -> BoxFuture<'_, Vec<String>> {
