@@ -48,6 +48,8 @@ pub struct Caller {
     pub is_administrator: bool,
     /// Where it calls from.
     pub observed: IpAddr,
+    /// The address of ours that it called.
+    pub reached: IpAddr,
 }
 
 /// Why a call is not answered. Told to the caller.

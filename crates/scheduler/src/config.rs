@@ -1,14 +1,21 @@
 //! What a scheduler is told.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use identity::ExpiryGrace;
-use ipnet::IpNet;
 use swarm::schedule::Policy;
 use types::ClusterId;
 
+/// Whether hosts may advertise an address although they call from another one.
+pub type MayAdvertise = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 /// What a scheduler is told. See [`SchedulerConfig::new`] for the usual values.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SchedulerConfig {
     /// The authority's directory; the scheduler's own key lies in `host` below it. Made if there is none.
     pub ca_dir: PathBuf,
@@ -24,9 +31,8 @@ pub struct SchedulerConfig {
     pub policy: Policy,
     /// How long after a start unknown tasks wait for hosts to tell of them.
     pub restart_wait: Duration,
-    /// Addresses that hosts may advertise although they call from another one. All others are replaced by the
-    /// address that the host is seen at.
-    pub allow_advertised: Vec<IpNet>,
+    /// What is not allowed is replaced by the address that the host is seen at.
+    pub may_advertise: MayAdvertise,
     /// Messages that may wait for one host; beyond, it is dropped.
     pub outbox: usize,
     /// Links at once.
@@ -46,7 +52,7 @@ impl SchedulerConfig {
             expiry_grace: ExpiryGrace::default(),
             policy: Policy::default(),
             restart_wait: Duration::from_secs(1),
-            allow_advertised: Vec::new(),
+            may_advertise: Arc::new(|_| false),
             outbox: 4096,
             links_max: 60_000,
             stop_timeout: Duration::from_secs(2),

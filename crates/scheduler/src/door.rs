@@ -49,10 +49,10 @@ pub(crate) async fn accept(door: Door, listener: TcpListener, stop: Cancellation
 }
 
 async fn serve(door: &Door, tcp: TcpStream, cut: CancellationToken) {
-    let observed = match tcp.peer_addr() {
-        Ok(address) => address.ip().to_canonical(),
-        Err(_) => return,
+    let (Ok(observed), Ok(reached)) = (tcp.peer_addr(), tcp.local_addr()) else {
+        return;
     };
+    let (observed, reached) = (observed.ip().to_canonical(), reached.ip().to_canonical());
     match door.office.links.accept(tcp).await {
         Ok(Accepted::Host(link)) if link.protocol() == Protocol::Control => {
             let remote = link.remote();
@@ -61,6 +61,7 @@ async fn serve(door: &Door, tcp: TcpStream, cut: CancellationToken) {
                 is_seed: remote.roles.contains(Role::Seed),
                 is_administrator: remote.roles.contains(Role::Scheduler),
                 observed,
+                reached,
             };
             let (opened, streams) = mpsc::channel(1);
             let handler = Arc::new(LinkCalls {

@@ -19,6 +19,6 @@ mod scheduler;
 #[cfg(test)]
 mod tests;
 
-pub use config::SchedulerConfig;
+pub use config::{MayAdvertise, SchedulerConfig};
 pub use metrics::Metrics;
 pub use scheduler::{EndedEarly, Scheduler, StartError};

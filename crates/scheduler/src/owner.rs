@@ -15,13 +15,13 @@ use control::{
     SchedulerMessage, Stamped,
 };
 use identity::{Links, Seeds};
-use ipnet::IpNet;
 use swarm::schedule::{self as brain, Action, Event, Schedule};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use types::{ClusterId, ContentKey, Digest, HostId, Moment, Source, TaskId, Topology, Visibility};
 
 use crate::{
+    config::MayAdvertise,
     convert,
     looks::{Answer, Looks},
     metrics::Metrics,
@@ -81,7 +81,7 @@ pub(crate) struct Owner {
     pub(crate) cluster: ClusterId,
     pub(crate) instance: u64,
     pub(crate) links: Links,
-    pub(crate) allow_advertised: Vec<IpNet>,
+    pub(crate) may_advertise: MayAdvertise,
     pub(crate) metrics: Metrics,
 }
 
@@ -245,7 +245,7 @@ impl Desk {
     }
 
     fn join(&mut self, host: HostId, sent: Moment, join: Join) {
-        let allowed = &self.owner.allow_advertised;
+        let may_advertise = &self.owner.may_advertise;
         let Some(seat) = self.seats.get_mut(&host) else {
             return;
         };
@@ -253,9 +253,16 @@ impl Desk {
         let observed = seat.caller.observed;
         let mut addresses: Vec<SocketAddr> = (join.listen.iter())
             .map(|listen| {
-                let is_allowed = allowed.iter().any(|net| net.contains(&listen.ip()));
-                let is_free = !listen.ip().is_unspecified() && is_allowed;
-                let ip = if is_free { listen.ip() } else { observed };
+                let told = listen.ip().to_canonical();
+                let is_taken = told != observed && !told.is_unspecified();
+                let ip = match is_taken {
+                    true if may_advertise(told) => told,
+                    true => {
+                        tracing::info!(%host, %told, %observed, "a host advertises an address that is not allowed: others are told where it calls from");
+                        observed
+                    }
+                    false => observed,
+                };
                 SocketAddr::new(ip, listen.port())
             })
             .collect();
@@ -451,15 +458,15 @@ impl Desk {
             Action::Queued { task, layout, .. } => SchedulerMessage::Queued { task, layout },
             Action::Refused { task, cause, .. } => convert::refusal(task, cause),
             Action::Introduce {
+                host,
                 task,
                 reset,
                 add,
                 remove,
-                ..
             } => SchedulerMessage::Introduce(Introduce {
                 task,
                 reset,
-                add: self.neighbours(&add),
+                add: self.neighbours(host, &add),
                 remove,
             }),
             Action::Grant { task, lease, .. } => SchedulerMessage::Grant {
@@ -491,9 +498,20 @@ impl Desk {
         })
     }
 
-    fn neighbours(&self, hosts: &[HostId]) -> Vec<Neighbour> {
+    /// Where `to` finds `hosts`. Who calls from this machine itself stands where this machine is reached.
+    fn neighbours(&self, to: HostId, hosts: &[HostId]) -> Vec<Neighbour> {
+        let reached = self.seats.get(&to).map(|seat| seat.caller.reached);
+        let may_advertise = &self.owner.may_advertise;
         let found = hosts.iter().filter_map(|host| {
-            let (addresses, topology, _) = self.seats.get(host)?.place.clone()?;
+            let (mut addresses, topology, _) = self.seats.get(host)?.place.clone()?;
+            for address in &mut addresses {
+                if let Some(reached) = reached
+                    && address.ip().is_loopback()
+                    && !may_advertise(address.ip())
+                {
+                    address.set_ip(reached);
+                }
+            }
             Some(Neighbour {
                 host: *host,
                 addresses,

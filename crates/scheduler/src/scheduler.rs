@@ -191,7 +191,7 @@ fn owner(config: &SchedulerConfig, office: &Office, metrics: Metrics) -> Owner {
         cluster: config.cluster.clone(),
         instance,
         links: office.links.clone(),
-        allow_advertised: config.allow_advertised.clone(),
+        may_advertise: Arc::clone(&config.may_advertise),
         metrics,
     }
 }

@@ -1,6 +1,6 @@
 //! A scheduler on a real port, and hosts with real certificates.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use control::{
     Ask, CallError, CanImport, ControlClient, ControlReceiver, ControlSender, Found, Have,
@@ -17,6 +17,7 @@ use types::{
 
 use crate::{Scheduler, SchedulerConfig};
 
+mod places;
 mod seeds;
 mod told;
 
@@ -28,6 +29,11 @@ fn task() -> TaskId {
 }
 
 async fn start(cluster: &Cluster, listen: &str) -> Scheduler {
+    let config = config(cluster, listen);
+    Scheduler::start(config).await.expect("a scheduler")
+}
+
+fn config(cluster: &Cluster, listen: &str) -> SchedulerConfig {
     let mut config = SchedulerConfig::new(
         cluster.place().join("ca"),
         cluster.ca.authority().cluster().clone(),
@@ -35,11 +41,11 @@ async fn start(cluster: &Cluster, listen: &str) -> Scheduler {
     );
     config.restart_wait = Duration::from_millis(50);
     config.outbox = 64;
-    Scheduler::start(config).await.expect("a scheduler")
+    config
 }
 
-async fn link(identity: &Identity, scheduler: &Scheduler) -> SecureLink {
-    let tcp = TcpStream::connect(scheduler.address()).await.expect("tcp");
+async fn link(identity: &Identity, address: SocketAddr) -> SecureLink {
+    let tcp = TcpStream::connect(address).await.expect("tcp");
     let links = Links::new(identity.clone());
     let link = links.connect(tcp, Callee::Scheduler, Protocol::Control);
     link.await.expect("a link")
@@ -72,7 +78,7 @@ struct Host {
 }
 
 impl Host {
-    async fn open(identity: &Identity, scheduler: &Scheduler) -> Result<Self, CallError> {
+    async fn open(identity: &Identity, scheduler: SocketAddr) -> Result<Self, CallError> {
         let client = ControlClient::connect(link(identity, scheduler).await).await?;
         let (sender, receiver) = client.open().await?;
         Ok(Self {
@@ -84,11 +90,20 @@ impl Host {
     }
 
     async fn join(identity: &Identity, scheduler: &Scheduler, inventory: Inventory) -> Self {
+        Self::join_at(identity, (scheduler.address(), "0.0.0.0:4242"), inventory).await
+    }
+
+    /// A host that calls the scheduler at an address of its choice, and says where it listens.
+    async fn join_at(
+        identity: &Identity,
+        (scheduler, listen): (SocketAddr, &str),
+        inventory: Inventory,
+    ) -> Self {
         let mut host = Self::open(identity, scheduler).await.expect("a stream");
         host.say(HostMessage::Join(Join {
             topology: "eu/a/r".parse().expect("a place"),
             is_seed: true,
-            listen: vec!["0.0.0.0:4242".parse().expect("an address")],
+            listen: vec![listen.parse().expect("an address")],
             capacity: 30,
             version: "1".to_owned(),
         }))
@@ -298,7 +313,7 @@ async fn only_a_schedulers_certificate_calls_what_is_for_administrators() {
     let host = Host::join(&daemon, &scheduler, Inventory::default()).await;
     assert!(host.client.view_hosts().await.is_err());
     let administrator = cluster.host(Role::Scheduler);
-    let client = ControlClient::connect(link(&administrator, &scheduler).await).await;
+    let client = ControlClient::connect(link(&administrator, scheduler.address()).await).await;
     let client = client.expect("a client");
     let hosts = client.view_hosts().await.expect("a view");
     assert_eq!(hosts.len(), 1);

@@ -86,6 +86,7 @@ async fn serve(cluster: Arc<Cluster>, listener: TcpListener, renewed: mpsc::Send
             is_seed: false,
             is_administrator: false,
             observed: std::net::Ipv4Addr::LOCALHOST.into(),
+            reached: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let office = Office {
             cluster: Arc::clone(&cluster),

@@ -184,23 +184,15 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
 
     fn told(url: &str) -> Verdict {
         let rules = r#"["files.corp/m/** content", "hub.test content", "evil.test refuse", "reg.test registry"]"#;
-        let flags = [
+        let config = Config::of_flags(&[
             ("proxy.rules", rules),
             ("proxy.intercept", "hub.test"),
             ("proxy.listen", "127.0.0.1:7473"),
             ("origin.allow", "http://files.corp:8080"),
-        ];
-        let flags = flags.map(|(key, value)| (key.into(), value.into(), "--set".into()));
-        let sources = Sources {
-            file: Some("/dev/null".into()),
-            flags: flags.to_vec(),
-            ..Sources::default()
-        };
-        let config = Config::load(&sources).expect("a configuration").0;
+        ]);
         verdict(&config, url, &Target::of_url(url).expect("a URL"))
     }
 

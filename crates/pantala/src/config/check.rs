@@ -287,6 +287,7 @@ fn local(from: &mut Reader) -> Option<LocalConfig> {
 
 fn scheduler(from: &mut Reader) -> Option<SchedulerConfig> {
     let listen = from.address("scheduler.listen");
+    let advertised = from.list("scheduler.advertised", str::parse);
     let status = from.listener("scheduler.status");
     let ca_dir = from.path("scheduler.ca_dir");
     let cluster = from.must("scheduler.cluster", str::parse);
@@ -301,6 +302,7 @@ fn scheduler(from: &mut Reader) -> Option<SchedulerConfig> {
         );
     Some(SchedulerConfig {
         listen: listen?,
+        advertised: advertised?,
         status: status?,
         ca_dir: ca_dir?,
         cluster: cluster?,

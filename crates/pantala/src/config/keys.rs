@@ -115,7 +115,7 @@ pub(crate) const KEYS: &[Key] = &[
         "peer.advertise",
         Kind::Address,
         "\"10.0.0.17:7470\"",
-        "The address that others are told. Unset: the address from which this host reaches its scheduler, with the port of `peer.listen`.",
+        "The address that others are told. The scheduler's `scheduler.advertised` must list it, unless it is that of `pantala up`. Unset, or not listed: the address from which this host reaches its scheduler, with the port of `peer.listen`; on the scheduler's own machine, the address at which others reach that.",
     ),
     key(
         "peer.connections_max",
@@ -440,6 +440,12 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Address,
         "\"[::]:7480\"",
         "Where hosts reach the scheduler, over mutual TLS. Another port than `peer.listen`, so that a daemon fits beside it.",
+    ),
+    list(
+        "scheduler.advertised",
+        Kind::Texts,
+        "[\"10.0.0.0/8\"]",
+        "Where hosts may stand by their own word (`peer.advertise`). A host that names another address is told to others at the one it calls from: whoever has a certificate could send the cluster's hosts to dial whatever it likes.",
     ),
     key(
         "scheduler.status",

@@ -181,6 +181,7 @@ pub(crate) struct LocalConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerConfig {
     pub(crate) listen: SocketAddr,
+    pub(crate) advertised: Vec<Network>,
     pub(crate) status: Option<SocketAddr>,
     pub(crate) ca_dir: PathBuf,
     pub(crate) cluster: ClusterId,
@@ -221,6 +222,20 @@ impl Config {
         let settings = Settings::gather(sources)?;
         let warnings = settings.warnings.clone();
         Ok((check::check(settings)?, warnings))
+    }
+
+    /// What `set` alone gives, whatever this machine has.
+    #[cfg(test)]
+    pub(crate) fn of_flags(set: &[(&str, &str)]) -> Self {
+        let flag = |(key, value): &(&str, &str)| {
+            ((*key).to_owned(), (*value).to_owned(), "--set".to_owned())
+        };
+        let sources = Sources {
+            file: Some("/dev/null".into()),
+            flags: set.iter().map(flag).collect(),
+            ..Sources::default()
+        };
+        Self::load(&sources).expect("a configuration").0
     }
 
     /// What somebody set `key` to, if anybody did.

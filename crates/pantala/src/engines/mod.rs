@@ -108,24 +108,11 @@ pub(crate) fn remedy(error: &ApplyError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
-
-    fn config(set: &[(&str, &str)]) -> Config {
-        let flags = set
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), String::new()));
-        let sources = Sources {
-            file: Some("/dev/null".into()),
-            flags: flags.collect(),
-            ..Sources::default()
-        };
-        Config::load(&sources).expect("a configuration").0
-    }
 
     /// Where engines are pointed, and for what: `mirror: registries`, or why not.
     fn check(set: &[(&str, &str)], registries: &[&str], expected: &str) {
         let registries: Vec<String> = registries.iter().map(ToString::to_string).collect();
-        let told = match wanted(&config(set), None, &registries) {
+        let told = match wanted(&Config::of_flags(set), None, &registries) {
             Ok(wanted) => format!("{}: {}", wanted.mirror, wanted.registries.join(" ")),
             Err(problem) => format!("{problem:?}"),
         };

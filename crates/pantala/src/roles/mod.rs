@@ -134,9 +134,11 @@ async fn run(
     })
 }
 
-async fn begin(config: &Config) -> Result<Scheduler, Problem> {
+/// `own`: where a daemon of this process says that it stands.
+async fn begin(config: &Config, own: Option<SocketAddr>) -> Result<Scheduler, Problem> {
     let section = &config.scheduler;
     let scheduler = SchedulerConfig {
+        may_advertise: parts::may_advertise(config, own),
         certificate_lifetime: section.certificate_lifetime,
         expiry_grace: config.control.expiry_grace,
         ..SchedulerConfig::new(
@@ -154,7 +156,7 @@ async fn begin(config: &Config) -> Result<Scheduler, Problem> {
 
 /// Runs a scheduler until `stop`.
 pub(crate) async fn scheduler(config: &Config, stop: CancellationToken) -> Result<(), Problem> {
-    let mut scheduler = begin(config).await?;
+    let mut scheduler = begin(config, None).await?;
     let mut doors = JoinSet::new();
     if let Some(status) = config.scheduler.status {
         let listener = gateway::bind(status).await.map_err(|error| {
@@ -189,7 +191,7 @@ pub(crate) async fn up(
     pulse: &Pulse,
     stop: CancellationToken,
 ) -> Result<(), Problem> {
-    let mut scheduler = begin(config).await?;
+    let mut scheduler = begin(config, config.peer.advertise).await?;
     let roles = Roles::default().with(Role::Daemon).with(Role::Seed);
     let identity = standing::of_member(config, (scheduler.authority(), roles)).map_err(nobody)?;
     let mut parts = parts::daemon(config, identity);

@@ -1,6 +1,6 @@
 //! From the checked configuration to what a daemon takes.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use daemon::{
     Metrics, ProofPolicy,
@@ -13,11 +13,21 @@ use gateway::{
 };
 use identity::Identity;
 use origin::{Budget, OriginConfig, Patience};
+use scheduler::MayAdvertise;
 use store::StoreConfig;
 use swarm::{download::DownloadPolicy, upload::UploadPolicy};
 
 use super::identity_dir;
 use crate::config::Config;
+
+/// Which addresses the hosts of a cluster may name; `own` is that of a daemon in the scheduler's own process.
+pub(super) fn may_advertise(config: &Config, own: Option<SocketAddr>) -> MayAdvertise {
+    let advertised = config.scheduler.advertised.clone();
+    Arc::new(move |address| {
+        own.is_some_and(|own| own.ip() == address)
+            || advertised.iter().any(|network| network.contains(address))
+    })
+}
 
 /// A daemon that is `identity`.
 pub(super) fn daemon(config: &Config, identity: Identity) -> DaemonConfig {
@@ -188,4 +198,23 @@ fn access(config: &Config) -> Access {
 fn name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_may_name_what_is_listed_and_up_its_own_address() {
+        let config = Config::of_flags(&[
+            ("scheduler.advertised", "10.0.0.0/8"),
+            ("peer.advertise", "192.168.1.2:7470"),
+        ]);
+        let may =
+            |own, address: &str| may_advertise(&config, own)(address.parse().expect("an address"));
+        assert!(may(None, "10.1.2.3"));
+        assert!(!may(None, "192.168.1.2"));
+        assert!(may(config.peer.advertise, "192.168.1.2"));
+        assert!(!may(config.peer.advertise, "192.168.1.3"));
+    }
 }

@@ -85,19 +85,6 @@ fn scope(ip: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
-
-    fn config(set: &[(&str, &str)]) -> Config {
-        let flags = set
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), String::new()));
-        let sources = Sources {
-            file: Some("/dev/null".into()),
-            flags: flags.collect(),
-            ..Sources::default()
-        };
-        Config::load(&sources).expect("a configuration").0
-    }
 
     fn told(doors: &[Door], name: &str) -> String {
         let door = doors.iter().find(|door| door.name == name);
@@ -107,7 +94,7 @@ mod tests {
 
     #[test]
     fn doors_say_from_where_they_are_reached() {
-        let doors = of_daemon(&config(&[]));
+        let doors = of_daemon(&Config::of_flags(&[]));
         assert!(told(&doors, "peers").starts_with("[::]:7470 every network of this machine; only"));
         assert_eq!(told(&doors, "mirror"), "127.0.0.1:7472 this machine alone");
         assert!(doors.iter().all(|door| !door.is_wide));
@@ -116,13 +103,13 @@ mod tests {
             ("mirror.listen", "0.0.0.0:2"),
             ("status.listen", "off"),
         ];
-        let doors = of_daemon(&config(&set));
+        let doors = of_daemon(&Config::of_flags(&set));
         assert!(told(&doors, "peers").contains("the networks that reach 10.0.0.1;"));
         assert!(told(&doors, "mirror").contains("plain HTTP for whoever comes"));
         assert_eq!(told(&doors, "status"), "");
         let wide: Vec<_> = doors.iter().filter(|door| door.is_wide).collect();
         assert_eq!(wide.len(), 1);
-        assert_eq!(of_scheduler(&config(&[]), true).len(), 2);
-        assert_eq!(of_scheduler(&config(&[]), false).len(), 1);
+        assert_eq!(of_scheduler(&Config::of_flags(&[]), true).len(), 2);
+        assert_eq!(of_scheduler(&Config::of_flags(&[]), false).len(), 1);
     }
 }

@@ -162,24 +162,15 @@ mod tests {
     use std::{num::NonZeroU32, time::Duration};
 
     use super::*;
-    use crate::config::Sources;
 
     fn config(folder: &Path, set: &[(&str, &str)]) -> Config {
         let path = |name: &str| folder.join(name).display().to_string();
-        let mut flags = vec![
-            ("host.data_dir".to_owned(), path("data"), String::new()),
-            ("scheduler.ca_dir".to_owned(), path("ca"), String::new()),
+        let (data, authority) = (path("data"), path("ca"));
+        let places = [
+            ("host.data_dir", data.as_str()),
+            ("scheduler.ca_dir", authority.as_str()),
         ];
-        flags.extend(
-            set.iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), String::new())),
-        );
-        let sources = Sources {
-            file: Some("/dev/null".into()),
-            flags,
-            ..Sources::default()
-        };
-        Config::load(&sources).expect("a configuration").0
+        Config::of_flags(&[&places, set].concat())
     }
 
     #[test]

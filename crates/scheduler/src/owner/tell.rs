@@ -23,14 +23,13 @@ impl Desk {
             place.is_some_and(|(_, _, is_seed)| *is_seed)
         });
         let seeds: Vec<HostId> = seeds.map(|(seed, _)| *seed).take(64).collect();
-        let seeds = self.neighbours(&seeds);
         let everybody = self
             .seats
             .keys()
             .copied()
             .filter(|other| is_seed || *other == host);
         for to in everybody.collect::<Vec<_>>() {
-            let seeds = seeds.clone();
+            let seeds = self.neighbours(to, &seeds);
             self.send(to, SchedulerMessage::Members { seeds });
         }
     }

@@ -178,22 +178,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Sources;
 
     const CONFIG: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
 
     fn config(root: &Path, mirror: SocketAddr) -> Config {
-        let set = [
-            ("runtime.root", root.display().to_string()),
-            ("mirror.listen", mirror.to_string()),
-        ];
-        let flags = set.map(|(key, value)| (key.to_owned(), value, String::new()));
-        let sources = Sources {
-            file: Some("/dev/null".into()),
-            flags: flags.to_vec(),
-            ..Sources::default()
-        };
-        Config::load(&sources).expect("a configuration").0
+        Config::of_flags(&[
+            ("runtime.root", &root.display().to_string()),
+            ("mirror.listen", &mirror.to_string()),
+        ])
     }
 
     fn host(containerd: &str) -> tempfile::TempDir {
