@@ -13,8 +13,8 @@ use types::{
 use crate::{
     Stamped,
     host_message::{
-        Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim,
-        LeaseFailed, OriginFailure, Progress,
+        Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
+        OriginFailure, Progress,
     },
     proto::{self, host_message::Kind as Host, scheduler_message::Kind as Scheduler},
     scheduler_message::{
@@ -274,11 +274,6 @@ impl TryFrom<proto::HostMessage> for Stamped {
             },
             Host::Blame(blame) => HostMessage::Blame {
                 of: host(&blame.of)?,
-                kind: match proto::Accusation::try_from(blame.kind) {
-                    Ok(proto::Accusation::Misbehaved) => Accusation::Misbehaved,
-                    Ok(proto::Accusation::Proof) => Accusation::Proof,
-                    Err(_) => return Err(Malformed("accusation")),
-                },
             },
             Host::Doubt(doubt) => HostMessage::Doubt {
                 of: host(&doubt.of)?,
@@ -410,7 +405,6 @@ impl TryFrom<proto::SchedulerMessage> for SchedulerMessage {
             Scheduler::Looked(looked) => Self::Looked {
                 source: source(needed(looked.source, "source")?)?,
                 found: found(needed(looked.found, "found")?)?,
-                age: Duration::from_nanos(looked.age_ns),
             },
             Scheduler::Members(members) => Self::Members {
                 seeds: neighbours(&members.seeds)?,

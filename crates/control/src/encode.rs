@@ -7,8 +7,7 @@ use types::{Digest, HostId, Layout, Source, TaskId, Validator, Visibility};
 use crate::{
     Stamped,
     host_message::{
-        Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, OriginFailure,
-        Progress,
+        Ask, CanImport, Found, Have, HostMessage, Inventory, Join, OriginFailure, Progress,
     },
     proto::{self, host_message::Kind as Host, scheduler_message::Kind as Scheduler},
     scheduler_message::{
@@ -121,7 +120,7 @@ fn ask(ask: Ask) -> proto::Ask {
     }
 }
 
-fn looked(of: Source, found: Option<Found>, age: Duration) -> proto::Looked {
+fn looked(of: Source, found: Option<Found>) -> proto::Looked {
     use proto::found::Validator as Told;
     let found = found.map(|found| proto::Found {
         length: found.length.0,
@@ -133,7 +132,6 @@ fn looked(of: Source, found: Option<Found>, age: Duration) -> proto::Looked {
     proto::Looked {
         source: Some(source(of)),
         found,
-        age_ns: nanoseconds(age),
     }
 }
 
@@ -195,21 +193,15 @@ impl From<Stamped> for proto::HostMessage {
                 importers: hosts(importers),
             }),
             HostMessage::Left { task } => Host::Left(task_name(task)),
-            HostMessage::Blame { of, kind } => Host::Blame(proto::Blame {
+            HostMessage::Blame { of } => Host::Blame(proto::Blame {
                 of: of.as_bytes().to_vec(),
-                kind: match kind {
-                    Accusation::Misbehaved => proto::Accusation::Misbehaved.into(),
-                    Accusation::Proof => proto::Accusation::Proof.into(),
-                },
             }),
             HostMessage::Doubt { of, task } => Host::Doubt(proto::Doubt {
                 of: of.as_bytes().to_vec(),
                 task: task.as_bytes().to_vec(),
             }),
             HostMessage::Look { source: of } => Host::Look(source(of)),
-            HostMessage::Looked { source, found } => {
-                Host::Looked(looked(source, found, Duration::ZERO))
-            }
+            HostMessage::Looked { source, found } => Host::Looked(looked(source, found)),
             HostMessage::Ping => Host::Ping(proto::Nothing {}),
             HostMessage::Goodbye => Host::Goodbye(proto::Nothing {}),
         };
@@ -313,8 +305,8 @@ impl From<SchedulerMessage> for proto::SchedulerMessage {
             }),
             SchedulerMessage::Recruit(wanted) => Scheduler::Recruit(recruit(wanted)),
             SchedulerMessage::Look { source: of } => Scheduler::Look(source(of)),
-            SchedulerMessage::Looked { source, found, age } => {
-                Scheduler::Looked(looked(source, Some(found), age))
+            SchedulerMessage::Looked { source, found } => {
+                Scheduler::Looked(looked(source, Some(found)))
             }
             SchedulerMessage::Members { seeds } => Scheduler::Members(proto::Members {
                 seeds: seeds.into_iter().map(neighbour).collect(),

@@ -55,12 +55,10 @@ pub enum HostMessage {
         /// The task.
         task: TaskId,
     },
-    /// An accusation.
+    /// A host misbehaved: bytes that do not match, broken promises. One host's word.
     Blame {
         /// The accused.
         of: HostId,
-        /// With what.
-        kind: Accusation,
     },
     /// The whole that a host vouched for does not have its digest: somebody else is to import that task. An accusation
     /// follows once it is known which pieces were wrong.
@@ -264,13 +262,4 @@ pub enum OriginFailure {
     /// The origin asks for patience.
     #[error("the origin is overloaded")]
     Overloaded,
-}
-
-/// What a host is accused of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accusation {
-    /// One host's word.
-    Misbehaved,
-    /// A wrong segment with the accused's signature. A scheduler that cannot check it counts it as a word.
-    Proof,
 }

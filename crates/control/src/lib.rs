@@ -31,7 +31,7 @@ pub use admin::{EnrolAnswer, EnrolRequest, HostView};
 pub use client::{CallError, ControlClient, ControlReceiver, ControlSender, SendError};
 pub use decode::Malformed;
 pub use host_message::{
-    Accusation, Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
+    Ask, CanImport, Found, Have, HostMessage, Inventory, Join, LeaseClaim, LeaseFailed,
     OriginFailure, Progress,
 };
 pub use scheduler_message::{

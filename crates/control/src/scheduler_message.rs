@@ -86,8 +86,6 @@ pub enum SchedulerMessage {
         source: Source,
         /// What.
         found: Found,
-        /// How long ago.
-        age: Duration,
     },
     /// The seeds that are here: for the host's disk, against the day no scheduler answers.
     Members {

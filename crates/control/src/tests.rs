@@ -10,9 +10,9 @@ use types::{
 };
 
 use crate::{
-    Accusation, Ask, CanImport, FailCause, Found, Have, HostMessage, Introduce, Inventory, Join,
-    Lease, LeaseClaim, LeaseFailed, Malformed, Neighbour, OriginFailure, Progress, Recruit,
-    Refusal, SchedulerMessage, Stamped, Term, proto,
+    Ask, CanImport, FailCause, Found, Have, HostMessage, Introduce, Inventory, Join, Lease,
+    LeaseClaim, LeaseFailed, Malformed, Neighbour, OriginFailure, Progress, Recruit, Refusal,
+    SchedulerMessage, Stamped, Term, proto,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -166,14 +166,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
                 source: source(*of.as_bytes(), flag),
                 found: flag.then(|| found(layout, number)),
             },
-            8 => HostMessage::Blame {
-                of,
-                kind: if flag {
-                    Accusation::Proof
-                } else {
-                    Accusation::Misbehaved
-                },
-            },
+            8 => HostMessage::Blame { of },
             9 => HostMessage::Doubt { of, task },
             10 => HostMessage::Vouchers {
                 task,
@@ -264,7 +257,6 @@ fn scheduler_message() -> impl Strategy<Value = SchedulerMessage> {
                 11 => SchedulerMessage::Looked {
                     source: source(*host.as_bytes(), flag),
                     found: found(layout, number),
-                    age: term.valid_for,
                 },
                 12 => SchedulerMessage::Revocations(wide.to_le_bytes().to_vec()),
                 13 => SchedulerMessage::Certificates(vec![wide.to_le_bytes().to_vec()]),
@@ -343,7 +335,6 @@ fn broken_bounds_are_refused() {
                 length: 1,
                 validator,
             }),
-            age_ns: 0,
         };
         assert_eq!(refused(Kind::Looked(looked)), Malformed("found"));
     }

@@ -22,7 +22,7 @@ pub(crate) enum Look {
     /// Nothing: this host looks itself.
     Yourself,
     /// What another host saw, and how long ago.
-    Told(Found, Duration),
+    Told(Found),
 }
 
 /// What anybody may ask of the core.

@@ -14,7 +14,7 @@ use std::{
 use gateway::Efficiency;
 use identity::Links;
 use parking_lot::{Mutex, RwLock};
-use store::Content;
+use store::{Content, NewContent, Reserve};
 use tokio::sync::watch;
 use types::{Digest, HostId, Layout, PieceIndex, Seal, Segment, Source, TaskId, Visibility};
 
@@ -44,6 +44,19 @@ impl TaskSpec {
     /// word counts.
     pub fn is_by_digest(&self) -> bool {
         (self.digest).is_some_and(|digest| digest.names(&self.task, Some(&self.source)))
+    }
+
+    /// As the store takes it.
+    pub(crate) fn new_content(&self, reserve: Reserve) -> NewContent {
+        NewContent {
+            task: self.task,
+            layout: self.layout,
+            digest: self.digest,
+            source: Some(self.source.clone()),
+            visibility: self.visibility,
+            name: Some(self.source.to_string()),
+            reserve,
+        }
     }
 }
 

@@ -24,13 +24,6 @@ impl Bucket {
         }
     }
 
-    /// Another rate from `now` on. Debt stays, savings are cut to the new burst.
-    pub(crate) fn change(&mut self, rate: Option<u64>, now: Moment) {
-        self.fill(now);
-        self.rate = rate;
-        self.tokens = self.tokens.min(as_tokens(rate.unwrap_or(0)));
-    }
-
     /// Takes `count` and says how long to wait before going on.
     pub(crate) fn take(&mut self, count: u64, now: Moment) -> Duration {
         let Some(rate) = self.rate else {
@@ -82,16 +75,6 @@ mod tests {
         assert_eq!(bucket.take(20, Moment::ZERO), SECOND * 2);
         assert_eq!(bucket.take(0, Moment::ZERO + SECOND * 2), Duration::ZERO);
         assert_eq!(bucket.take(1, Moment::ZERO + SECOND * 2), SECOND / 10);
-    }
-
-    #[test]
-    fn a_rate_changes_at_once() {
-        let mut bucket = Bucket::new(None, Moment::ZERO);
-        assert_eq!(bucket.take(u64::MAX, Moment::ZERO), Duration::ZERO);
-        bucket.change(Some(1), Moment::ZERO);
-        assert_eq!(bucket.take(2, Moment::ZERO), SECOND * 2);
-        bucket.change(None, Moment::ZERO);
-        assert_eq!(bucket.take(2, Moment::ZERO), Duration::ZERO);
     }
 
     proptest! {

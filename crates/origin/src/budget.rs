@@ -77,7 +77,7 @@ pub(crate) enum Closed {
 /// All gates of this process.
 pub(crate) struct Budgets {
     started: Instant,
-    standard: Mutex<Budget>,
+    standard: Budget,
     gates: Mutex<BTreeMap<AllowedOrigin, Entry>>,
 }
 
@@ -90,7 +90,7 @@ impl Budgets {
     pub(crate) fn new(standard: Budget) -> Self {
         Self {
             started: Instant::now(),
-            standard: Mutex::new(standard),
+            standard,
             gates: Mutex::new(BTreeMap::new()),
         }
     }
@@ -106,7 +106,7 @@ impl Budgets {
         if gates.len() >= ORIGINS_MAX {
             forget_oldest(&mut gates);
         }
-        let budget = self.standard.lock().clone();
+        let budget = self.standard.clone();
         let gate = Arc::new(Gate::new(budget, self.started, now));
         let entry = Entry {
             gate: Arc::clone(&gate),
@@ -114,20 +114,6 @@ impl Budgets {
         };
         gates.insert(origin.clone(), entry);
         gate
-    }
-
-    /// Another budget for one origin, from now on. Requests in flight finish even if there are too many.
-    pub(crate) fn change(&self, origin: &AllowedOrigin, budget: Budget) {
-        let gate = self.gate(origin);
-        let now = self.now();
-        let mut state = gate.state.lock();
-        state.requests.change(budget.requests_per_second, now);
-        state
-            .bytes
-            .change(budget.bytes_per_second.map(|rate| rate.0), now);
-        state.budget = budget;
-        drop(state);
-        gate.freed.notify_waiters();
     }
 
     /// What was counted, by origin.

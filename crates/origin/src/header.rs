@@ -66,14 +66,6 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether the origin says that it serves byte ranges.
-pub(crate) fn accepts_ranges(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::ACCEPT_RANGES)
-        .iter()
-        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"bytes"))
-}
-
 /// How long to stay away: seconds, or a date compared to `now`.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = single(headers, &header::RETRY_AFTER)?;

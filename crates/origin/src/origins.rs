@@ -11,7 +11,7 @@ use types::{ByteCount, RegistryHost};
 
 use crate::{
     allowed::AllowedOrigin,
-    budget::{Budget, Budgets, Dice},
+    budget::{Budgets, Dice},
     config::{OriginConfig, Patience, Roots},
     dialer::{
         DialPolicy, Dialer, LookupError, Names, ProxyCredentialsError, Reach, RootsError, Trust,
@@ -119,11 +119,6 @@ impl Origins {
     /// The canonical URL of what `request` asks for, under this door's rules.
     pub fn canonical_url(&self, request: &Request) -> String {
         request.canonical_url(&self.0.dropped_parameters)
-    }
-
-    /// Another budget for one origin, from now on.
-    pub fn set_budget(&self, origin: &AllowedOrigin, budget: Budget) {
-        self.0.budgets.change(origin, budget);
     }
 
     /// What was asked of each origin, and how it answered.

@@ -18,9 +18,11 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+use types::ByteRange;
 
 use crate::{
-    NameTable, Names, OriginConfig, Origins, Patience, RetryPolicy, Roots,
+    NameTable, Names, OriginConfig, Origins, Patience, Request, Resolved, RetryPolicy, Roots,
+    SecretHeaders,
     body::{BodyStream, ReadError},
 };
 
@@ -317,6 +319,25 @@ pub(crate) fn door(servers: &[&Server]) -> Origins {
 
 pub(crate) fn listed(servers: &[&Server]) -> Vec<String> {
     servers.iter().map(|server| server.url("")).collect()
+}
+
+/// A strong entity tag.
+pub(crate) const TAG: &str = "\"v1\"";
+
+/// What nobody in particular asks.
+pub(crate) fn request(url: &str) -> Request {
+    Request::new(url, SecretHeaders::default()).unwrap()
+}
+
+pub(crate) fn range(start: u64, end: u64) -> ByteRange {
+    ByteRange::new(start, end).unwrap()
+}
+
+/// What `server` says of `/f`.
+pub(crate) async fn resolved(door: &Origins, server: &Server) -> Resolved {
+    door.resolve(&request(&server.url("/f?X-Amz-Signature=canary")))
+        .await
+        .unwrap()
 }
 
 /// Retries that do not make a test wait.

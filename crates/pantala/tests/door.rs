@@ -209,7 +209,6 @@ impl LocalService for Service {
             digest: None,
             length: 2048,
             held: 2048,
-            is_pinned: false,
             unused_seconds: 90,
             name: Some("https://h/f".to_owned()),
         };

@@ -81,12 +81,7 @@ pub(crate) fn event(host: HostId, message: &HostMessage) -> Option<Event> {
             removed: removed.clone(),
         }),
         HostMessage::Left { task } => Event::Left { host, task: *task },
-        // The proof itself does not travel here, so that it cannot be checked: it counts as one host's word.
-        HostMessage::Blame { of, .. } => Event::Blame(brain::Blame {
-            by: host,
-            of: *of,
-            kind: brain::Accusation::Misbehaved,
-        }),
+        HostMessage::Blame { of } => Event::Blame(brain::Blame { by: host, of: *of }),
         HostMessage::Doubt { of, task } => Event::Doubt(brain::Doubt {
             by: host,
             of: *of,

@@ -18,12 +18,7 @@ pub(crate) enum Answer {
     /// Nobody knows.
     LookYourself,
     /// Another host looked.
-    Found {
-        /// What it saw.
-        found: Found,
-        /// How long ago.
-        age: Duration,
-    },
+    Found(Found),
 }
 
 /// Looks under way and their answers, by source. The source asked for longest ago is forgotten first.
@@ -64,11 +59,9 @@ impl Looks {
     pub(crate) fn ask(&mut self, now: Moment, host: HostId, source: &Source) -> Option<Answer> {
         match self.by_source.get_mut(source).map(|look| &mut look.state) {
             Some(State::Known { found, at }) => {
-                let age = now.since(*at);
                 // A blob is named by its digest: its length never changes.
-                if matches!(source, Source::Blob { .. }) || age < Self::URL_FRESH {
-                    let found = found.clone();
-                    return Some(Answer::Found { found, age });
+                if matches!(source, Source::Blob { .. }) || now.since(*at) < Self::URL_FRESH {
+                    return Some(Answer::Found(found.clone()));
                 }
             }
             Some(State::Asked {
@@ -145,8 +138,7 @@ impl Looks {
                     found: found.clone(),
                     at: now,
                 };
-                let age = Duration::ZERO;
-                Some((waiting, Answer::Found { found, age }))
+                Some((waiting, Answer::Found(found)))
             }
             State::Asked { .. } => None,
         }
@@ -203,7 +195,7 @@ mod tests {
     }
 
     fn is_found(answer: Option<Answer>, length: u64) -> bool {
-        matches!(answer, Some(Answer::Found { found: told, .. }) if told == found(length))
+        matches!(answer, Some(Answer::Found(told)) if told == found(length))
     }
 
     #[test]

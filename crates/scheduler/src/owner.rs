@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use control::{
@@ -313,10 +313,7 @@ impl Desk {
 
     /// A host wants to know what an origin says of a source.
     fn look(&mut self, host: HostId, source: &Source) {
-        let known = self.known(source).map(|found| Answer::Found {
-            found,
-            age: Duration::ZERO,
-        });
+        let known = self.known(source).map(Answer::Found);
         let now = self.now();
         if let Some(answer) = known.or_else(|| self.looks.ask(now, host, source)) {
             self.answer(host, source, answer);
@@ -358,7 +355,7 @@ impl Desk {
         let source = source.clone();
         let message = match answer {
             Answer::LookYourself => SchedulerMessage::Look { source },
-            Answer::Found { found, age } => SchedulerMessage::Looked { source, found, age },
+            Answer::Found(found) => SchedulerMessage::Looked { source, found },
         };
         self.send(host, message);
     }

@@ -263,12 +263,6 @@ impl Content {
         }
     }
 
-    /// Keeps the content from being offered for eviction, or offers it again.
-    pub fn set_pinned(&self, pinned: bool) {
-        self.shared
-            .change_record(self.live.task, |record| record.pinned = pinned);
-    }
-
     /// Who may have it. Only an anonymous answer of the origin makes private content public.
     pub fn set_visibility(&self, visibility: Visibility) {
         self.shared

@@ -166,10 +166,9 @@ impl Entry {
             .is_some_and(|live| live.handles.load(Ordering::Acquire) > 0)
     }
 
-    /// Whether it is of no use: nobody holds it, nobody asked to keep it, and not one byte of it came.
+    /// Whether it is of no use: nobody holds it, and not one byte of it came.
     pub(crate) fn is_empty(&self) -> bool {
         !self.is_in_use()
-            && !self.record.pinned
             && self.record.layout.length() > ByteCount::ZERO
             && self.held() == ByteCount::ZERO
     }

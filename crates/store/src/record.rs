@@ -30,7 +30,6 @@ pub(crate) struct TaskRecord {
     pub(crate) digest: Option<Digest>,
     pub(crate) source: Option<Source>,
     pub(crate) visibility: Visibility,
-    pub(crate) pinned: bool,
     pub(crate) name: Option<String>,
     /// Seconds since 1970.
     pub(crate) last_used: u64,
@@ -58,7 +57,7 @@ impl TaskRecord {
         to.u32(self.pieces);
         to.u64(self.last_used);
         to.u8(u8::from(self.visibility == Visibility::Private));
-        to.u8(u8::from(self.pinned));
+        to.u8(0); // Reserved.
         to.u8(u8::from(self.complete));
         match &self.digest {
             None => to.u8(0),
@@ -119,8 +118,10 @@ impl TaskRecord {
             pieces,
             last_used,
             visibility,
-            pinned: from.flag()?,
-            complete: from.flag()?,
+            complete: {
+                let _reserved = from.flag()?;
+                from.flag()?
+            },
             digest: from.flag()?.then(|| from.digest()).transpose()?,
             name: from
                 .flag()?
@@ -314,7 +315,7 @@ mod tests {
     }
 
     pub(crate) fn records() -> impl Strategy<Value = TaskRecord> {
-        let flags = any::<(bool, bool, bool)>();
+        let flags = any::<(bool, bool)>();
         let about = (
             prop::option::of(digests()),
             prop::option::of(sources()),
@@ -332,10 +333,9 @@ mod tests {
                     } else {
                         Visibility::Public
                     },
-                    pinned: flags.1,
                     name,
                     last_used,
-                    complete: flags.2,
+                    complete: flags.1,
                     held: ByteCount(held % (length + 1)),
                     pieces: pieces % (layout.piece_count() + 1),
                     vouchers: (last_used % 10 < 9).then(|| {

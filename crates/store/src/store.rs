@@ -63,8 +63,6 @@ pub struct NewContent {
     pub source: Option<Source>,
     /// Who may have it.
     pub visibility: Visibility,
-    /// Whether somebody asked to keep it.
-    pub pinned: bool,
     /// What people call it; cut to 1 KiB.
     pub name: Option<String>,
     /// How much room to set aside.
@@ -88,8 +86,6 @@ pub struct ContentInfo {
     pub held: ByteCount,
     /// Marked pieces.
     pub pieces: u32,
-    /// Whether somebody asked to keep it.
-    pub pinned: bool,
     /// Who may have it.
     pub visibility: Visibility,
     /// When it was last used, to the minute.
@@ -415,7 +411,6 @@ fn record(new: &NewContent) -> TaskRecord {
         digest: new.digest,
         source: new.source.clone(),
         visibility: new.visibility,
-        pinned: new.pinned,
         name,
         last_used: now(),
         complete: false,
@@ -438,7 +433,6 @@ fn info(task: TaskId, entry: &mut Entry) -> ContentInfo {
         name: record.name.clone(),
         held: record.held,
         pieces: record.pieces,
-        pinned: record.pinned,
         visibility: record.visibility,
         last_used: SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_secs(record.last_used))

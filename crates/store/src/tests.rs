@@ -54,7 +54,6 @@ fn new(number: u8) -> NewContent {
         digest: None,
         source: None,
         visibility: Visibility::Private,
-        pinned: false,
         name: None,
         reserve: Reserve::Whole,
     }

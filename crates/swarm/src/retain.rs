@@ -29,8 +29,6 @@ pub struct Candidate {
     pub bytes: ByteCount,
     /// When it was last read, here or by another host.
     pub last_used: Moment,
-    /// Kept until somebody says otherwise.
-    pub is_pinned: bool,
     /// In use at this moment: read, written, imported or sent.
     pub is_in_use: bool,
     /// Whether all of it is here.
@@ -71,7 +69,7 @@ pub fn choose(candidates: &[Candidate], need: ByteCount, now: Moment) -> Evictio
         return Eviction::default();
     }
     let mut order: Vec<&Candidate> = (candidates.iter())
-        .filter(|candidate| !candidate.is_pinned && !candidate.is_in_use)
+        .filter(|candidate| !candidate.is_in_use)
         .filter(|candidate| candidate.bytes > ByteCount::ZERO)
         .collect();
     order.sort_unstable_by_key(|candidate| {
@@ -143,7 +141,6 @@ mod tests {
             task: id(number),
             bytes: ByteCount(10),
             last_used: NOW - Duration::from_secs(60 * minutes),
-            is_pinned: false,
             is_in_use: false,
             is_complete: true,
             copies_elsewhere: 9,
@@ -188,16 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_or_in_use_stays_and_nothing_goes_for_nothing() {
-        let pinned = Candidate {
-            is_pinned: true,
-            ..task(1, 100)
-        };
+    fn what_is_in_use_stays_and_nothing_goes_for_nothing() {
         let used = Candidate {
             is_in_use: true,
             ..task(2, 100)
         };
-        let all = [pinned, used, task(3, 1), task(4, 1)];
+        let all = [used, task(3, 1), task(4, 1)];
         check(&all, 20, &[3, 4]);
         check(&all, 21, &[]);
         assert_eq!(choose(&all, ByteCount(21), NOW), Eviction::default());
@@ -213,25 +206,18 @@ mod tests {
     }
 
     fn candidate() -> impl Strategy<Value = Candidate> {
-        let flags = (
-            prop::bool::weighted(0.2),
-            prop::bool::weighted(0.2),
-            any::<bool>(),
-        );
+        let flags = (prop::bool::weighted(0.3), any::<bool>());
         let class = prop_oneof![Just(Class::Spare), Just(Class::Normal), Just(Class::Dear)];
         let bytes = prop_oneof![Just(0), 0u64..1000, Just(u64::MAX)];
         (any::<u8>(), bytes, any::<u64>(), flags, 0u32..4, class).prop_map(
-            |(number, bytes, last_used, (is_pinned, is_in_use, is_complete), copies, class)| {
-                Candidate {
-                    task: id(number),
-                    bytes: ByteCount(bytes),
-                    last_used: Moment(last_used),
-                    is_pinned,
-                    is_in_use,
-                    is_complete,
-                    copies_elsewhere: copies,
-                    class,
-                }
+            |(number, bytes, last_used, (is_in_use, is_complete), copies, class)| Candidate {
+                task: id(number),
+                bytes: ByteCount(bytes),
+                last_used: Moment(last_used),
+                is_in_use,
+                is_complete,
+                copies_elsewhere: copies,
+                class,
             },
         )
     }
@@ -245,7 +231,7 @@ mod tests {
             candidates.sort_by_key(|candidate| candidate.task);
             candidates.dedup_by_key(|candidate| candidate.task);
             let eviction = choose(&candidates, ByteCount(need), NOW);
-            let free = |candidate: &&Candidate| !candidate.is_pinned && !candidate.is_in_use;
+            let free = |candidate: &&Candidate| !candidate.is_in_use;
             let sum = |all: Vec<&Candidate>| {
                 all.iter().fold(ByteCount::ZERO, |sum, one| sum.saturating_add(one.bytes))
             };

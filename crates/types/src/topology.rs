@@ -26,21 +26,6 @@ pub enum Nearness {
     Far,
 }
 
-impl Topology {
-    /// How near `self` and `other` are.
-    pub fn nearness(&self, other: &Self) -> Nearness {
-        if self.region != other.region {
-            Nearness::Far
-        } else if self.zone != other.zone {
-            Nearness::Region
-        } else if self.rack != other.rack {
-            Nearness::Zone
-        } else {
-            Nearness::Rack
-        }
-    }
-}
-
 /// Why a text is no topology.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -87,17 +72,6 @@ impl fmt::Display for Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nearness_is_the_first_part_that_differs() {
-        let at = |text: &str| text.parse::<Topology>().expect("a topology");
-        let here = at("eu/a/r1");
-        assert_eq!(here.nearness(&at("eu/a/r1")), Nearness::Rack);
-        assert_eq!(here.nearness(&at("eu/a/r2")), Nearness::Zone);
-        assert_eq!(here.nearness(&at("eu/b/r1")), Nearness::Region);
-        assert_eq!(here.nearness(&at("us/a/r1")), Nearness::Far);
-        assert_eq!(at("").nearness(&at("")), Nearness::Rack);
-    }
 
     #[test]
     fn strange_places_are_refused() {

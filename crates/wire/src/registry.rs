@@ -52,9 +52,6 @@ pub enum Admission<L> {
 }
 
 impl<L> Links<L> {
-    /// The default bound on connections per host.
-    pub const LIMIT: usize = 256;
-
     /// No links yet, for at most `limit`.
     pub fn new(my: HostId, limit: usize) -> Self {
         Self {

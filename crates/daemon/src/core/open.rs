@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{CreateError, DiskError, NewContent, Reserve};
+use store::{CreateError, DiskError, Reserve};
 use swarm::{
     Class,
     download::{Event as Swarm, ReaderNo},
@@ -252,30 +252,20 @@ impl Core {
     }
 
     fn create(&mut self, spec: &TaskSpec, reserve: Reserve) -> Result<store::Content, CreateError> {
-        let new = || NewContent {
-            task: spec.task,
-            layout: spec.layout,
-            digest: spec.digest,
-            source: Some(spec.source.clone()),
-            visibility: spec.visibility,
-            pinned: false,
-            name: Some(spec.source.to_string()),
-            reserve,
-        };
         let wanted = match reserve {
             Reserve::Run(run) => spec.layout.range_of_run(run).length(),
             Reserve::Whole | Reserve::EachPiece => spec.layout.length(),
         };
         let store = self.parts.store.clone();
-        tokio::task::block_in_place(|| match store.create(new()) {
+        tokio::task::block_in_place(|| match store.create(spec.new_content(reserve)) {
             Err(CreateError::Disk(DiskError::NoSpace { .. })) => {
                 self.make_room(spec, wanted);
-                store.create(new())
+                store.create(spec.new_content(reserve))
             }
             Err(CreateError::Layout { stored }) if self.is_empty(spec.task) => {
                 tracing::info!(task = ?spec.task, ?stored, "content of another length never came");
                 match store.remove(spec.task) {
-                    Ok(_) => store.create(new()),
+                    Ok(_) => store.create(spec.new_content(reserve)),
                     Err(_) => Err(CreateError::Layout { stored }),
                 }
             }

@@ -217,8 +217,8 @@ impl Core {
                 self.believe(task);
             }
             SchedulerMessage::Look { source } => self.look_answered(&source, &Look::Yourself),
-            SchedulerMessage::Looked { source, found, age } => {
-                self.look_answered(&source, &Look::Told(found, age));
+            SchedulerMessage::Looked { source, found } => {
+                self.look_answered(&source, &Look::Told(found));
             }
             SchedulerMessage::Members { seeds } => {
                 self.remember(&seeds);

@@ -167,7 +167,6 @@ fn candidate(info: &store::ContentInfo, now: Moment) -> Candidate {
         task: info.task,
         bytes: info.held,
         last_used: now - info.last_used.elapsed().unwrap_or_default(),
-        is_pinned: info.pinned,
         is_in_use: info.in_use,
         is_complete: info.complete,
         copies_elsewhere: 1,

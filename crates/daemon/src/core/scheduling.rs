@@ -314,10 +314,7 @@ impl Scheduling {
     }
 
     pub(super) fn blame(&mut self, of: HostId) {
-        self.say(HostMessage::Blame {
-            of,
-            kind: control::Accusation::Misbehaved,
-        });
+        self.say(HostMessage::Blame { of });
     }
 
     /// What `of` vouched for was wrong as a whole.

@@ -162,11 +162,11 @@ impl Doors {
     }
 }
 
-/// Removes what nobody holds, pinned, or used lately; what was taken in use meanwhile stays. Gives what went, too.
+/// Removes what nobody holds or used lately; what was taken in use meanwhile stays. Gives what went, too.
 fn sweep(store: &Store) -> (Freed, Vec<TaskId>) {
     let now = SystemTime::now();
     let may_go = |info: &ContentInfo| {
-        !info.pinned && !info.in_use && info.held > ByteCount::ZERO && unused(info, now) >= KEPT_FOR
+        !info.in_use && info.held > ByteCount::ZERO && unused(info, now) >= KEPT_FOR
     };
     let mut freed = Freed {
         entries: 0,
@@ -196,7 +196,7 @@ fn is_listed(visibility: Visibility, listed: Listed) -> bool {
 /// Whether it is worth a row: what never came goes with the store's next commit.
 fn is_something(info: &ContentInfo) -> bool {
     let has_bytes = info.held > ByteCount::ZERO || info.layout.length() == ByteCount::ZERO;
-    has_bytes || info.in_use || info.pinned
+    has_bytes || info.in_use
 }
 
 fn unused(info: &ContentInfo, now: SystemTime) -> Duration {
@@ -209,7 +209,6 @@ fn entry(info: ContentInfo) -> StoreEntry {
         digest: info.digest.map(|digest| digest.to_string()),
         length: info.layout.length().0,
         held: info.held.0,
-        is_pinned: info.pinned,
         unused_seconds: unused(&info, SystemTime::now()).as_secs(),
         name: info.source.map(|source| source.to_string()).or(info.name),
     }

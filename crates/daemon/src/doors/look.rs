@@ -22,7 +22,7 @@ pub(super) struct Cluster {
 /// Whether this host has to look itself.
 pub(super) enum Known {
     /// Another host did, so long ago.
-    Told(Found, Duration),
+    Told(Found),
     /// It has.
     Look(Teller),
 }
@@ -66,7 +66,7 @@ impl Cluster {
         let wait = Self::WAIT_MAX.mul_f64(1.0 - rand::random::<f64>() / 3.0);
         match tokio::time::timeout(wait, handle.look(source.clone())).await {
             // Content of no length has no piece that could prove the answer wrong.
-            Ok(Look::Told(found, age)) if found.length.0 > 0 => Known::Told(found, age),
+            Ok(Look::Told(found)) if found.length.0 > 0 => Known::Told(found),
             Ok(_) => Known::Look(self.teller(source)),
             Err(_) => {
                 *self.quiet_until.lock() = Some(now + wait + Self::QUIET);

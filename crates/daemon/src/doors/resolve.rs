@@ -4,7 +4,7 @@
 //! a task of that registry alone, for callers who have shown their right to it (`private`). Whatever else needs credentials
 //! is read with the caller's own and goes to this caller: it is neither kept nor shared.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use gateway::{ContentAsk, OpenError, Seen, Wanted};
 use origin::{
@@ -182,7 +182,7 @@ impl Resolver {
         }
         let teller = match word {
             Word::Anybodys => match self.cluster.known(name.source()).await {
-                Known::Told(found, _) => {
+                Known::Told(found) => {
                     return self.public_blob(name, client, (found.length, false));
                 }
                 Known::Look(teller) => teller,
@@ -321,7 +321,7 @@ impl Resolver {
             self.cluster.teller(Source::Url(name)).tell(found).await;
         }
         let version = (seen.length, Some(seen.validator.clone()));
-        self.origins.learnt(request, version, Duration::ZERO)
+        self.origins.learnt(request, version)
     }
 
     /// What the origin says of a URL, and whether it said so to this host.
@@ -334,9 +334,9 @@ impl Resolver {
         let name = self.origins.shared_name(request).map(Source::Url);
         let teller = match (name, word) {
             (Some(source), Word::Anybodys) => match self.cluster.known(source.clone()).await {
-                Known::Told(found, age) if found.validator.is_some() || digest.is_some() => {
+                Known::Told(found) if found.validator.is_some() || digest.is_some() => {
                     let told = (found.length, found.validator);
-                    return Ok((self.origins.learnt(request, told, age), false));
+                    return Ok((self.origins.learnt(request, told), false));
                 }
                 Known::Told(..) => self.cluster.teller(source),
                 Known::Look(teller) => teller,

@@ -1,6 +1,6 @@
 //! A real origin on loopback and doors over a real store, for tests.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use gateway::{Caller, Class, ContentAsk, Opened, OriginHeaders, Wanted};
 use http::{HeaderName, HeaderValue};
@@ -15,13 +15,14 @@ use tokio::{
     sync::mpsc,
     task::JoinSet,
 };
-use types::{ByteCount, ByteRange, Digest, RegistryHost};
+use types::{ByteCount, ByteRange, Digest, Layout, RegistryHost, Source, TaskId, Visibility};
 
 use super::{Doors, DoorsConfig, DoorsParts, Health};
 use crate::{
     access::Accesses,
     handle::{Command, Handle},
     metrics::Metrics,
+    task::TaskSpec,
 };
 
 /// A request as it came.
@@ -134,6 +135,37 @@ pub(super) struct World {
     _dir: TempDir,
 }
 
+/// Doors over that store and what they keep beside it, whose core is whoever gets the commands.
+pub(super) fn doors(
+    core: mpsc::Sender<Command>,
+    (store, data_dir): (Store, PathBuf),
+    (origins, accesses): (Origins, Accesses),
+    is_scheduled: bool,
+) -> Doors {
+    let parts = DoorsParts {
+        handle: Handle::new(core),
+        origins,
+        store,
+        accesses,
+        metrics: Metrics::default(),
+        health: Health::default(),
+    };
+    let config = DoorsConfig {
+        data_dir,
+        fill: false,
+        manifests_max: ByteCount::mib(8),
+        stale_if_error: Some(std::time::Duration::from_secs(60)),
+        proofs: super::ProofPolicy::default(),
+        tunnel_ports: Vec::new(),
+        is_scheduled,
+        host: "host".into(),
+        cluster: "cluster".into(),
+        version: "0".into(),
+        started: crate::config::Started::default(),
+    };
+    Doors::new(parts, config).expect("doors")
+}
+
 impl World {
     pub(super) async fn new(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         Self::with(answer, false).await
@@ -195,34 +227,35 @@ impl World {
         let origins = Origins::new(config).expect("a door outside");
         let accesses = Accesses::new(origins.clone());
         let (sender, commands) = mpsc::channel(8);
-        let parts = DoorsParts {
-            handle: Handle::new(sender),
-            origins,
-            store: store.clone(),
-            accesses: accesses.clone(),
-            metrics: Metrics::default(),
-            health: Health::default(),
-        };
-        let config = DoorsConfig {
-            data_dir,
-            fill: false,
-            manifests_max: ByteCount::mib(8),
-            stale_if_error: Some(std::time::Duration::from_secs(60)),
-            proofs: super::ProofPolicy::default(),
-            tunnel_ports: Vec::new(),
-            is_scheduled,
-            host: "host".into(),
-            cluster: "cluster".into(),
-            version: "0".into(),
-            started: crate::config::Started::default(),
-        };
+        let outside = (origins, accesses.clone());
         Self {
-            doors: Doors::new(parts, config).expect("doors"),
+            doors: doors(sender, (store.clone(), data_dir), outside, is_scheduled),
             store,
             accesses,
             commands,
             server,
             _dir: dir,
+        }
+    }
+
+    /// The blob of `digest` in `team/app` of this registry, as `task`.
+    pub(super) fn spec_of(
+        &self,
+        task: TaskId,
+        (digest, length): (Digest, usize),
+        visibility: Visibility,
+    ) -> TaskSpec {
+        let registry = self.server.address.to_string();
+        TaskSpec {
+            task,
+            layout: Layout::of(ByteCount(length as u64)).expect("a layout"),
+            digest: Some(digest),
+            source: Source::Blob {
+                registry: registry.parse().expect("a registry"),
+                repository: "team/app".parse().expect("a repository"),
+                digest,
+            },
+            visibility,
         }
     }
 

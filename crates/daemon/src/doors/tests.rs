@@ -11,7 +11,7 @@ use gateway::{
 };
 use http::HeaderMap;
 use swarm::download::ReaderNo;
-use types::{ByteCount, ByteRange, ContentKey, Digest, Layout, Source, Visibility};
+use types::{ByteCount, ByteRange, ContentKey, Digest, Source, Visibility};
 
 use super::{
     resolve::{Found, Word},
@@ -107,16 +107,8 @@ async fn what_is_held_costs_no_request() {
     let (bytes, digest) = content(LENGTH);
     let world = public(bytes).await;
     let task = ContentKey::Digest(digest).task_id();
-    let new = store::NewContent {
-        task,
-        layout: Layout::of(ByteCount(LENGTH as u64)).expect("a layout"),
-        digest: Some(digest),
-        source: None,
-        visibility: Visibility::Public,
-        pinned: false,
-        name: None,
-        reserve: store::Reserve::EachPiece,
-    };
+    let spec = world.spec_of(task, (digest, LENGTH), Visibility::Public);
+    let new = spec.new_content(store::Reserve::EachPiece);
     let _held = world.store.create(new).expect("created");
     let ask = world.blob(digest, None);
     let described = world.doors.describe(&ask).await.expect("found");
@@ -317,17 +309,7 @@ async fn ends_well(opened: &mut Opened, proof: Proof, (bytes, digest): (&[u8], D
 
 /// A task of `spec` that the core began.
 fn begun(store: &store::Store, spec: crate::task::TaskSpec, reserve: store::Reserve) -> Arc<Task> {
-    let new = store::NewContent {
-        task: spec.task,
-        layout: spec.layout,
-        digest: spec.digest,
-        source: Some(spec.source.clone()),
-        visibility: spec.visibility,
-        pinned: false,
-        name: None,
-        reserve,
-    };
-    let held = store.create(new).expect("created");
+    let held = store.create(spec.new_content(reserve)).expect("created");
     let cluster = identity::testing::Cluster::new("doors");
     let links = identity::Links::new(cluster.host(identity::Role::Daemon));
     Arc::new(Task::new(

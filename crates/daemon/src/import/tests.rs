@@ -1,8 +1,8 @@
 //! Imports into a real store, from a real origin.
 
 use origin::{Budget, OriginConfig, Origins, RetryPolicy, Roots};
-use store::{NewContent, Reserve, Store, StoreConfig};
-use types::{ContentKey, Source, Validator, Visibility};
+use store::{Reserve, Store, StoreConfig};
+use types::{ContentKey, Source, Validator};
 
 use super::*;
 use crate::{
@@ -132,16 +132,7 @@ fn task(spec: TaskSpec, dir: &std::path::Path) -> Task {
         ..StoreConfig::new(dir.join("store"))
     };
     let (store, _) = Store::open(config).expect("a store");
-    let content = store.create(NewContent {
-        task: spec.task,
-        layout: spec.layout,
-        digest: None,
-        source: None,
-        visibility: Visibility::Public,
-        pinned: false,
-        name: None,
-        reserve: Reserve::Whole,
-    });
+    let content = store.create(spec.new_content(Reserve::Whole));
     let cluster = identity::testing::Cluster::new("import");
     let links = identity::Links::new(cluster.host(identity::Role::Daemon));
     Task::new(

@@ -326,8 +326,6 @@ pub struct StoreEntry {
     pub length: u64,
     /// Bytes held.
     pub held: u64,
-    /// Whether it is never evicted.
-    pub is_pinned: bool,
     /// Seconds since it was last used.
     pub unused_seconds: u64,
     /// Where it came from, without secrets.

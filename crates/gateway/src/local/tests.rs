@@ -85,7 +85,6 @@ impl LocalService for Daemon {
             digest: None,
             length: 1,
             held: 1,
-            is_pinned: false,
             unused_seconds: 0,
             name: None,
         };

@@ -2,30 +2,13 @@
 
 use std::time::Duration;
 
-use types::ByteRange;
-
 use crate::{
-    AskError, Body, Origins, ReadError, Request, Resolved, SecretHeaders,
+    AskError, Body, Origins, ReadError,
     testing::{
-        Seen, Server, Step, config, content, door, drain, head, listed, quick_retries, reply, serve,
+        Seen, Server, Step, TAG, config, content, door, drain, head, listed, quick_retries, range,
+        reply, resolved, serve,
     },
 };
-
-const TAG: &str = "\"v1\"";
-
-fn request(url: &str) -> Request {
-    Request::new(url, SecretHeaders::default()).unwrap()
-}
-
-fn range(start: u64, end: u64) -> ByteRange {
-    ByteRange::new(start, end).unwrap()
-}
-
-async fn resolved(door: &Origins, server: &Server) -> Resolved {
-    door.resolve(&request(&server.url("/f?X-Amz-Signature=canary")))
-        .await
-        .unwrap()
-}
 
 /// Looks at 100 bytes at a well-behaved origin, then reads bytes 10..20 as `answer` gives them. Tells whether the whole
 /// content came instead, and the bytes.

@@ -45,8 +45,6 @@ pub(crate) enum Identity {
 pub struct BlobHead {
     /// Its length, if the registry tells.
     pub length: Option<ByteCount>,
-    /// Whether the registry, or the store it points at, says that it serves parts.
-    pub accepts_ranges: bool,
     /// Public, if nobody in particular may have it.
     pub visibility: Visibility,
 }
@@ -144,7 +142,6 @@ impl RegistryClient {
                 Ok(answer) if answer.status == StatusCode::OK => {
                     return Ok(BlobHead {
                         length: header::content_length(&answer.headers).map(ByteCount),
-                        accepts_ranges: header::accepts_ranges(&answer.headers),
                         visibility: self.visibility(),
                     });
                 }

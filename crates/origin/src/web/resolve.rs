@@ -1,9 +1,6 @@
 //! Looks at content without reading it: length, version, who may have it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header as name};
@@ -16,11 +13,11 @@ use crate::{
     flight::Flights,
     header,
     origins::{Inner, Origins},
-    shown::{SecretUrl, ShownUrl},
+    shown::ShownUrl,
 };
 
-/// What an origin says of content.
-#[derive(Clone, Debug)]
+/// What an origin says of content. `Debug` shows no query of its URL.
+#[derive(Clone)]
 pub struct Resolved {
     /// The canonical URL, which names the content.
     pub canonical_url: String,
@@ -28,23 +25,21 @@ pub struct Resolved {
     pub length: Option<ByteCount>,
     /// Its version: strong validators only. Without one nothing may be shared, nor read in parts.
     pub validator: Option<Validator>,
-    /// Whether the origin says that it serves parts. It may serve them without saying so.
-    pub accepts_ranges: bool,
     /// The media type, verbatim.
     pub content_type: Option<String>,
-    /// Who answered, after redirects.
-    pub final_url: SecretUrl,
     /// Public, if a request that identified nobody got it.
     pub visibility: Visibility,
-    /// When the origin said so.
-    pub resolved_at: Instant,
     pub(crate) request: Request,
 }
 
-impl Resolved {
-    /// How old this knowledge is.
-    pub fn age(&self) -> Duration {
-        self.resolved_at.elapsed()
+impl fmt::Debug for Resolved {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Resolved")
+            .field("request", &self.request)
+            .field("length", &self.length)
+            .field("validator", &self.validator)
+            .field("visibility", &self.visibility)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,24 +98,19 @@ impl Origins {
         request.is_everybodys(&canonical).then_some(canonical)
     }
 
-    /// What somebody else learnt of the content that `request` asks for, `age` ago. It counts for as much as who told it:
+    /// What somebody else learnt of the content that `request` asks for. It counts for as much as who told it:
     /// reading it finds out whether it is true.
     pub fn learnt(
         &self,
         request: &Request,
         (length, validator): (ByteCount, Option<Validator>),
-        age: Duration,
     ) -> Resolved {
-        let now = Instant::now();
         Resolved {
             canonical_url: request.canonical_url(&self.0.dropped_parameters),
             length: Some(length),
             validator,
-            accepts_ranges: false,
             content_type: None,
-            final_url: SecretUrl::new(request.url().clone()),
             visibility: request.visibility(),
-            resolved_at: now.checked_sub(age).unwrap_or(now),
             request: request.clone(),
         }
     }
@@ -168,12 +158,8 @@ async fn look_once(
         canonical_url,
         length: length.map(ByteCount),
         validator: header::validator(&answer.headers, length),
-        accepts_ranges: answer.status == StatusCode::PARTIAL_CONTENT
-            || header::accepts_ranges(&answer.headers),
         content_type: header::single(&answer.headers, &name::CONTENT_TYPE).map(str::to_owned),
-        final_url: SecretUrl::new(answer.url),
         visibility: request.visibility(),
-        resolved_at: Instant::now(),
         request: request.clone(),
     })
 }

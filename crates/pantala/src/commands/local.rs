@@ -93,9 +93,7 @@ pub(super) fn store(file: Option<PathBuf>, command: StoreCommand) -> Result<(), 
             show::list(&rows, args.json, |rows| match rows {
                 [] => "the store is empty\n".to_owned(),
                 rows => show::table(
-                    &[
-                        "TASK", "CONTENT", "LENGTH", "HELD", "UNUSED", "PINNED", "DIGEST",
-                    ],
+                    &["TASK", "CONTENT", "LENGTH", "HELD", "UNUSED", "DIGEST"],
                     &[2, 3, 4],
                     rows.iter().map(store_row).collect(),
                 ),
@@ -180,7 +178,6 @@ fn store_row(row: &StoreEntry) -> Vec<String> {
         size(row.length),
         percent(row.held, row.length),
         span(row.unused_seconds),
-        if row.is_pinned { "yes" } else { "" }.to_owned(),
         row.digest.clone().unwrap_or_default(),
     ]
 }
@@ -250,7 +247,6 @@ mod tests {
             digest: None,
             length: 1,
             held: 1,
-            is_pinned: false,
             unused_seconds: 0,
             name: None,
         };

@@ -114,7 +114,6 @@ impl World<'_> {
                 let blame = schedule::Blame {
                     by: id_of(host),
                     of: id_of(of),
-                    kind: schedule::Accusation::Misbehaved,
                 };
                 self.tell(host, schedule::Event::Blame(blame));
             }

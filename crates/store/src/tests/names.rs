@@ -34,7 +34,6 @@ fn everything_survives_a_restart() {
     let content = store
         .create(NewContent {
             source: Some(Source::Url("https://example.com/f".into())),
-            pinned: true,
             name: Some("é".repeat(2000)),
             ..new(1)
         })

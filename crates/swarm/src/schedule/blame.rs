@@ -1,4 +1,4 @@
-//! Who is accused by whom. One host's word lowers nobody; three unrelated ones, or a proof, do; time heals.
+//! Who is accused by whom. One host's word lowers nobody; three unrelated ones do; time heals.
 
 use std::collections::BTreeMap;
 
@@ -43,11 +43,6 @@ impl Blames {
         if record.unrelated() >= policy.blame_voices {
             record.low_until = Some(now + policy.blame_decay);
         }
-    }
-
-    /// Takes a proof.
-    pub(super) fn convict(&mut self, now: Moment, policy: &Policy, of: HostId) {
-        self.0.entry(of).or_default().low_until = Some(now + policy.blame_decay);
     }
 
     /// Until when a host is lowered. Forgets what time has healed.

@@ -6,7 +6,7 @@ use types::{Epoch, HostId, Moment, TaskId};
 
 use super::{
     blame::Blames,
-    event::{Accusation, Action, Ask, Blame, Event, Have, Join, Refusal},
+    event::{Action, Ask, Blame, Event, Have, Join, Refusal},
     graph::Change,
     hosts::{HostNo, Hosts, Spent},
     member::{DOUBTED, rights},
@@ -221,8 +221,7 @@ impl Schedule {
     /// Where a host sits in a task, if both are known.
     pub(super) fn spot(&self, host: &HostId, task: &TaskId) -> Option<Spot> {
         let host = self.hosts.at(self.hosts.find(host)?);
-        let cell = host.place.cell(self.policy.max_scope);
-        let task = self.tasks.find(task, cell)?;
+        let task = self.tasks.find(task)?;
         let seat = *host.tasks.get(&task)?;
         Some(Spot { task, seat })
     }
@@ -271,8 +270,7 @@ impl Schedule {
     pub(super) fn admit(&mut self, now: Moment, no: HostNo, ask: &Ask) -> Result<Spot, Refusal> {
         let host = self.hosts.at(no);
         let is_all = ask.have == Have::All;
-        let cell = host.place.cell(self.policy.max_scope);
-        let known = self.tasks.find(&ask.task, cell);
+        let known = self.tasks.find(&ask.task);
         if let Some(task) = known
             && let Some(seat) = host.tasks.get(&task).copied()
         {
@@ -296,7 +294,7 @@ impl Schedule {
         if !is_all && host.running >= self.policy.running_max {
             return Err(Refusal::TooManyRunning);
         }
-        let (task, is_new) = self.tasks.enter(now, ask.task, cell);
+        let (task, is_new) = self.tasks.enter(now, ask.task);
         let entered = self.tasks.at_mut(task);
         if is_new && now < self.rebuild_until {
             entered.not_before = self.rebuild_until;
@@ -368,13 +366,8 @@ impl Schedule {
         if by == of {
             return;
         }
-        match blame.kind {
-            Accusation::Proof => self.blames.convict(now, &self.policy, blame.of),
-            Accusation::Misbehaved => {
-                let place = self.hosts.at(by).place;
-                self.blames.report(now, &self.policy, (blame, place));
-            }
-        }
+        let place = self.hosts.at(by).place;
+        self.blames.report(now, &self.policy, (blame, place));
         self.blames.bound(now, &self.policy);
         self.reconsider(now, of);
     }

@@ -212,8 +212,6 @@ pub struct Blame {
     pub by: HostId,
     /// The accused.
     pub of: HostId,
-    /// With what.
-    pub kind: Accusation,
 }
 
 /// A word on who imported something wrong. It moves the import of one task elsewhere and lowers nobody: the origin may
@@ -257,15 +255,6 @@ impl OriginFailure {
     pub const fn is_of_origin(self) -> bool {
         matches!(self, Self::NotFound | Self::Denied | Self::Mismatch)
     }
-}
-
-/// What a host is accused of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accusation {
-    /// Bytes that do not match, broken promises, slow drips: one host's word.
-    Misbehaved,
-    /// A wrong segment with the accused's signature, which the shell has verified.
-    Proof,
 }
 
 /// What the shell is to send. Everything is addressed to one host; a shell that cannot reach it drops the action and

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use types::{HostId, Moment, Nearness, Topology};
 
-use super::{event::Join, graph::Seat, policy::Scope, task::TaskNo};
+use super::{event::Join, graph::Seat, task::TaskNo};
 
 /// A host's number. Used again some time after the host left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,15 +30,6 @@ impl Place {
             Nearness::Zone
         } else {
             Nearness::Rack
-        }
-    }
-
-    /// The swarm of its own that a host here belongs to; 0 is everybody's.
-    pub(super) fn cell(&self, scope: Scope) -> u32 {
-        match scope {
-            Scope::Any => 0,
-            Scope::Region => self.region + 1,
-            Scope::Zone => self.zone + 1,
         }
     }
 
@@ -328,7 +319,12 @@ mod tests {
         assert_eq!(a.nearness(&b), Nearness::Far);
         assert_eq!(a.nearness(&places.enter(&at("eu/a/r2"))), Nearness::Zone);
         assert_eq!(a.nearness(&places.enter(&at("eu/a/r1"))), Nearness::Rack);
-        for place in ["eu/a/r1", "eu/a/r1", "eu/a/r2", "us/a/r1"] {
+        assert_eq!(a.nearness(&places.enter(&at("eu/b/r1"))), Nearness::Region);
+        let (none, other) = (places.enter(&at("")), places.enter(&at("")));
+        assert_eq!(none.nearness(&other), Nearness::Rack);
+        for place in [
+            "eu/a/r1", "eu/a/r1", "eu/a/r2", "eu/b/r1", "us/a/r1", "", "",
+        ] {
             places.leave(&at(place));
         }
         assert!(places.names.is_empty());

@@ -44,9 +44,9 @@ mod view;
 
 pub use brain::{Restart, Schedule};
 pub use event::{
-    Accusation, Action, Ask, Blame, CanImport, Doubt, Event, FailCause, Have, Holdings, Inventory,
-    Join, Lease, LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
+    Action, Ask, Blame, CanImport, Doubt, Event, FailCause, Have, Holdings, Inventory, Join, Lease,
+    LeaseClaim, LeaseFailed, LeaseReturned, OriginFailure, Progress, Refusal, Term,
 };
 pub use member::preferred_seed;
-pub use policy::{Policy, Scope};
+pub use policy::Policy;
 pub use view::{Counts, HostView, LeaseView, MemberView, TaskView};

@@ -2,18 +2,6 @@
 
 use std::time::Duration;
 
-/// How far apart two hosts may be to exchange pieces at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// No limit.
-    #[default]
-    Any,
-    /// Never across a region's border.
-    Region,
-    /// Never across a zone's border.
-    Zone,
-}
-
 /// The scheduler's policy. `Policy::default()` is what a cluster runs that sets nothing.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -36,8 +24,6 @@ pub struct Policy {
     /// Neighbour changes of hosts that are not waiting for them are sent this much later, in one message. A burst of
     /// joins then costs a few messages per host; 20 ms is below what a person or a piece notices.
     pub flush_after: Duration,
-    /// No introduction across this border.
-    pub max_scope: Scope,
 
     /// How long a lease lasts without renewal. Short, since a lost importer is replaced only when it has ended; long
     /// enough to outlive a scheduler's restart of a second and several lost renewals.
@@ -91,7 +77,6 @@ impl Default for Policy {
             sources_per_waiting: 2,
             sources_seated_min: 256,
             flush_after: Duration::from_millis(20),
-            max_scope: Scope::Any,
             lease_valid_for: Duration::from_secs(3),
             lease_margin: Duration::from_millis(200),
             stall_min: Duration::from_secs(3),

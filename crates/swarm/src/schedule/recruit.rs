@@ -12,7 +12,6 @@ use types::{HostId, Moment, TaskId};
 use super::{
     brain::Schedule,
     event::Action,
-    hosts::Host,
     member::rendezvous,
     task::{Task, TaskNo},
 };
@@ -46,11 +45,7 @@ impl Schedule {
 
     /// `host` has no part in `task`. If it was the last seed to be told of it, nobody waits for it any longer.
     pub(super) fn declined(&mut self, now: Moment, host: &HostId, task: &TaskId) {
-        let Some(seed) = self.hosts.find(host).map(|no| self.hosts.at(no)) else {
-            return;
-        };
-        let cell = seed.place.cell(self.policy.max_scope);
-        let Some(no) = self.tasks.find(task, cell) else {
+        let Some(no) = self.tasks.find(task) else {
             return;
         };
         let task = self.tasks.at_mut(no);
@@ -63,11 +58,9 @@ impl Schedule {
     /// The seed that reads this task's origin, unless one takes part already: of what no digest names the first that was not
     /// told yet. Walks over the seeds, which are few.
     fn seed_for(&self, no: TaskNo, task: &Task) -> Option<HostId> {
-        let here =
-            |host: &Host| !host.is_low() && host.place.cell(self.policy.max_scope) == task.cell;
         let seeds = (self.seeds.iter())
             .filter_map(|id| Some(self.hosts.at(self.hosts.find(id)?)))
-            .filter(|host| here(host) && !task.is_doubted(&host.id));
+            .filter(|host| !host.is_low() && !task.is_doubted(&host.id));
         let mut best: Option<(u64, HostId)> = None;
         for seed in seeds {
             let takes_part = seed.tasks.contains_key(&no);

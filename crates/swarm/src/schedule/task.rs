@@ -23,13 +23,12 @@ pub(super) struct Spot {
     pub(super) seat: Seat,
 }
 
-/// A task within its cell. Invariants: `waiting` and `sources` count the members that are incomplete, and complete and
+/// A task. Invariants: `waiting` and `sources` count the members that are incomplete, and complete and
 /// trusted; `anonymous` and `credentialed` hold exactly the candidates; every waiting member sits in the graph; a
 /// complete one sits there or is spare.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) id: TaskId,
-    pub(super) cell: u32,
     pub(super) layout: Option<Layout>,
     /// Whether its name is known to be the digest of its content: else only seeds import it.
     pub(super) by_digest: bool,
@@ -73,10 +72,9 @@ pub(super) struct Task {
 const DOUBTED_MAX: usize = 16;
 
 impl Task {
-    fn new(now: Moment, id: TaskId, cell: u32) -> Self {
+    fn new(now: Moment, id: TaskId) -> Self {
         Self {
             id,
-            cell,
             layout: None,
             by_digest: false,
             members: Vec::new(),
@@ -241,7 +239,7 @@ pub(super) fn member(members: &[Option<Member>], seat: Seat) -> &Member {
 pub(super) struct Tasks {
     slots: Vec<Option<Box<Task>>>,
     free: Vec<TaskNo>,
-    index: BTreeMap<(TaskId, u32), TaskNo>,
+    index: BTreeMap<TaskId, TaskNo>,
 }
 
 impl Tasks {
@@ -249,14 +247,8 @@ impl Tasks {
         self.index.len()
     }
 
-    pub(super) fn find(&self, id: &TaskId, cell: u32) -> Option<TaskNo> {
-        self.index.get(&(*id, cell)).copied()
-    }
-
-    /// The same task in all cells.
-    pub(super) fn cells(&self, id: &TaskId) -> impl Iterator<Item = &Task> {
-        let range = self.index.range((*id, 0)..=(*id, u32::MAX));
-        range.map(|(_, no)| self.at(*no))
+    pub(super) fn find(&self, id: &TaskId) -> Option<TaskNo> {
+        self.index.get(id).copied()
     }
 
     pub(super) fn at(&self, no: TaskNo) -> &Task {
@@ -270,22 +262,22 @@ impl Tasks {
     }
 
     /// The task, new if it was unknown.
-    pub(super) fn enter(&mut self, now: Moment, id: TaskId, cell: u32) -> (TaskNo, bool) {
-        if let Some(no) = self.find(&id, cell) {
+    pub(super) fn enter(&mut self, now: Moment, id: TaskId) -> (TaskNo, bool) {
+        if let Some(no) = self.find(&id) {
             return (no, false);
         }
         let no = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             TaskNo(u32::try_from(self.slots.len() - 1).expect("tasks are limited by holdings"))
         });
-        self.slots[no.0 as usize] = Some(Box::new(Task::new(now, id, cell)));
-        self.index.insert((id, cell), no);
+        self.slots[no.0 as usize] = Some(Box::new(Task::new(now, id)));
+        self.index.insert(id, no);
         (no, true)
     }
 
     pub(super) fn forget(&mut self, no: TaskNo) {
         if let Some(task) = self.slots[no.0 as usize].take() {
-            self.index.remove(&(task.id, task.cell));
+            self.index.remove(&task.id);
             self.free.push(no);
         }
     }

@@ -23,7 +23,7 @@ pub struct Counts {
     pub holdings: usize,
 }
 
-/// A task, in one cell.
+/// A task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskView {
     /// The task.
@@ -90,9 +90,10 @@ pub struct HostView {
 }
 
 impl Schedule {
-    /// A task in all its cells; empty if it is unknown.
-    pub fn task_view(&self, task: &TaskId) -> Vec<TaskView> {
-        self.tasks.cells(task).map(|task| self.view(task)).collect()
+    /// A task; none if it is unknown.
+    pub fn task_view(&self, task: &TaskId) -> Option<TaskView> {
+        let known = self.tasks.find(task)?;
+        Some(self.view(self.tasks.at(known)))
     }
 
     /// Whether `by`, who tells or is told that `host` was an importer of `task`, takes part in it, and what `host` vouched for

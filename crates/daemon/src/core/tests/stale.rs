@@ -2,8 +2,7 @@
 //! another reading.
 
 use control::{ControlSender, HostMessage};
-use store::{NewContent, Reserve};
-use types::Visibility;
+use store::Reserve;
 
 use super::{
     remote::Parent,
@@ -76,16 +75,7 @@ async fn a_reader_is_told_when_who_vouched_for_what_it_read_is_thrown_out() {
 /// A content that no digest names, of which the store of `host` has so many pieces as `web` serves them, by the word of
 /// `seed`.
 fn stored(host: &Host, (spec, web): (&TaskSpec, &Web), (seed, pieces): (&identity::Identity, u32)) {
-    let content = host.store.create(NewContent {
-        task: spec.task,
-        layout: spec.layout,
-        digest: None,
-        source: Some(spec.source.clone()),
-        visibility: Visibility::Public,
-        pinned: false,
-        name: None,
-        reserve: Reserve::Whole,
-    });
+    let content = host.store.create(spec.new_content(Reserve::Whole));
     let content = content.expect("room");
     for word in words(seed, (spec, web)).into_iter().take(pieces as usize) {
         let range = spec.layout.range_of(word.first);

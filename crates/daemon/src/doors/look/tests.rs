@@ -12,11 +12,10 @@ use crate::{
     config::Limits,
     core::tests::{Host, Web, content},
     doors::{
-        Doors, DoorsConfig, DoorsParts, Health,
+        Doors,
         resolve::{Found as Content, Word},
-        testing::{Answer, Seen, World, read},
+        testing::{Answer, Seen, World, doors, read},
     },
-    metrics::Metrics,
 };
 
 fn tag(text: &str) -> Option<Validator> {
@@ -25,7 +24,7 @@ fn tag(text: &str) -> Option<Validator> {
 
 fn told(length: u64, validator: Option<Validator>) -> Look {
     let found = Found::of(ByteCount(length), validator).expect("fit to travel");
-    Look::Told(found, Duration::ZERO)
+    Look::Told(found)
 }
 
 fn small(_: &Seen) -> Answer {
@@ -159,29 +158,10 @@ impl Misled {
             }
         });
         let dir = tempfile::tempdir().expect("a directory");
-        let parts = DoorsParts {
-            handle: Handle::new(sender),
-            origins: host.origins.clone(),
-            store: host.store.clone(),
-            accesses: host.accesses.clone(),
-            metrics: Metrics::default(),
-            health: Health::default(),
-        };
-        let config = DoorsConfig {
-            data_dir: dir.path().to_owned(),
-            fill: false,
-            manifests_max: ByteCount::mib(8),
-            stale_if_error: Some(std::time::Duration::from_secs(60)),
-            proofs: super::super::ProofPolicy::default(),
-            tunnel_ports: Vec::new(),
-            is_scheduled: true,
-            host: "host".into(),
-            cluster: "cluster".into(),
-            version: "0".into(),
-            started: crate::config::Started::default(),
-        };
+        let kept = (host.store.clone(), dir.path().to_owned());
+        let outside = (host.origins.clone(), host.accesses.clone());
         Self {
-            doors: Doors::new(parts, config).expect("doors"),
+            doors: doors(sender, kept, outside, true),
             _forwarding: forwarding,
             _dir: dir,
         }

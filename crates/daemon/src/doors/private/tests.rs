@@ -7,7 +7,7 @@ use std::{
 };
 
 use gateway::{ContentAsk, OpenError, Upstream, UpstreamRequest};
-use types::{ByteCount, ContentKey, Digest, Layout, Source, TaskId, Visibility};
+use types::{ByteCount, ContentKey, Digest, Source, TaskId, Visibility};
 
 use super::{
     super::{
@@ -68,22 +68,8 @@ fn private_name(world: &World, digest: Digest) -> TaskId {
 /// Puts all of `bytes` into the store as what the registry keeps private.
 fn hold(world: &World, (bytes, digest): (&[u8], Digest)) -> TaskId {
     let task = private_name(world, digest);
-    let layout = Layout::of(ByteCount(bytes.len() as u64)).expect("a layout");
-    let registry = world.server.address.to_string();
-    let new = store::NewContent {
-        task,
-        layout,
-        digest: Some(digest),
-        source: Some(Source::Blob {
-            registry: registry.parse().expect("a registry"),
-            repository: "team/app".parse().expect("a repository"),
-            digest,
-        }),
-        visibility: Visibility::Private,
-        pinned: false,
-        name: None,
-        reserve: store::Reserve::Whole,
-    };
+    let spec = world.spec_of(task, (digest, bytes.len()), Visibility::Private);
+    let (layout, new) = (spec.layout, spec.new_content(store::Reserve::Whole));
     let held = world.store.create(new).expect("created");
     for piece in layout.all().pieces() {
         let range = layout.range_of(piece);
@@ -240,20 +226,15 @@ async fn what_another_registry_began_to_give_is_no_word_on_this_one() {
         ("evil.example".to_owned(), true),
         (world.server.address.to_string(), false),
     ] {
-        let new = store::NewContent {
-            task: public,
-            layout: Layout::of(ByteCount(LENGTH as u64)).expect("a layout"),
-            digest: Some(digest),
-            source: Some(Source::Blob {
+        let spec = TaskSpec {
+            source: Source::Blob {
                 registry: from.parse().expect("a registry"),
                 repository: "all/x".parse().expect("a repository"),
                 digest,
-            }),
-            visibility: Visibility::Public,
-            pinned: false,
-            name: None,
-            reserve: store::Reserve::EachPiece,
+            },
+            ..world.spec_of(public, (digest, LENGTH), Visibility::Public)
         };
+        let new = spec.new_content(store::Reserve::EachPiece);
         drop(world.store.create(new).expect("created"));
         let before = world.server.seen().len();
         let spec = find(&world, &world.blob(digest, ANN))

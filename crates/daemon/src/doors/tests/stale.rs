@@ -4,17 +4,9 @@ use super::*;
 
 /// Puts all of `bytes` into the store.
 fn hold(world: &World, (bytes, digest): (&[u8], Digest)) {
-    let layout = types::Layout::of(ByteCount(bytes.len() as u64)).expect("a layout");
-    let new = store::NewContent {
-        task: types::ContentKey::Digest(digest).task_id(),
-        layout,
-        digest: Some(digest),
-        source: None,
-        visibility: Visibility::Public,
-        pinned: false,
-        name: None,
-        reserve: store::Reserve::Whole,
-    };
+    let task = types::ContentKey::Digest(digest).task_id();
+    let spec = world.spec_of(task, (digest, bytes.len()), Visibility::Public);
+    let new = spec.new_content(store::Reserve::Whole);
     let held = world.store.create(new).expect("created");
     let mut writer = held.writer(types::PieceIndex(0)).expect("free");
     writer.write(bytes).expect("written");

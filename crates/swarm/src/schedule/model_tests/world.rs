@@ -211,8 +211,7 @@ impl World {
             Step::Join(h) => self.join(h),
             Step::Blame(a, b) => {
                 let (by, of) = (host_id(a), host_id(b));
-                let kind = Accusation::Misbehaved;
-                self.send(a, Event::Blame(Blame { by, of, kind }));
+                self.send(a, Event::Blame(Blame { by, of }));
             }
             Step::Wait(millis) => self.run(now + Duration::from_millis(millis)),
             Step::Restart => {
@@ -489,7 +488,7 @@ impl World {
         assert!(counts.waiting <= usize::from(HOSTS) * 2);
         assert!(counts.holdings <= usize::from(HOSTS) * 2);
         assert!(counts.tasks <= usize::from(TASKS));
-        for view in (0..TASKS).flat_map(|task| self.brain.task_view(&task_id(task))) {
+        for view in (0..TASKS).filter_map(|task| self.brain.task_view(&task_id(task))) {
             let is_waiting = view.members.iter().any(|member| !member.is_complete);
             assert!(
                 !is_waiting || view.wake.is_some(),
@@ -544,18 +543,16 @@ impl World {
             }
             self.run(self.now + Duration::from_millis(1000));
         }
-        for task in 0..TASKS {
-            for view in self.brain.task_view(&task_id(task)) {
-                let has_content = view.members.iter().any(|member| member.is_complete);
-                let is_waiting = view.members.iter().any(|member| !member.is_complete);
-                assert!(
-                    !is_waiting
-                        || has_content
-                        || view.lease.is_some()
-                        || self.granted.contains(&view.task),
-                    "{view:?}"
-                );
-            }
+        for view in (0..TASKS).filter_map(|task| self.brain.task_view(&task_id(task))) {
+            let has_content = view.members.iter().any(|member| member.is_complete);
+            let is_waiting = view.members.iter().any(|member| !member.is_complete);
+            assert!(
+                !is_waiting
+                    || has_content
+                    || view.lease.is_some()
+                    || self.granted.contains(&view.task),
+                "{view:?}"
+            );
         }
     }
 }
