@@ -58,11 +58,11 @@ impl Looks {
     /// `host` asks. None: it waits for the host that looks.
     pub(crate) fn ask(&mut self, now: Moment, host: HostId, source: &Source) -> Option<Answer> {
         match self.by_source.get_mut(source).map(|look| &mut look.state) {
-            Some(State::Known { found, at }) => {
-                // A blob is named by its digest: its length never changes.
-                if matches!(source, Source::Blob { .. }) || now.since(*at) < Self::URL_FRESH {
-                    return Some(Answer::Found(found.clone()));
-                }
+            // A blob is named by its digest: its length never changes.
+            Some(State::Known { found, at })
+                if matches!(source, Source::Blob { .. }) || now.since(*at) < Self::URL_FRESH =>
+            {
+                return Some(Answer::Found(found.clone()));
             }
             Some(State::Asked {
                 host: looking,
