@@ -80,7 +80,8 @@ holds() {
 # Who does not manage the host gets no log and nothing private of it.
 of_nobody() {
     mkdir -m 777 "$work/nobody"
-    on 2 setpriv --reuid 65534 --regid 65534 --clear-groups -- env PANTALA_LOCAL_SOCKET="$(socket_of 2)" \
+    # setpriv itself starts the program: nobody might not reach the folder it is in.
+    PANTALA_LOCAL_SOCKET=$(socket_of 2) on 2 setpriv --reuid 65534 --regid 65534 --clear-groups -- \
         "$PANTALA" doctor --config /dev/null --bundle "$work/nobody/b.tar.gz" >"$work/doctor" 2>&1 || true
     tar -xzf "$work/nobody/b.tar.gz" -C "$work/nobody" --strip-components 1 || return 1
     [ ! -s "$work/nobody/log.txt" ] && [ -s "$work/nobody/status.json" ] &&
