@@ -152,7 +152,7 @@ verdict "which costs the registry no more than the pieces around them" "too much
 verdict "and again from what is held" "$work/2/log" reads_lazily 2
 verdict "for nothing" "too much" at_most "$(blob_bytes)" $((4 * mib))
 verdict "another host the same" "$work/3/log" reads_lazily 3
-verdict "where the rest follows by itself" "$work/3/log" wait_for 30 came 3 "$size"
+verdict "where the rest follows by itself" "$work/3/log" wait_for 120 came 3 "$size"
 path=/v2/test/lazy/blobs/$lazy
 verdict "the head tells the length" "$work/2/log" same_blob "$path" -I
 for range in "bytes=-51" "bytes=0-0" "bytes=$((size - 1))-"; do
